@@ -1,0 +1,1 @@
+//! Four hospitals fine-tune one model together: the main job.

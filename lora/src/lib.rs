@@ -1,0 +1,1 @@
+//! Models on burn: load a Hugging Face checkpoint, attach LoRA, train with per-example gradients, evaluate.

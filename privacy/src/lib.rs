@@ -1,0 +1,1 @@
+//! Clipping, integer encoding, noise, accounting and the ledger of differential privacy.

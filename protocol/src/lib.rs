@@ -1,0 +1,1 @@
+//! Charter, roster, signed messages and the round as pure transitions.

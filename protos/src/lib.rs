@@ -1,0 +1,1 @@
+//! The wire contract: .proto files, their Rust code and checked conversions.

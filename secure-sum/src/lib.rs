@@ -1,0 +1,1 @@
+//! Additive homomorphic encryption with one-time keys and a threshold committee.
