@@ -1,0 +1,29 @@
+//! Sizes that both ends enforce, where bytes become types.
+
+/// Longest gRPC message either end decodes, in bytes. The largest one is a submission's header with the sealed shares
+/// of 255 committee members at 8 KiB each.
+pub const MESSAGE_BYTES: usize = 4 << 20;
+
+/// Most bytes of ciphertext in one run of chunks; senders fill runs up to it with whole chunks.
+pub const RUN_BYTES: usize = 256 << 10;
+
+/// Most bytes of one sealed key share.
+pub const SEALED_SHARE_BYTES: usize = 16 << 10;
+
+/// Most members of a committee, and so most sealed shares in a submission.
+pub const COMMITTEE_MEMBERS: usize = 255;
+
+/// Most bytes of a signing request (PKCS#10, DER).
+pub const SIGNING_REQUEST_BYTES: usize = 4 << 10;
+
+/// Most bytes of the canonical body of a signed message.
+pub const SIGNED_BODY_BYTES: usize = 2 << 20;
+
+/// Most one-time keys in one offer.
+pub const KEYS_PER_OFFER: usize = 256;
+
+/// Streams that one connection may hold open; tonic's default is unlimited.
+pub const STREAMS_PER_CONNECTION: u32 = 32;
+
+/// Most bytes of a state (adapter and optimizer) that a member hands over.
+pub const STATE_BYTES: usize = 1 << 30;
