@@ -1,0 +1,290 @@
+//! The tensors of a LoRA adapter and their trained part as one vector.
+
+use std::collections::BTreeMap;
+
+use crate::{AdapterError, LoraConfig, Model};
+
+/// A dense tensor of 32-bit floats in row-major order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    /// Length of every axis.
+    pub shape: Vec<usize>,
+    /// As many values as the product of `shape`.
+    pub data: Vec<f32>,
+}
+
+/// A LoRA adapter with its classification head, under PEFT's names.
+///
+/// For every target layer `L` it holds `base_model.model.L.lora_A.weight` of shape `[r, in]` and `...lora_B.weight` of
+/// shape `[out, r]`, and for the head `base_model.model.classifier.weight` of shape `[labels, hidden]` and
+/// `...classifier.bias` of shape `[labels]`. All values are finite.
+///
+/// A is frozen (FFA-LoRA, arXiv 2403.12313): what is trained are the B's and the head. In [`flat`](Self::flat) they
+/// stand one after the other, sorted by the bytes of their names, each row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adapter {
+    model: Model,
+    config: LoraConfig,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+/// One trained tensor's place in [`Adapter::flat`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trainable {
+    /// The tensor's name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Index of its first value in the flat vector.
+    pub offset: usize,
+}
+
+impl Trainable {
+    /// Number of values.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether the tensor has no value; no adapter has such a tensor.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Adapter {
+    /// The base model it fits.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Its LoRA settings.
+    #[must_use]
+    pub fn config(&self) -> &LoraConfig {
+        &self.config
+    }
+
+    /// The tensor of this full name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.get(name)
+    }
+
+    /// All tensors, sorted by name.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// The trained tensors in the order of the flat vector.
+    #[must_use]
+    pub fn trainable(&self) -> Vec<Trainable> {
+        let mut offset = 0;
+        self.trained()
+            .map(|(name, tensor)| {
+                let place = Trainable {
+                    name: name.to_owned(),
+                    shape: tensor.shape.clone(),
+                    offset,
+                };
+                offset += tensor.data.len();
+                place
+            })
+            .collect()
+    }
+
+    /// Number of trained weights.
+    #[must_use]
+    pub fn trainable_len(&self) -> usize {
+        self.trained().map(|(_, tensor)| tensor.data.len()).sum()
+    }
+
+    /// The trained weights as one vector.
+    #[must_use]
+    pub fn flat(&self) -> Vec<f32> {
+        self.trained()
+            .flat_map(|(_, tensor)| &tensor.data)
+            .copied()
+            .collect()
+    }
+
+    /// This adapter with other trained weights; A stays.
+    ///
+    /// # Errors
+    /// [`AdapterError::WrongLength`], [`AdapterError::NotFinite`] naming the tensor.
+    pub fn with_flat(&self, flat: &[f32]) -> Result<Self, AdapterError> {
+        let expected = self.trainable_len();
+        if flat.len() != expected {
+            return Err(AdapterError::WrongLength {
+                found: flat.len(),
+                expected,
+            });
+        }
+        if let Some((tensor, index, value)) = self.not_finite(flat) {
+            return Err(AdapterError::NotFinite {
+                tensor,
+                index,
+                value,
+            });
+        }
+        let mut adapter = self.clone();
+        adapter.set_flat(flat);
+        Ok(adapter)
+    }
+
+    /// The first value of a flat vector that is not finite, with its tensor and its place there.
+    pub(crate) fn not_finite(&self, flat: &[f32]) -> Option<(String, usize, f32)> {
+        let index = flat.iter().position(|value| !value.is_finite())?;
+        let place = self
+            .trainable()
+            .into_iter()
+            .rfind(|place| place.offset <= index)?;
+        Some((place.name, index - place.offset, flat[index]))
+    }
+
+    /// Overwrites the trained weights with a vector of their length.
+    pub(crate) fn set_flat(&mut self, flat: &[f32]) {
+        let trained = self.tensors.iter_mut().filter(|(name, _)| is_trained(name));
+        for (weight, &value) in trained.flat_map(|(_, tensor)| &mut tensor.data).zip(flat) {
+            *weight = value;
+        }
+    }
+
+    /// An adapter of exactly the tensors that model and configuration call for, each made by `make` from its name and
+    /// shape and checked to be finite and full.
+    pub(crate) fn build(
+        model: &Model,
+        config: &LoraConfig,
+        mut make: impl FnMut(&str, &[usize]) -> Result<Vec<f32>, AdapterError>,
+    ) -> Result<Self, AdapterError> {
+        let mut tensors = BTreeMap::new();
+        let mut expected = model.tensors(config)?;
+        expected.sort();
+        for (name, shape) in expected {
+            let data = make(&name, &shape)?;
+            let size: usize = shape.iter().product();
+            if data.len() != size {
+                return Err(AdapterError::WrongShape {
+                    tensor: name,
+                    found: vec![data.len()],
+                    expected: shape,
+                });
+            }
+            check_finite(&name, &data)?;
+            tensors.insert(name, Tensor { shape, data });
+        }
+        Ok(Self {
+            model: model.clone(),
+            config: config.clone(),
+            tensors,
+        })
+    }
+
+    fn trained(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors().filter(|(name, _)| is_trained(name))
+    }
+}
+
+/// Only A is frozen.
+pub(crate) fn is_trained(name: &str) -> bool {
+    !name.ends_with(".lora_A.weight")
+}
+
+fn check_finite(tensor: &str, data: &[f32]) -> Result<(), AdapterError> {
+    match data
+        .iter()
+        .enumerate()
+        .find(|(_, value)| !value.is_finite())
+    {
+        Some((index, &value)) => Err(AdapterError::NotFinite {
+            tensor: tensor.to_owned(),
+            index,
+            value,
+        }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::Architecture;
+
+    fn small() -> Adapter {
+        let model = Model {
+            architecture: Architecture::Bert,
+            num_hidden_layers: 11,
+            hidden_size: 3,
+            intermediate_size: 5,
+            num_labels: 2,
+        };
+        Adapter::initial(
+            &model,
+            &LoraConfig::new(2, 4, &["query", "intermediate.dense"]),
+            7,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn trained_tensors_are_the_bs_and_the_head_sorted_by_name_without_gaps() {
+        let places = small().trainable();
+        assert_eq!(places.len(), 2 * 11 + 2);
+        assert!(places.windows(2).all(|pair| pair[0].name < pair[1].name));
+        assert!(
+            places
+                .windows(2)
+                .all(|pair| pair[0].offset + pair[0].len() == pair[1].offset)
+        );
+        assert!(places.iter().all(|place| !place.name.contains("lora_A")));
+        let find = |end: &str| {
+            places
+                .iter()
+                .find(|p| p.name.ends_with(end))
+                .unwrap()
+                .shape
+                .clone()
+        };
+        assert_eq!(find("layer.10.intermediate.dense.lora_B.weight"), [5, 2]);
+        assert_eq!(find("layer.2.attention.self.query.lora_B.weight"), [3, 2]);
+        assert_eq!(find("classifier.weight"), [2, 3]);
+        assert_eq!(find("classifier.bias"), [2]);
+        assert_eq!(small().trainable_len(), 11 * (5 * 2 + 3 * 2) + 2 * 3 + 2);
+    }
+
+    #[test]
+    fn a_flat_vector_lands_where_trainable_says_and_leaves_a_alone() {
+        let before = small();
+        let flat: Vec<f32> = (0..before.trainable_len()).map(|i| i as f32).collect();
+        let after = before.with_flat(&flat).unwrap();
+        assert_eq!(after.flat(), flat);
+        for place in after.trainable() {
+            assert_eq!(after.get(&place.name).unwrap().data[0], place.offset as f32);
+        }
+        for (name, tensor) in before.tensors().filter(|(name, _)| name.contains("lora_A")) {
+            assert_eq!(after.get(name).unwrap(), tensor);
+        }
+        assert_ne!(after.digest(), before.digest());
+    }
+
+    #[test]
+    fn a_flat_vector_of_another_length_or_with_a_nan_is_refused_with_the_place() {
+        let adapter = small();
+        let mut flat = adapter.flat();
+        let last = flat.len() - 1;
+        assert!(matches!(
+            adapter.with_flat(&flat[1..]),
+            Err(AdapterError::WrongLength { .. })
+        ));
+        flat[last] = f32::NAN;
+        let error = adapter.with_flat(&flat).unwrap_err().to_string();
+        assert!(
+            error.contains("layer.9.intermediate.dense.lora_B.weight"),
+            "{error}"
+        );
+    }
+}

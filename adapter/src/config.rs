@@ -1,0 +1,176 @@
+//! The LoRA settings of a federation.
+
+use serde::{Deserialize, Serialize};
+
+use crate::AdapterError;
+
+/// Which linear layers get a LoRA adapter and how strong it is, in PEFT's spelling.
+///
+/// The serde form is the charter's: these keys and no others. The form of PEFT's `adapter_config.json` is written by
+/// [`LoraConfig::to_peft_json`] and read by [`LoraConfig::from_peft_json`].
+///
+/// A layer `y = W x` becomes `y = W x + scaling * B A x` with `A` of shape `[r, in]` and `B` of shape `[out, r]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraConfig {
+    /// Rank: rows of A, columns of B.
+    pub r: u32,
+    /// Numerator of [`scaling`](Self::scaling).
+    pub lora_alpha: u32,
+    /// Names of linear layers. A name matches a layer whose full name is it, or ends with a dot and it.
+    pub target_modules: Vec<String>,
+    /// Layers that are trained and stored whole: `["classifier"]`, the head.
+    #[serde(default = "head_only")]
+    pub modules_to_save: Vec<String>,
+    /// Divide alpha by the root of the rank instead of by the rank (rsLoRA, arXiv 2312.03732).
+    #[serde(default)]
+    pub use_rslora: bool,
+    /// The base model's name or directory, for whoever loads the adapter; nothing here opens it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_model_name_or_path: Option<String>,
+}
+
+/// The one layer that is trained whole.
+pub(crate) const HEAD: &str = "classifier";
+
+/// The largest rank accepted; larger ones are no low-rank adapters, and sizes stay far from overflow.
+const MAX_RANK: u32 = 4096;
+
+fn head_only() -> Vec<String> {
+    vec![HEAD.to_owned()]
+}
+
+impl LoraConfig {
+    /// A configuration with the head as the only layer trained whole, plain LoRA scaling and no base model's name.
+    #[must_use]
+    pub fn new(r: u32, lora_alpha: u32, target_modules: &[&str]) -> Self {
+        Self {
+            r,
+            lora_alpha,
+            target_modules: target_modules.iter().map(|&name| name.to_owned()).collect(),
+            modules_to_save: head_only(),
+            use_rslora: false,
+            base_model_name_or_path: None,
+        }
+    }
+
+    /// What `B A x` is multiplied by: `lora_alpha / r`, or `lora_alpha / sqrt(r)` with `use_rslora`.
+    #[must_use]
+    pub fn scaling(&self) -> f32 {
+        let (alpha, r) = (f64::from(self.lora_alpha), f64::from(self.r));
+        (if self.use_rslora {
+            alpha / r.sqrt()
+        } else {
+            alpha / r
+        }) as f32
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`AdapterError::Invalid`] naming the key.
+    pub fn validate(&self) -> Result<(), AdapterError> {
+        let invalid = |key, found: String, rule| Err(AdapterError::Invalid { key, found, rule });
+        if !(1..=MAX_RANK).contains(&self.r) {
+            return invalid("r", self.r.to_string(), "from 1 to 4096");
+        }
+        if !(1..=1 << 20).contains(&self.lora_alpha) {
+            return invalid(
+                "lora_alpha",
+                self.lora_alpha.to_string(),
+                "from 1 to 1048576",
+            );
+        }
+        let targets = &self.target_modules;
+        let twice =
+            |i: usize, name: &String| targets.get(..i).is_some_and(|before| before.contains(name));
+        if targets.is_empty()
+            || targets
+                .iter()
+                .enumerate()
+                .any(|(i, name)| name.is_empty() || twice(i, name))
+        {
+            return invalid(
+                "target_modules",
+                format!("{targets:?}"),
+                "a list of different names",
+            );
+        }
+        if self.modules_to_save != [HEAD] {
+            return invalid(
+                "modules_to_save",
+                format!("{:?}", self.modules_to_save),
+                "[\"classifier\"], the head",
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether `target_modules` names this layer, by PEFT's rule for lists.
+    pub(crate) fn matches(target: &str, layer: &str) -> bool {
+        layer
+            .strip_suffix(target)
+            .is_some_and(|front| front.is_empty() || front.ends_with('.'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn scaling_is_alpha_over_rank_or_over_its_root() {
+        let mut config = LoraConfig::new(16, 24, &["query"]);
+        assert_eq!(config.scaling(), 1.5);
+        config.use_rslora = true;
+        assert_eq!(config.scaling(), 6.0);
+    }
+
+    #[test]
+    fn a_target_matches_whole_names_and_suffixes_after_a_dot_only() {
+        assert!(LoraConfig::matches("query", "a.self.query"));
+        assert!(LoraConfig::matches("self.query", "a.self.query"));
+        assert!(LoraConfig::matches("query", "query"));
+        assert!(!LoraConfig::matches("uery", "a.self.query"));
+        assert!(!LoraConfig::matches("query.x", "a.self.query"));
+    }
+
+    #[test]
+    fn a_charter_may_leave_out_what_has_a_default_and_may_not_add_keys() {
+        let short = "r = 8\nlora_alpha = 16\ntarget_modules = ['query', 'value']";
+        assert_eq!(
+            toml::from_str::<LoraConfig>(short).unwrap(),
+            LoraConfig::new(8, 16, &["query", "value"])
+        );
+        let error = toml::from_str::<LoraConfig>(&format!("{short}\nuse_dora = true")).unwrap_err();
+        assert!(error.to_string().contains("use_dora"), "{error}");
+    }
+
+    #[test]
+    fn each_value_out_of_range_is_named() {
+        let good = LoraConfig::new(8, 16, &["query"]);
+        good.validate().unwrap();
+        let named = |change: fn(&mut LoraConfig)| {
+            let mut config = good.clone();
+            change(&mut config);
+            match config.validate() {
+                Err(AdapterError::Invalid { key, .. }) => key,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(named(|c| c.r = 0), "r");
+        assert_eq!(named(|c| c.r = 5000), "r");
+        assert_eq!(named(|c| c.lora_alpha = 0), "lora_alpha");
+        assert_eq!(named(|c| c.target_modules.clear()), "target_modules");
+        assert_eq!(
+            named(|c| c.target_modules.push("query".into())),
+            "target_modules"
+        );
+        assert_eq!(named(|c| c.modules_to_save.clear()), "modules_to_save");
+        assert_eq!(
+            named(|c| c.modules_to_save.push("pooler".into())),
+            "modules_to_save"
+        );
+    }
+}

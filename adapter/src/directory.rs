@@ -1,0 +1,98 @@
+//! An adapter as the directory that PEFT reads and writes.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use crate::codec::size_limit;
+use crate::{Adapter, AdapterError, LoraConfig, Model};
+
+const CONFIG_FILE: &str = "adapter_config.json";
+const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+
+/// PEFT's configurations have a few kilobytes.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+impl Adapter {
+    /// Writes `adapter_config.json` and `adapter_model.safetensors` into `dir`, making it if need be.
+    ///
+    /// Each file is written under another name, synced and renamed, the weights first: a crash leaves the old file or
+    /// the new one, and a directory with a configuration has weights.
+    ///
+    /// # Errors
+    /// [`AdapterError::Io`] naming the file.
+    pub fn save_dir(&self, dir: &Path) -> Result<(), AdapterError> {
+        fs::create_dir_all(dir).map_err(|source| io_error(dir, source))?;
+        write_atomically(&dir.join(WEIGHTS_FILE), &self.to_bytes()?)?;
+        write_atomically(
+            &dir.join(CONFIG_FILE),
+            self.config().to_peft_json()?.as_bytes(),
+        )
+    }
+
+    /// Reads a directory that [`save_dir`](Self::save_dir) or PEFT wrote for this model.
+    ///
+    /// # Errors
+    /// [`AdapterError::Io`] naming the file, or [`AdapterError::InFile`] naming the file and what is wrong in it.
+    pub fn load_dir(dir: &Path, model: &Model) -> Result<Self, AdapterError> {
+        let path = dir.join(CONFIG_FILE);
+        let config = read(&path, CONFIG_BYTES_MAX)
+            .and_then(|bytes| {
+                in_file(
+                    &path,
+                    serde_json::from_slice(&bytes).map_err(AdapterError::Json),
+                )
+            })
+            .and_then(|json| in_file(&path, LoraConfig::from_peft_value(&json)))?;
+        let limit = in_file(&path, size_limit(model, &config))?;
+        let path = dir.join(WEIGHTS_FILE);
+        let bytes = read(&path, limit)?;
+        in_file(&path, Self::from_bytes(model, &config, &bytes))
+    }
+}
+
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>, AdapterError> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|source| io_error(path, source))?;
+    // One byte more than allowed tells a file at the limit from one beyond it, whatever its metadata says.
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|source| io_error(path, source))?;
+    let found = bytes.len() as u64;
+    if found > limit {
+        return in_file(path, Err(AdapterError::TooLarge { found, limit }));
+    }
+    Ok(bytes)
+}
+
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), AdapterError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    written.map_err(|source| {
+        // The error to report is the first one; a leftover is only untidy.
+        let _ = fs::remove_file(&temporary);
+        io_error(path, source)
+    })
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn io_error(path: &Path, source: io::Error) -> AdapterError {
+    AdapterError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn in_file<T>(path: &Path, result: Result<T, AdapterError>) -> Result<T, AdapterError> {
+    result.map_err(|source| AdapterError::InFile {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })
+}

@@ -1,0 +1,290 @@
+//! `adapter_config.json`, PEFT's form of a [`LoraConfig`].
+//!
+//! PEFT adds keys with every version. Those that only steer training or bookkeeping are ignored; a key that changes what
+//! the adapted model computes must have the value that switches it off.
+
+use serde_json::{Map, Value, json};
+
+use crate::config::HEAD;
+use crate::{AdapterError, LoraConfig};
+
+/// Keys that must be absent, null, false or empty.
+const MUST_BE_OFF: [&str; 20] = [
+    "alora_invocation_tokens",
+    "alpha_pattern",
+    "arrow_config",
+    "exclude_modules",
+    "fan_in_fan_out",
+    "kasa_config",
+    "layer_replication",
+    "layers_pattern",
+    "layers_to_transform",
+    "lora_bias",
+    "megatron_config",
+    "monteclora_config",
+    "rank_pattern",
+    "target_parameters",
+    "trainable_token_indices",
+    "use_bdlora",
+    "use_dora",
+    "use_qalora",
+    "velora_config",
+    "lora_ga_config",
+];
+
+/// Initialisations of A and B that leave the base model's weights as they are.
+const INITIALISATIONS: [&str; 3] = ["gaussian", "orthogonal", "eva"];
+
+impl LoraConfig {
+    /// The content of `adapter_config.json`, readable by PEFT.
+    ///
+    /// # Errors
+    /// [`AdapterError::Json`] if the writer fails.
+    pub fn to_peft_json(&self) -> Result<String, AdapterError> {
+        let value = json!({
+            "alpha_pattern": {},
+            "auto_mapping": null,
+            "base_model_name_or_path": self.base_model_name_or_path,
+            "bias": "none",
+            "fan_in_fan_out": false,
+            "inference_mode": true,
+            "init_lora_weights": true,
+            "layers_pattern": null,
+            "layers_to_transform": null,
+            "lora_alpha": self.lora_alpha,
+            "lora_dropout": 0.0,
+            "modules_to_save": self.modules_to_save,
+            "peft_type": "LORA",
+            "r": self.r,
+            "rank_pattern": {},
+            "revision": null,
+            "target_modules": self.target_modules,
+            "task_type": "SEQ_CLS",
+            "use_dora": false,
+            "use_rslora": self.use_rslora,
+        });
+        Ok(serde_json::to_string_pretty(&value)? + "\n")
+    }
+
+    /// Reads the content of `adapter_config.json`.
+    ///
+    /// # Errors
+    /// [`AdapterError::Json`], [`AdapterError::Unsupported`] or [`AdapterError::Invalid`] naming the key.
+    pub fn from_peft_json(json: &str) -> Result<Self, AdapterError> {
+        Self::from_peft_value(&serde_json::from_str(json)?)
+    }
+
+    pub(crate) fn from_peft_value(keys: &Map<String, Value>) -> Result<Self, AdapterError> {
+        let get = |key: &str| keys.get(key).unwrap_or(&Value::Null);
+        for key in MUST_BE_OFF {
+            require(
+                key,
+                get(key),
+                is_off(get(key)),
+                "null, false or nothing in it",
+            )?;
+        }
+        let one_of = |key: &'static str, allowed: &[Value], rule| {
+            require(key, get(key), allowed.contains(get(key)), rule)
+        };
+        one_of("peft_type", &[json!("LORA")], "\"LORA\"")?;
+        one_of("task_type", &[Value::Null, json!("SEQ_CLS")], "\"SEQ_CLS\"")?;
+        one_of("bias", &[Value::Null, json!("none")], "\"none\"")?;
+        let initialisation = get("init_lora_weights");
+        let harmless = initialisation.is_null()
+            || initialisation.is_boolean()
+            || initialisation
+                .as_str()
+                .is_some_and(|name| INITIALISATIONS.contains(&name));
+        let rule = "true, false, \"gaussian\", \"orthogonal\" or \"eva\"";
+        require("init_lora_weights", initialisation, harmless, rule)?;
+        let dropout = get("lora_dropout");
+        require(
+            "lora_dropout",
+            dropout,
+            dropout.is_null() || dropout.as_f64() == Some(0.0),
+            "0",
+        )?;
+        let rs = get("use_rslora");
+        require(
+            "use_rslora",
+            rs,
+            rs.is_null() || rs.is_boolean(),
+            "true or false",
+        )?;
+        let base = get("base_model_name_or_path");
+        require(
+            "base_model_name_or_path",
+            base,
+            base.is_null() || base.is_string(),
+            "a name or null",
+        )?;
+        let config = Self {
+            r: integer("r", get("r"))?,
+            lora_alpha: integer("lora_alpha", get("lora_alpha"))?,
+            target_modules: names("target_modules", get("target_modules"))?,
+            modules_to_save: saved(get("modules_to_save"))?,
+            use_rslora: rs == &Value::Bool(true),
+            base_model_name_or_path: base.as_str().map(str::to_owned),
+        };
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+fn require(
+    key: &'static str,
+    found: &Value,
+    holds: bool,
+    supported: &'static str,
+) -> Result<(), AdapterError> {
+    match holds {
+        true => Ok(()),
+        false => Err(AdapterError::Unsupported {
+            key,
+            found: found.to_string(),
+            supported,
+        }),
+    }
+}
+
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(keys) => keys.is_empty(),
+        _ => false,
+    }
+}
+
+/// PEFT writes 16 or 16.0, as its user did.
+fn integer(key: &'static str, value: &Value) -> Result<u32, AdapterError> {
+    let whole = value
+        .as_f64()
+        .filter(|x| x.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(x));
+    require(key, value, whole.is_some(), "a whole number")?;
+    Ok(whole.unwrap_or_default() as u32)
+}
+
+fn names(key: &'static str, value: &Value) -> Result<Vec<String>, AdapterError> {
+    let names: Option<Vec<String>> = value.as_array().and_then(|items| {
+        items
+            .iter()
+            .map(|item| item.as_str().map(str::to_owned))
+            .collect()
+    });
+    require(
+        key,
+        value,
+        names.is_some(),
+        "a list of names, not a pattern or \"all-linear\"",
+    )?;
+    Ok(names.unwrap_or_default())
+}
+
+/// For sequence classification PEFT appends `classifier` and `score`, whether or not the model has such layers.
+fn saved(value: &Value) -> Result<Vec<String>, AdapterError> {
+    let listed = names("modules_to_save", value)?;
+    let known = listed.iter().all(|name| name == HEAD || name == "score");
+    require(
+        "modules_to_save",
+        value,
+        known,
+        "[\"classifier\"], the head",
+    )?;
+    Ok(listed
+        .into_iter()
+        .find(|name| name == HEAD)
+        .into_iter()
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn with(key: &str, value: Value) -> Result<LoraConfig, AdapterError> {
+        let mut keys: Map<String, Value> =
+            serde_json::from_str(&LoraConfig::new(8, 16, &["query"]).to_peft_json().unwrap())
+                .unwrap();
+        keys.insert(key.to_owned(), value);
+        LoraConfig::from_peft_json(&Value::Object(keys).to_string())
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let mut config = LoraConfig::new(4, 32, &["query", "output.dense"]);
+        config.use_rslora = true;
+        config.base_model_name_or_path = Some("sentence-transformers/all-MiniLM-L6-v2".into());
+        assert_eq!(
+            LoraConfig::from_peft_json(&config.to_peft_json().unwrap()).unwrap(),
+            config
+        );
+    }
+
+    #[test]
+    fn keys_that_do_not_change_the_numbers_are_ignored() {
+        for (key, value) in [
+            ("peft_version", json!("0.99")),
+            ("inference_mode", json!(false)),
+            ("a_key_of_next_year", json!({"x": 1})),
+            ("eva_config", json!(null)),
+            ("lora_alpha", json!(16.0)),
+            (
+                "modules_to_save",
+                json!(["classifier", "classifier", "score"]),
+            ),
+        ] {
+            assert_eq!(
+                with(key, value).unwrap(),
+                LoraConfig::new(8, 16, &["query"]),
+                "{key}"
+            );
+        }
+    }
+
+    #[test]
+    fn keys_that_change_the_numbers_are_refused_by_name() {
+        let switched_on = MUST_BE_OFF.map(|key| (key, json!(true)));
+        let others = [
+            ("alpha_pattern", json!({"query": 4})),
+            ("exclude_modules", json!("value")),
+            ("peft_type", json!("IA3")),
+            ("task_type", json!("CAUSAL_LM")),
+            ("bias", json!("all")),
+            ("init_lora_weights", json!("pissa")),
+            ("lora_dropout", json!(0.1)),
+            ("use_rslora", json!("yes")),
+            ("base_model_name_or_path", json!(3)),
+            ("r", json!(8.5)),
+            ("r", json!(-1)),
+            ("lora_alpha", json!("16")),
+            ("target_modules", json!("all-linear")),
+            ("target_modules", json!(["query", 3])),
+            ("modules_to_save", json!(["pooler"])),
+        ];
+        for (wanted, value) in switched_on.into_iter().chain(others) {
+            let error = with(wanted, value).unwrap_err();
+            assert!(
+                matches!(&error, AdapterError::Unsupported { key, .. } if *key == wanted),
+                "{wanted}: {error}"
+            );
+        }
+        assert!(matches!(
+            with("modules_to_save", json!([])),
+            Err(AdapterError::Invalid {
+                key: "modules_to_save",
+                ..
+            })
+        ));
+        assert!(matches!(
+            with("r", json!(0)),
+            Err(AdapterError::Invalid { key: "r", .. })
+        ));
+        assert!(matches!(
+            LoraConfig::from_peft_json("[]"),
+            Err(AdapterError::Json(_))
+        ));
+    }
+}

@@ -1,0 +1,290 @@
+//! The adapter between two rounds, with what the optimizer remembers.
+
+use sha2::{Digest, Sha256};
+
+use crate::codec::{floats, hash_shape, little_endian};
+use crate::optimizer::Step;
+use crate::{Adapter, AdapterError, ApplyError, DecodeError, ServerOptimizer};
+use crate::{LoraConfig, Model};
+
+/// An adapter, its optimizer, the optimizer's moments and the number of sums applied.
+///
+/// Two houses that apply the same sums in the same order hold the same bits, on any machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    adapter: Adapter,
+    optimizer: ServerOptimizer,
+    step: u64,
+    /// beta1 and beta2 to the power `step`, by repeated multiplication; 1 for SGD.
+    powers: [f64; 2],
+    /// First and second moment of each trained weight; empty where the optimizer keeps none.
+    moments: [Vec<f32>; 2],
+}
+
+/// Version byte of [`State::to_bytes`].
+const VERSION: u8 = 1;
+const CONTEXT_LABEL: &[u8] = b"plainchant adapter state context v1\0";
+const DIGEST_LABEL: &[u8] = b"plainchant adapter state v1\0";
+/// Version, context digest, step and the two powers.
+const HEADER_BYTES: usize = 1 + 32 + 8 + 8 + 8;
+
+impl State {
+    /// The state before the first sum.
+    ///
+    /// # Errors
+    /// [`AdapterError::Invalid`] for a value of the optimizer that is out of range.
+    pub fn new(adapter: Adapter, optimizer: ServerOptimizer) -> Result<Self, AdapterError> {
+        optimizer.validate()?;
+        let moments = optimizer
+            .keeps()
+            .map(|kept| vec![0.0; if kept { adapter.trainable_len() } else { 0 }]);
+        Ok(Self {
+            adapter,
+            optimizer,
+            step: 0,
+            powers: [1.0, 1.0],
+            moments,
+        })
+    }
+
+    /// The adapter as it is now.
+    #[must_use]
+    pub fn adapter(&self) -> &Adapter {
+        &self.adapter
+    }
+
+    /// The optimizer.
+    #[must_use]
+    pub fn optimizer(&self) -> &ServerOptimizer {
+        &self.optimizer
+    }
+
+    /// How many sums were applied.
+    #[must_use]
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Applies an opened sum of gradients, one integer for each trained weight: the mean gradient is
+    /// `sum * unit / divisor`, and the optimizer moves the weights against it.
+    ///
+    /// `unit` is the gradient that the integer 1 stands for, `divisor` the public nominal batch size of the cohort.
+    /// Their quotient is taken in 64 bits and rounded to 32 once; each integer is rounded to 32 bits and multiplied by it;
+    /// the optimizer's operations follow in 32 bits, its constants of a step come from 64-bit values rounded once.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; the state is then as before.
+    pub fn apply(&mut self, sum: &[i64], unit: f64, divisor: f64) -> Result<(), ApplyError> {
+        let mut weights = self.adapter.flat();
+        if sum.len() != weights.len() {
+            return Err(ApplyError::WrongLength {
+                found: sum.len(),
+                expected: weights.len(),
+            });
+        }
+        let scale = scale(unit, divisor)?;
+        let count = self.step.checked_add(1).ok_or(ApplyError::TooManySteps)?;
+        let decays = self.optimizer.decays();
+        let powers = [self.powers[0] * decays[0], self.powers[1] * decays[1]];
+        let step = Step::new(&self.optimizer, powers);
+        let mut moments = self.moments.clone();
+        update(step, &mut weights, &mut moments, sum, scale);
+        // A moment that overflows would stop its weight for good without ever showing in it.
+        for values in [&weights, &moments[0], &moments[1]] {
+            if let Some((tensor, index, value)) = self.adapter.not_finite(values) {
+                return Err(ApplyError::NotFinite {
+                    tensor,
+                    index,
+                    value,
+                });
+            }
+        }
+        self.adapter.set_flat(&weights);
+        (self.step, self.powers, self.moments) = (count, powers, moments);
+        Ok(())
+    }
+
+    /// SHA-256 over a label and [`to_bytes`](Self::to_bytes).
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::new_with_prefix(DIGEST_LABEL)
+            .chain_update(self.to_bytes())
+            .finalize()
+            .into()
+    }
+
+    /// A version byte, a digest of what the state belongs to (tensors' names and shapes, scaling, optimizer), step, powers, then
+    /// all tensors' values in the order of the names and the moments; everything little-endian. The lengths follow from
+    /// model, configuration and optimizer, which the charter holds.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        bytes.extend(context(&self.adapter, &self.optimizer));
+        bytes.extend(self.step.to_le_bytes());
+        bytes.extend(self.powers.iter().flat_map(|power| power.to_le_bytes()));
+        for (_, tensor) in self.adapter.tensors() {
+            bytes.extend(little_endian(&tensor.data));
+        }
+        for moment in &self.moments {
+            bytes.extend(little_endian(moment));
+        }
+        bytes
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote under the same charter.
+    ///
+    /// # Errors
+    /// [`DecodeError`]; the length is checked before anything of its size is allocated.
+    pub fn from_bytes(
+        model: &Model,
+        config: &LoraConfig,
+        optimizer: &ServerOptimizer,
+        bytes: &[u8],
+    ) -> Result<Self, DecodeError> {
+        optimizer.validate()?;
+        let found = bytes.first().copied().unwrap_or_default();
+        if !bytes.is_empty() && found != VERSION {
+            return Err(DecodeError::Version {
+                found,
+                known: VERSION,
+            });
+        }
+        let expected = encoded_len(model, config, optimizer)?;
+        let wrong_length = || DecodeError::Length {
+            found: bytes.len(),
+            expected,
+        };
+        if bytes.len() != expected {
+            return Err(wrong_length());
+        }
+        let mut reader = Reader(&bytes[1..]);
+        let digest: [u8; 32] = reader.array().ok_or_else(wrong_length)?;
+        let step = reader
+            .array()
+            .map(u64::from_le_bytes)
+            .ok_or_else(wrong_length)?;
+        let mut powers = [1.0; 2];
+        for power in &mut powers {
+            *power = reader
+                .array()
+                .map(f64::from_le_bytes)
+                .ok_or_else(wrong_length)?;
+        }
+        let adapter = Adapter::build(model, config, |name, shape| {
+            let missing = || AdapterError::MissingTensor {
+                tensor: name.to_owned(),
+            };
+            reader.floats(shape.iter().product()).ok_or_else(missing)
+        })?;
+        if digest != context(&adapter, optimizer) {
+            return Err(DecodeError::Foreign);
+        }
+        let mut state = Self::new(adapter, optimizer.clone())?;
+        for moment in &mut state.moments {
+            *moment = reader.floats(moment.len()).ok_or_else(wrong_length)?;
+        }
+        (state.step, state.powers) = (step, powers);
+        state.check_memory()?;
+        Ok(state)
+    }
+
+    /// What no number of steps leaves: powers outside of 0 to 1 or moved before the first step, moments that are not
+    /// finite, negative mean squares.
+    fn check_memory(&self) -> Result<(), DecodeError> {
+        let impossible = |part| {
+            Err(DecodeError::Impossible {
+                part,
+                step: self.step,
+            })
+        };
+        let decays = self.optimizer.decays();
+        let fits = |(&power, &decay): (&f64, &f64)| match self.step {
+            0 => power == 1.0,
+            _ if decay == 1.0 => power == 1.0,
+            _ => (0.0..=decay).contains(&power),
+        };
+        if !self.powers.iter().zip(&decays).all(fits) {
+            return impossible("powers of the decays");
+        }
+        let [first, second] = &self.moments;
+        let fits = |value: &f32| value.is_finite() && (self.step > 0 || *value == 0.0);
+        if !first.iter().all(fits) {
+            return impossible("first moment");
+        }
+        if !second.iter().all(|value| fits(value) && *value >= 0.0) {
+            return impossible("second moment");
+        }
+        Ok(())
+    }
+}
+
+/// `unit / divisor` in 32 bits.
+fn scale(unit: f64, divisor: f64) -> Result<f32, ApplyError> {
+    let scale = (unit / divisor) as f32;
+    let is_good = |value: f64| value.is_finite() && value > 0.0;
+    let parts = [
+        ("unit", unit),
+        ("divisor", divisor),
+        ("unit / divisor", f64::from(scale)),
+    ];
+    match parts.into_iter().find(|&(_, value)| !is_good(value)) {
+        Some((name, value)) => Err(ApplyError::BadScale { name, value }),
+        None => Ok(scale),
+    }
+}
+
+/// Moves every weight; each depends on its own moments and its own integer only.
+fn update(step: Step, weights: &mut [f32], moments: &mut [Vec<f32>; 2], sum: &[i64], scale: f32) {
+    let [first, second] = moments;
+    for (index, (weight, &integer)) in weights.iter_mut().zip(sum).enumerate() {
+        let (mut no_first, mut no_second) = (0.0, 0.0);
+        let first = first.get_mut(index).unwrap_or(&mut no_first);
+        let second = second.get_mut(index).unwrap_or(&mut no_second);
+        step.update(weight, first, second, integer as f32 * scale);
+    }
+}
+
+/// What a state belongs to.
+fn context(adapter: &Adapter, optimizer: &ServerOptimizer) -> [u8; 32] {
+    let mut hasher = Sha256::new_with_prefix(CONTEXT_LABEL);
+    hasher.update(adapter.config().scaling().to_le_bytes());
+    hasher.update(optimizer.encode());
+    for (name, tensor) in adapter.tensors() {
+        hash_shape(&mut hasher, name, &tensor.shape);
+    }
+    hasher.finalize().into()
+}
+
+fn encoded_len(
+    model: &Model,
+    config: &LoraConfig,
+    optimizer: &ServerOptimizer,
+) -> Result<usize, AdapterError> {
+    let tensors = model.tensors(config)?;
+    let size = |shape: &[usize]| shape.iter().product::<usize>();
+    let all: usize = tensors.iter().map(|(_, shape)| size(shape)).sum();
+    let trained: usize = tensors
+        .iter()
+        .filter(|(name, _)| crate::adapter::is_trained(name))
+        .map(|(_, s)| size(s))
+        .sum();
+    let kept = optimizer.keeps().into_iter().filter(|&kept| kept).count();
+    Ok(HEADER_BYTES + 4 * (all + kept * trained))
+}
+
+/// Takes values off the front of bytes.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn floats(&mut self, count: usize) -> Option<Vec<f32>> {
+        let (head, rest) = self.0.split_at_checked(count.checked_mul(4)?)?;
+        self.0 = rest;
+        Some(floats(head))
+    }
+}
