@@ -1,0 +1,110 @@
+//! The charter: the contract of one federation, in TOML. Its digest is SHA-256 over its exact bytes and is bound into
+//! every message. `sample.toml` (also [`SAMPLE`]) documents every key.
+
+mod error;
+mod sections;
+mod validate;
+
+use std::ops::Deref;
+
+pub use error::CharterError;
+pub use sections::{
+    Committee, House, Lora, Model, Optimizer, Privacy, PrivacyMode, Release, ReleasePolicy, Rounds,
+    Terms, Trustee,
+};
+
+use crate::ids::{Digest, HouseName};
+use crate::roster::Role;
+use crate::signed::PublicKey;
+
+/// A sample charter that explains every key.
+pub const SAMPLE: &str = include_str!("sample.toml");
+
+/// The longest charter, in bytes.
+pub const MAX_CHARTER_BYTES: usize = 256 * 1024;
+
+/// A charter that passed every check. It reads as its [`Terms`].
+#[derive(Debug, Clone)]
+pub struct Charter {
+    terms: Terms,
+    text: String,
+    aggregator_key: PublicKey,
+}
+
+impl Charter {
+    /// Parses and checks a charter.
+    ///
+    /// # Errors
+    /// [`CharterError`] naming the key, the rule it breaks, and what to write instead.
+    pub fn parse(text: &str) -> Result<Self, CharterError> {
+        if text.len() > MAX_CHARTER_BYTES {
+            return Err(CharterError::TooLong {
+                length: text.len(),
+                limit: MAX_CHARTER_BYTES,
+            });
+        }
+        let terms: Terms =
+            toml::from_str(text).map_err(|error| CharterError::Syntax(error.to_string()))?;
+        let aggregator_key = validate::check(&terms)?;
+        Ok(Self {
+            terms,
+            text: text.to_owned(),
+            aggregator_key,
+        })
+    }
+
+    /// The exact text that was parsed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// SHA-256 over the exact text, as `sha256sum` prints it.
+    pub fn digest(&self) -> Digest {
+        Digest::sha256(self.text.as_bytes())
+    }
+
+    /// The key that signs announcements and checkpoints.
+    pub fn aggregator_key(&self) -> &PublicKey {
+        &self.aggregator_key
+    }
+
+    /// The committee in roster order: houses, then trustees.
+    pub fn members(&self) -> impl Iterator<Item = (HouseName, Role)> {
+        let houses = self
+            .terms
+            .houses
+            .iter()
+            .map(|house| (house.name.clone(), Role::House));
+        houses.chain(
+            self.terms
+                .trustees
+                .iter()
+                .map(|trustee| (trustee.name.clone(), Role::Trustee)),
+        )
+    }
+
+    /// The house with this name.
+    pub fn house(&self, name: &HouseName) -> Option<&House> {
+        self.terms.houses.iter().find(|house| house.name == *name)
+    }
+
+    /// The public constant that a sum over `cohort` is divided by: the nominal batches of its houses. Unknown names count 0.
+    pub fn nominal_batch_of<'a>(&self, cohort: impl IntoIterator<Item = &'a HouseName>) -> u64 {
+        cohort
+            .into_iter()
+            .filter_map(|name| self.house(name))
+            .map(|house| u64::from(house.nominal_batch))
+            .sum()
+    }
+}
+
+impl Deref for Charter {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        &self.terms
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! The keys of a charter, one struct a section. `sample.toml` beside this file explains each.
+
+use serde::{Deserialize, Deserializer};
+
+use crate::ids::{Digest, HouseName};
+
+/// Everything a charter says.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Terms {
+    /// The federation's name; also the origin of its record.
+    pub name: HouseName,
+    /// Must be [`crate::PROTOCOL_VERSION`].
+    pub protocol_version: u32,
+    /// The aggregator's Ed25519 public key, 64 hexadecimal digits.
+    pub aggregator_key: String,
+    /// The base model.
+    pub model: Model,
+    /// The adapter.
+    pub lora: Lora,
+    /// How a round's sum is applied.
+    pub optimizer: Optimizer,
+    /// What protects the data.
+    pub privacy: Privacy,
+    /// Cohorts and deadlines.
+    pub rounds: Rounds,
+    /// Who can open.
+    pub committee: Committee,
+    /// Who gets opened sums.
+    pub release: Release,
+    /// The data holders.
+    #[serde(rename = "house")]
+    pub houses: Vec<House>,
+    /// Members that hold key shares but no data.
+    #[serde(rename = "trustee", default)]
+    pub trustees: Vec<Trustee>,
+}
+
+/// The base model and the task.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Its name on the hub.
+    pub name: String,
+    /// SHA-256 of `model.safetensors`.
+    #[serde(deserialize_with = "digest")]
+    pub sha256: Digest,
+    /// The architecture, as `model_type` of the model's config.json.
+    pub architecture: String,
+    /// Layers.
+    pub num_hidden_layers: u32,
+    /// Width.
+    pub hidden_size: u32,
+    /// Width inside the feed-forward part.
+    pub intermediate_size: u32,
+    /// The classes, in the order of the head's rows.
+    pub labels: Vec<String>,
+    /// Longer texts are cut to this many tokens.
+    pub max_tokens: u32,
+}
+
+/// The adapter, in PEFT's words.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lora {
+    /// The rank.
+    pub r: u32,
+    /// The scale is `lora_alpha / r`.
+    pub lora_alpha: f64,
+    /// Linear layers that get an adapter.
+    pub target_modules: Vec<String>,
+    /// Modules that are trained whole.
+    pub modules_to_save: Vec<String>,
+    /// Seeds the frozen A matrices.
+    pub seed: u64,
+}
+
+/// How a round's sum is applied to the adapter.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Optimizer {
+    /// Adam on the averaged update.
+    Adam {
+        /// The step size.
+        learning_rate: f64,
+        /// Decay of the first moment.
+        beta1: f64,
+        /// Decay of the second moment.
+        beta2: f64,
+        /// Added to the root of the second moment.
+        epsilon: f64,
+    },
+    /// Gradient descent with momentum.
+    Sgd {
+        /// The step size.
+        learning_rate: f64,
+        /// 0 for none.
+        momentum: f64,
+    },
+}
+
+/// Who is protected, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrivacyMode {
+    /// One global DP-SGD step a round; each house adds its share of the noise.
+    RecordShared,
+    /// Each house adds all the noise it needs.
+    RecordLocal,
+    /// A whole house is protected. Parsed; refused until it is built.
+    Client,
+    /// No protection; for comparison only.
+    None,
+}
+
+impl PrivacyMode {
+    /// Its name in the charter.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RecordShared => "record-shared",
+            Self::RecordLocal => "record-local",
+            Self::Client => "client",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What protects the data.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Privacy {
+    /// Who is protected.
+    pub mode: PrivacyMode,
+    /// The whole run's epsilon; 0 under `none`.
+    pub epsilon: f64,
+    /// The whole run's delta; 0 under `none`.
+    pub delta: f64,
+    /// The clipping norm of one unit's gradient.
+    pub clipping_norm: f64,
+    /// The clipping norm in grid units: one unit is `clipping_norm / integer_norm`.
+    pub integer_norm: u64,
+    /// The bound of a coordinate before noise, in grid units.
+    pub clamp: u64,
+    /// Deviation of the sum's noise over the clipping norm; 0 under `none`.
+    pub noise_multiplier: f64,
+    /// m: houses of a cohort that may collude.
+    pub colluders: u32,
+}
+
+/// Cohorts and deadlines.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rounds {
+    /// Rounds of the whole run.
+    pub count: u32,
+    /// The smallest cohort that may be opened.
+    pub min_cohort: u32,
+    /// The largest expected set.
+    pub max_cohort: u32,
+    /// d: how many of an expected set may vanish.
+    pub may_vanish: u32,
+    /// When contributions leave, in milliseconds after the announcement.
+    pub submit_at_ms: u64,
+    /// When the cohort is fixed.
+    pub close_ms: u64,
+    /// When the opening is given up.
+    pub open_ms: u64,
+    /// Attempts at one round before the operator must look.
+    pub max_attempts: u32,
+}
+
+/// Who can open. The members are all houses, then all trustees.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Committee {
+    /// t: key shares that open a sum.
+    pub threshold: u8,
+}
+
+/// Who gets opened sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReleasePolicy {
+    /// Members seal their answers to the houses; the aggregator never holds a sum.
+    Clients,
+    /// The aggregator opens each round's noised sum.
+    Aggregator,
+}
+
+/// Who gets opened sums.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// The policy.
+    pub policy: ReleasePolicy,
+}
+
+/// A data holder.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct House {
+    /// Its name.
+    pub name: HouseName,
+    /// The chance of each of its units to be in a round's batch.
+    pub sampling_rate: f64,
+    /// Its batch size for dividing the sum: public, never counted.
+    pub nominal_batch: u32,
+}
+
+/// A member that holds key shares but no data.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trustee {
+    /// Its name.
+    pub name: HouseName,
+}
+
+impl<'de> Deserialize<'de> for HouseName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+fn digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
+    String::deserialize(deserializer)?
+        .parse()
+        .map_err(serde::de::Error::custom)
+}
