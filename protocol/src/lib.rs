@@ -19,6 +19,7 @@ pub mod charter;
 pub mod encoding;
 pub mod federation;
 pub mod ids;
+pub mod invitation;
 pub mod message;
 pub mod rejection;
 pub mod roster;
@@ -28,6 +29,7 @@ pub use charter::{Charter, CharterError};
 pub use encoding::{EncodingError, Message, Reader, Writer};
 pub use federation::Federation;
 pub use ids::{Attempt, Digest, HouseName, IdError, MemberIndex, RoundNumber};
+pub use invitation::{Invitation, InvitationError};
 pub use message::{
     Announcement, Answer, AnswerPayload, Approval, CohortList, CommitteeSeat, Contribution,
     KeyStock, OneTimeKeyOffer, Outcome, Ready, RecordHead, SealedFor, Verdict, VoidReason,
