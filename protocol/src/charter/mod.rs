@@ -2,6 +2,7 @@
 //! every message. `sample.toml` (also [`SAMPLE`]) documents every key.
 
 mod error;
+mod noise;
 mod sections;
 mod validate;
 
