@@ -9,6 +9,7 @@
 //! exactly what was signed, and protobuf's own freedom of encoding can not change it.
 
 pub mod convert;
+pub mod join;
 pub mod limits;
 
 /// Generated from `proto/plainchant/v1/federation.proto`; the comments there are its documentation.
