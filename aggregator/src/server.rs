@@ -1,0 +1,163 @@
+//! The running aggregator: engine, services and TLS on one address.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use protos::limits::{MESSAGE_BYTES, STREAMS_PER_CONNECTION};
+use protos::v1::enrolment_server::EnrolmentServer;
+use protos::v1::federation_server::FederationServer;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::engine::{Engine, Pace};
+use crate::refusal::Refusal;
+use crate::service::{EnrolmentService, FederationService, Shared};
+use crate::setup::{self, SetupError};
+
+/// How long calls under way may take to end when the program drains.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const KEEPALIVE: Duration = Duration::from_secs(20);
+const CONNECTION_AGE: Duration = Duration::from_secs(3_600);
+const HEADER_BYTES: u32 = 16 << 10;
+const RESETS: usize = 20;
+/// Longest join request: a signing request, four keys and a name fit with room.
+const JOIN_BYTES: usize = 16 << 10;
+/// Flow-control windows: a few runs of chunks under way on each stream.
+const STREAM_WINDOW: u32 = 2 << 20;
+const CONNECTION_WINDOW: u32 = 8 << 20;
+
+/// What [`start`] needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// A directory that [`setup::init`] made.
+    pub dir: PathBuf,
+    /// Where to listen; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// How long gathering waits for houses.
+    pub pace: Pace,
+}
+
+impl Config {
+    /// `dir` on `listen`, at the default pace.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>, listen: SocketAddr) -> Self {
+        Self { dir: dir.into(), listen, pace: Pace::default() }
+    }
+}
+
+/// A running aggregator. Dropping it leaves it running; end it with [`Handle::shutdown`].
+pub struct Handle {
+    /// The address it listens on.
+    pub addr: SocketAddr,
+    draining: watch::Sender<bool>,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    engine: Engine,
+}
+
+/// Why the aggregator did not start or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The directory.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The stored rounds cannot be taken up again.
+    #[error("cannot take up the stored rounds: {0}")]
+    Engine(#[from] Refusal),
+    /// The address.
+    #[error("cannot listen on {addr}: {source}; choose another --listen address")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// TLS or the network stack.
+    #[error("the server stopped: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// A task ended unexpectedly.
+    #[error("the server's task ended: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Opens the directory, takes its rounds up where they were, and serves.
+///
+/// # Errors
+/// [`ServeError`] naming what is in the way.
+pub async fn start(config: Config) -> Result<Handle, ServeError> {
+    let home = setup::open(&config.dir).await?;
+    let listening = |source| ServeError::Listen { addr: config.listen, source };
+    let incoming = TcpIncoming::bind(config.listen).map_err(listening)?.with_nodelay(Some(true));
+    let addr = incoming.local_addr().map_err(listening)?;
+    let tls = home.identity.tls().timeout(HANDSHAKE);
+    let engine = Engine::start(&home, config.pace).await?;
+    let (draining, drained) = watch::channel(false);
+    let shared = Shared::new(home.charter, home.identity, home.store, engine.clone(), drained.clone());
+
+    let federation = FederationServer::new(FederationService::new(shared.clone()))
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES);
+    let enrolment =
+        EnrolmentServer::new(EnrolmentService::new(shared)).max_decoding_message_size(JOIN_BYTES);
+    let router = Server::builder()
+        .tls_config(tls)?
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_header_list_size(HEADER_BYTES)
+        .http2_max_pending_accept_reset_streams(Some(RESETS))
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .tcp_keepalive(Some(KEEPALIVE))
+        .max_connection_age(CONNECTION_AGE)
+        .add_service(enrolment)
+        .add_service(federation);
+    let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async move {
+        let mut drained = drained;
+        // An error means that the handle is gone without a word: serve on until the process ends.
+        if drained.wait_for(|draining| *draining).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }));
+    tracing::info!(%addr, "listening");
+    Ok(Handle { addr, draining, server, engine })
+}
+
+impl Handle {
+    /// Takes no new calls, lets those under way end for a while, and closes the storage.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the server had failed.
+    pub async fn shutdown(self) -> Result<(), ServeError> {
+        let Self { draining, mut server, engine, .. } = self;
+        draining.send_replace(true);
+        let ended = tokio::time::timeout(DRAIN, &mut server).await;
+        server.abort();
+        engine.stop().await;
+        match ended {
+            Ok(result) => Ok(result??),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Stops at once, as a crash would: nothing is drained, and what was not committed is lost.
+    pub async fn kill(self) {
+        self.server.abort();
+        self.engine.kill();
+        // The tasks are gone when this returns: the directory can be opened again.
+        let _ = self.server.await;
+        self.engine.stop().await;
+    }
+
+    /// Resolves when the server stops by itself, which only a failure makes it do.
+    ///
+    /// # Errors
+    /// [`ServeError`]: what failed.
+    pub async fn failed(&mut self) -> Result<(), ServeError> {
+        Ok((&mut self.server).await??)
+    }
+}
