@@ -45,11 +45,7 @@ impl Adapter {
     /// # Errors
     /// A typed [`AdapterError`] for a malformed file, and one naming the tensor for one that is missing, not called for,
     /// of another shape or type, or not finite.
-    pub fn from_bytes(
-        model: &Model,
-        config: &LoraConfig,
-        bytes: &[u8],
-    ) -> Result<Self, AdapterError> {
+    pub fn from_bytes(model: &Model, config: &LoraConfig, bytes: &[u8]) -> Result<Self, AdapterError> {
         let (found, limit) = (bytes.len() as u64, size_limit(model, config)?);
         if found > limit {
             return Err(AdapterError::TooLarge { found, limit });
@@ -58,22 +54,13 @@ impl Adapter {
         let mut views: HashMap<String, _> = file.tensors().into_iter().collect();
         let adapter = Self::build(model, config, |name, shape| {
             let tensor = || name.to_owned();
-            let view = views
-                .remove(name)
-                .ok_or_else(|| AdapterError::MissingTensor { tensor: tensor() })?;
+            let view = views.remove(name).ok_or_else(|| AdapterError::MissingTensor { tensor: tensor() })?;
             if view.dtype() != Dtype::F32 {
-                return Err(AdapterError::WrongType {
-                    tensor: tensor(),
-                    found: view.dtype().to_string(),
-                });
+                return Err(AdapterError::WrongType { tensor: tensor(), found: view.dtype().to_string() });
             }
             if view.shape() != shape {
                 let (found, expected) = (view.shape().to_vec(), shape.to_vec());
-                return Err(AdapterError::WrongShape {
-                    tensor: tensor(),
-                    found,
-                    expected,
-                });
+                return Err(AdapterError::WrongShape { tensor: tensor(), found, expected });
             }
             Ok(floats(view.data()))
         })?;
@@ -87,10 +74,7 @@ impl Adapter {
 /// The most bytes that an adapter of this model and configuration takes as a file.
 pub(crate) fn size_limit(model: &Model, config: &LoraConfig) -> Result<u64, AdapterError> {
     let tensors = model.tensors(config)?;
-    let values: u64 = tensors
-        .iter()
-        .map(|(_, shape)| shape.iter().product::<usize>() as u64)
-        .sum();
+    let values: u64 = tensors.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
     Ok(4 * values + HEADER_BYTES_A_TENSOR * tensors.len() as u64 + HEADER_BYTES)
 }
 
@@ -106,20 +90,12 @@ pub(crate) fn hash_shape(hasher: &mut Sha256, name: &str, shape: &[usize]) {
 
 /// The bits of the values, little-endian.
 pub(crate) fn little_endian(values: &[f32]) -> Vec<u8> {
-    values
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect()
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 /// The values of little-endian bits; up to three bytes that make no value are left out.
 pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|&four| f32::from_le_bytes(four))
-        .collect()
+    bytes.as_chunks().0.iter().map(|&four| f32::from_le_bytes(four)).collect()
 }
 
 impl View for &Tensor {

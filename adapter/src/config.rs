@@ -58,11 +58,7 @@ impl LoraConfig {
     #[must_use]
     pub fn scaling(&self) -> f32 {
         let (alpha, r) = (f64::from(self.lora_alpha), f64::from(self.r));
-        (if self.use_rslora {
-            alpha / r.sqrt()
-        } else {
-            alpha / r
-        }) as f32
+        (if self.use_rslora { alpha / r.sqrt() } else { alpha / r }) as f32
     }
 
     /// Checks every value.
@@ -75,42 +71,22 @@ impl LoraConfig {
             return invalid("r", self.r.to_string(), "from 1 to 4096");
         }
         if !(1..=1 << 20).contains(&self.lora_alpha) {
-            return invalid(
-                "lora_alpha",
-                self.lora_alpha.to_string(),
-                "from 1 to 1048576",
-            );
+            return invalid("lora_alpha", self.lora_alpha.to_string(), "from 1 to 1048576");
         }
         let targets = &self.target_modules;
-        let twice =
-            |i: usize, name: &String| targets.get(..i).is_some_and(|before| before.contains(name));
-        if targets.is_empty()
-            || targets
-                .iter()
-                .enumerate()
-                .any(|(i, name)| name.is_empty() || twice(i, name))
-        {
-            return invalid(
-                "target_modules",
-                format!("{targets:?}"),
-                "a list of different names",
-            );
+        let twice = |i: usize, name: &String| targets.get(..i).is_some_and(|before| before.contains(name));
+        if targets.is_empty() || targets.iter().enumerate().any(|(i, name)| name.is_empty() || twice(i, name)) {
+            return invalid("target_modules", format!("{targets:?}"), "a list of different names");
         }
         if self.modules_to_save != [HEAD] {
-            return invalid(
-                "modules_to_save",
-                format!("{:?}", self.modules_to_save),
-                "[\"classifier\"], the head",
-            );
+            return invalid("modules_to_save", format!("{:?}", self.modules_to_save), "[\"classifier\"], the head");
         }
         Ok(())
     }
 
     /// Whether `target_modules` names this layer, by PEFT's rule for lists.
     pub(crate) fn matches(target: &str, layer: &str) -> bool {
-        layer
-            .strip_suffix(target)
-            .is_some_and(|front| front.is_empty() || front.ends_with('.'))
+        layer.strip_suffix(target).is_some_and(|front| front.is_empty() || front.ends_with('.'))
     }
 }
 
@@ -139,10 +115,7 @@ mod tests {
     #[test]
     fn a_charter_may_leave_out_what_has_a_default_and_may_not_add_keys() {
         let short = "r = 8\nlora_alpha = 16\ntarget_modules = ['query', 'value']";
-        assert_eq!(
-            toml::from_str::<LoraConfig>(short).unwrap(),
-            LoraConfig::new(8, 16, &["query", "value"])
-        );
+        assert_eq!(toml::from_str::<LoraConfig>(short).unwrap(), LoraConfig::new(8, 16, &["query", "value"]));
         let error = toml::from_str::<LoraConfig>(&format!("{short}\nuse_dora = true")).unwrap_err();
         assert!(error.to_string().contains("use_dora"), "{error}");
     }
@@ -163,14 +136,8 @@ mod tests {
         assert_eq!(named(|c| c.r = 5000), "r");
         assert_eq!(named(|c| c.lora_alpha = 0), "lora_alpha");
         assert_eq!(named(|c| c.target_modules.clear()), "target_modules");
-        assert_eq!(
-            named(|c| c.target_modules.push("query".into())),
-            "target_modules"
-        );
+        assert_eq!(named(|c| c.target_modules.push("query".into())), "target_modules");
         assert_eq!(named(|c| c.modules_to_save.clear()), "modules_to_save");
-        assert_eq!(
-            named(|c| c.modules_to_save.push("pooler".into())),
-            "modules_to_save"
-        );
+        assert_eq!(named(|c| c.modules_to_save.push("pooler".into())), "modules_to_save");
     }
 }

@@ -24,10 +24,7 @@ impl Adapter {
     pub fn save_dir(&self, dir: &Path) -> Result<(), AdapterError> {
         fs::create_dir_all(dir).map_err(|source| io_error(dir, source))?;
         write_atomically(&dir.join(WEIGHTS_FILE), &self.to_bytes()?)?;
-        write_atomically(
-            &dir.join(CONFIG_FILE),
-            self.config().to_peft_json()?.as_bytes(),
-        )
+        write_atomically(&dir.join(CONFIG_FILE), self.config().to_peft_json()?.as_bytes())
     }
 
     /// Reads a directory that [`save_dir`](Self::save_dir) or PEFT wrote for this model.
@@ -37,12 +34,7 @@ impl Adapter {
     pub fn load_dir(dir: &Path, model: &Model) -> Result<Self, AdapterError> {
         let path = dir.join(CONFIG_FILE);
         let config = read(&path, CONFIG_BYTES_MAX)
-            .and_then(|bytes| {
-                in_file(
-                    &path,
-                    serde_json::from_slice(&bytes).map_err(AdapterError::Json),
-                )
-            })
+            .and_then(|bytes| in_file(&path, serde_json::from_slice(&bytes).map_err(AdapterError::Json)))
             .and_then(|json| in_file(&path, LoraConfig::from_peft_value(&json)))?;
         let limit = in_file(&path, size_limit(model, &config))?;
         let path = dir.join(WEIGHTS_FILE);
@@ -55,9 +47,7 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, AdapterError> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|source| io_error(path, source))?;
     // One byte more than allowed tells a file at the limit from one beyond it, whatever its metadata says.
-    file.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|source| io_error(path, source))?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|source| io_error(path, source))?;
     let found = bytes.len() as u64;
     if found > limit {
         return in_file(path, Err(AdapterError::TooLarge { found, limit }));
@@ -84,15 +74,9 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn io_error(path: &Path, source: io::Error) -> AdapterError {
-    AdapterError::Io {
-        path: path.to_owned(),
-        source,
-    }
+    AdapterError::Io { path: path.to_owned(), source }
 }
 
 fn in_file<T>(path: &Path, result: Result<T, AdapterError>) -> Result<T, AdapterError> {
-    result.map_err(|source| AdapterError::InFile {
-        path: path.to_owned(),
-        source: Box::new(source),
-    })
+    result.map_err(|source| AdapterError::InFile { path: path.to_owned(), source: Box::new(source) })
 }

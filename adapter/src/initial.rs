@@ -30,17 +30,11 @@ impl Adapter {
 const LABEL: &[u8] = b"plainchant adapter initial A v1\0";
 
 fn uniform(seed: u64, name: &str, inputs: usize, size: usize) -> Vec<f32> {
-    let key = Sha256::new()
-        .chain_update(LABEL)
-        .chain_update(seed.to_le_bytes())
-        .chain_update(name)
-        .finalize();
+    let key = Sha256::new().chain_update(LABEL).chain_update(seed.to_le_bytes()).chain_update(name).finalize();
     let mut stream = ChaCha20Rng::from_seed(key.into());
     let half = (1u32 << 23) as f32;
     let root = (inputs as f32).sqrt();
-    (0..size)
-        .map(|_| ((stream.next_u32() >> 8) as f32 - half + 0.5) / half / root)
-        .collect()
+    (0..size).map(|_| ((stream.next_u32() >> 8) as f32 - half + 0.5) / half / root).collect()
 }
 
 #[cfg(test)]
@@ -69,44 +63,22 @@ mod tests {
                 continue;
             }
             let bound = 1.0 / (tensor.shape[1] as f64).sqrt();
-            let (n, data) = (
-                tensor.data.len() as f64,
-                tensor.data.iter().map(|&x| f64::from(x)),
-            );
+            let (n, data) = (tensor.data.len() as f64, tensor.data.iter().map(|&x| f64::from(x)));
             assert!(data.clone().all(|x| x.abs() < bound), "{name}");
-            let (mean, square) = (
-                data.clone().sum::<f64>() / n,
-                data.map(|x| x * x).sum::<f64>() / n,
-            );
+            let (mean, square) = (data.clone().sum::<f64>() / n, data.map(|x| x * x).sum::<f64>() / n);
             // Five standard deviations of the mean and of the mean square of a uniform variable.
-            assert!(
-                mean.abs() < 5.0 * bound / (3.0 * n).sqrt(),
-                "{name}: {mean}"
-            );
+            assert!(mean.abs() < 5.0 * bound / (3.0 * n).sqrt(), "{name}: {mean}");
             let deviation = bound * bound * (4.0 / 45.0 / n).sqrt();
-            assert!(
-                (square - bound * bound / 3.0).abs() < 5.0 * deviation,
-                "{name}: {square}"
-            );
+            assert!((square - bound * bound / 3.0).abs() < 5.0 * deviation, "{name}: {square}");
         }
     }
 
     #[test]
     fn a_depends_on_the_seed_and_its_own_name_and_not_on_the_other_targets() {
         let a = |adapter: &Adapter, layer: &str| {
-            adapter
-                .get(&format!(
-                    "base_model.model.bert.encoder.layer.{layer}.lora_A.weight"
-                ))
-                .unwrap()
-                .data
-                .clone()
+            adapter.get(&format!("base_model.model.bert.encoder.layer.{layer}.lora_A.weight")).unwrap().data.clone()
         };
-        let (both, one, other) = (
-            adapter(1, &["query", "value"]),
-            adapter(1, &["value"]),
-            adapter(2, &["value"]),
-        );
+        let (both, one, other) = (adapter(1, &["query", "value"]), adapter(1, &["value"]), adapter(2, &["value"]));
         let (value, query) = ("1.attention.self.value", "1.attention.self.query");
         assert_eq!(a(&both, value), a(&one, value));
         assert_ne!(a(&one, value), a(&other, value));

@@ -71,18 +71,8 @@ impl Model {
         }
         let Kind { model_type } = serde_json::from_str(json)?;
         let architecture = Architecture::from_model_type(&model_type)?;
-        let Sizes {
-            num_hidden_layers,
-            hidden_size,
-            intermediate_size,
-        } = serde_json::from_str(json)?;
-        let model = Self {
-            architecture,
-            num_hidden_layers,
-            hidden_size,
-            intermediate_size,
-            num_labels,
-        };
+        let Sizes { num_hidden_layers, hidden_size, intermediate_size } = serde_json::from_str(json)?;
+        let model = Self { architecture, num_hidden_layers, hidden_size, intermediate_size, num_labels };
         model.validate()?;
         Ok(model)
     }
@@ -93,38 +83,13 @@ impl Model {
     /// [`AdapterError::Invalid`] naming the key.
     pub fn validate(&self) -> Result<(), AdapterError> {
         let sizes = [
-            (
-                "num_hidden_layers",
-                self.num_hidden_layers,
-                1,
-                1 << 10,
-                "from 1 to 1024",
-            ),
-            (
-                "hidden_size",
-                self.hidden_size,
-                1,
-                1 << 16,
-                "from 1 to 65536",
-            ),
-            (
-                "intermediate_size",
-                self.intermediate_size,
-                1,
-                1 << 18,
-                "from 1 to 262144",
-            ),
+            ("num_hidden_layers", self.num_hidden_layers, 1, 1 << 10, "from 1 to 1024"),
+            ("hidden_size", self.hidden_size, 1, 1 << 16, "from 1 to 65536"),
+            ("intermediate_size", self.intermediate_size, 1, 1 << 18, "from 1 to 262144"),
             ("num_labels", self.num_labels, 2, 1 << 16, "from 2 to 65536"),
         ];
-        match sizes
-            .into_iter()
-            .find(|&(_, size, least, most, _)| !(least..=most).contains(&size))
-        {
-            Some((key, size, .., rule)) => Err(AdapterError::Invalid {
-                key,
-                found: size.to_string(),
-                rule,
-            }),
+        match sizes.into_iter().find(|&(_, size, least, most, _)| !(least..=most).contains(&size)) {
+            Some((key, size, .., rule)) => Err(AdapterError::Invalid { key, found: size.to_string(), rule }),
             None => Ok(()),
         }
     }
@@ -155,68 +120,32 @@ impl Model {
         config.validate()?;
         let layers = self.linear_layers();
         for target in &config.target_modules {
-            if !layers
-                .iter()
-                .any(|layer| LoraConfig::matches(target, &layer.name))
-            {
+            if !layers.iter().any(|layer| LoraConfig::matches(target, &layer.name)) {
                 let available = BERT_LAYER.map(|(name, ..)| name).join(", ");
-                return Err(AdapterError::NoSuchTarget {
-                    target: target.clone(),
-                    available,
-                });
+                return Err(AdapterError::NoSuchTarget { target: target.clone(), available });
             }
         }
-        let chosen = |layer: &Linear| {
-            config
-                .target_modules
-                .iter()
-                .any(|t| LoraConfig::matches(t, &layer.name))
-        };
+        let chosen = |layer: &Linear| config.target_modules.iter().any(|t| LoraConfig::matches(t, &layer.name));
         Ok(layers.into_iter().filter(chosen).collect())
     }
 
     /// Name and shape of every tensor of an adapter, in no particular order; their sizes are bounded together.
-    pub(crate) fn tensors(
-        &self,
-        config: &LoraConfig,
-    ) -> Result<Vec<(String, Vec<usize>)>, AdapterError> {
+    pub(crate) fn tensors(&self, config: &LoraConfig) -> Result<Vec<(String, Vec<usize>)>, AdapterError> {
         let r = config.r as usize;
         let (labels, hidden) = (self.num_labels as usize, self.hidden_size as usize);
         let mut tensors = vec![
-            (
-                format!("base_model.model.{}.weight", config::HEAD),
-                vec![labels, hidden],
-            ),
-            (
-                format!("base_model.model.{}.bias", config::HEAD),
-                vec![labels],
-            ),
+            (format!("base_model.model.{}.weight", config::HEAD), vec![labels, hidden]),
+            (format!("base_model.model.{}.bias", config::HEAD), vec![labels]),
         ];
-        for Linear {
-            name,
-            inputs,
-            outputs,
-        } in self.targets(config)?
-        {
-            tensors.push((
-                format!("base_model.model.{name}.lora_A.weight"),
-                vec![r, inputs],
-            ));
-            tensors.push((
-                format!("base_model.model.{name}.lora_B.weight"),
-                vec![outputs, r],
-            ));
+        for Linear { name, inputs, outputs } in self.targets(config)? {
+            tensors.push((format!("base_model.model.{name}.lora_A.weight"), vec![r, inputs]));
+            tensors.push((format!("base_model.model.{name}.lora_B.weight"), vec![outputs, r]));
         }
-        let size =
-            |(_, shape): &(String, Vec<usize>)| shape.iter().map(|&n| n as u64).product::<u64>();
+        let size = |(_, shape): &(String, Vec<usize>)| shape.iter().map(|&n| n as u64).product::<u64>();
         let total: u64 = tensors.iter().map(size).sum();
         if total > MAX_PARAMETERS {
             let rule = "at most 1073741824 in all";
-            return Err(AdapterError::Invalid {
-                key: "adapter weights",
-                found: total.to_string(),
-                rule,
-            });
+            return Err(AdapterError::Invalid { key: "adapter weights", found: total.to_string(), rule });
         }
         Ok(tensors)
     }
@@ -252,92 +181,38 @@ mod tests {
     fn mini_lm_has_six_linear_layers_a_layer_with_the_checkpoints_shapes() {
         let layers = mini_lm().linear_layers();
         assert_eq!(layers.len(), 36);
-        let shape = |name: &str| {
-            layers
-                .iter()
-                .find(|l| l.name == name)
-                .map(|l| (l.outputs, l.inputs))
-        };
-        assert_eq!(
-            shape("bert.encoder.layer.5.attention.self.key"),
-            Some((384, 384))
-        );
-        assert_eq!(
-            shape("bert.encoder.layer.0.intermediate.dense"),
-            Some((1536, 384))
-        );
-        assert_eq!(
-            shape("bert.encoder.layer.0.output.dense"),
-            Some((384, 1536))
-        );
+        let shape = |name: &str| layers.iter().find(|l| l.name == name).map(|l| (l.outputs, l.inputs));
+        assert_eq!(shape("bert.encoder.layer.5.attention.self.key"), Some((384, 384)));
+        assert_eq!(shape("bert.encoder.layer.0.intermediate.dense"), Some((1536, 384)));
+        assert_eq!(shape("bert.encoder.layer.0.output.dense"), Some((384, 1536)));
         assert_eq!(shape("bert.encoder.layer.6.output.dense"), None);
     }
 
     #[test]
     fn targets_are_chosen_by_suffix_and_an_unmatched_one_is_named() {
-        let count = |targets: &[&str]| {
-            mini_lm()
-                .targets(&LoraConfig::new(8, 16, targets))
-                .unwrap()
-                .len()
-        };
+        let count = |targets: &[&str]| mini_lm().targets(&LoraConfig::new(8, 16, targets)).unwrap().len();
         assert_eq!(count(&["query", "value"]), 12);
         assert_eq!(count(&["dense"]), 18);
         assert_eq!(count(&["output.dense"]), 12);
         assert_eq!(count(&["bert.encoder.layer.3.attention.self.query"]), 1);
-        let error = mini_lm()
-            .targets(&LoraConfig::new(8, 16, &["query", "q_proj"]))
-            .unwrap_err();
-        assert!(
-            matches!(&error, AdapterError::NoSuchTarget { target, .. } if target == "q_proj"),
-            "{error}"
-        );
+        let error = mini_lm().targets(&LoraConfig::new(8, 16, &["query", "q_proj"])).unwrap_err();
+        assert!(matches!(&error, AdapterError::NoSuchTarget { target, .. } if target == "q_proj"), "{error}");
     }
 
     #[test]
     fn another_architecture_is_refused_with_the_known_ones() {
         let error = Model::from_hf_config(r#"{"model_type": "llama", "n": 1}"#, 2).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "unknown architecture `llama`; known: bert"
-        );
+        assert_eq!(error.to_string(), "unknown architecture `llama`; known: bert");
     }
 
     #[test]
     fn sizes_out_of_range_are_named_before_anything_is_allocated() {
-        let big = Model {
-            hidden_size: u32::MAX,
-            ..mini_lm()
-        };
-        assert!(matches!(
-            big.validate(),
-            Err(AdapterError::Invalid {
-                key: "hidden_size",
-                ..
-            })
-        ));
-        let wide = Model {
-            hidden_size: 1 << 16,
-            num_hidden_layers: 1024,
-            ..mini_lm()
-        };
-        let error = wide
-            .tensors(&LoraConfig::new(4096, 1, &["query"]))
-            .unwrap_err();
-        assert!(
-            matches!(
-                error,
-                AdapterError::Invalid {
-                    key: "adapter weights",
-                    ..
-                }
-            ),
-            "{error}"
-        );
-        assert!(matches!(
-            Model::from_hf_config("{", 2),
-            Err(AdapterError::Json(_))
-        ));
+        let big = Model { hidden_size: u32::MAX, ..mini_lm() };
+        assert!(matches!(big.validate(), Err(AdapterError::Invalid { key: "hidden_size", .. })));
+        let wide = Model { hidden_size: 1 << 16, num_hidden_layers: 1024, ..mini_lm() };
+        let error = wide.tensors(&LoraConfig::new(4096, 1, &["query"])).unwrap_err();
+        assert!(matches!(error, AdapterError::Invalid { key: "adapter weights", .. }), "{error}");
+        assert!(matches!(Model::from_hf_config("{", 2), Err(AdapterError::Json(_))));
         assert!(matches!(
             Model::from_hf_config(r#"{"model_type": "bert", "hidden_size": -3}"#, 2),
             Err(AdapterError::Json(_))

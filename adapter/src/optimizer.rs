@@ -51,19 +51,11 @@ impl ServerOptimizer {
     /// [`AdapterError::Invalid`] naming the key.
     pub fn validate(&self) -> Result<(), AdapterError> {
         let checks: &[(&'static str, f64, bool, &'static str)] = match *self {
-            Self::Sgd {
-                learning_rate,
-                momentum,
-            } => &[
+            Self::Sgd { learning_rate, momentum } => &[
                 ("learning_rate", learning_rate, is_size(learning_rate), SIZE),
                 ("momentum", momentum, is_decay(momentum), DECAY),
             ],
-            Self::Adam {
-                learning_rate,
-                beta1,
-                beta2,
-                epsilon,
-            } => &[
+            Self::Adam { learning_rate, beta1, beta2, epsilon } => &[
                 ("learning_rate", learning_rate, is_size(learning_rate), SIZE),
                 ("beta1", beta1, is_decay(beta1), DECAY),
                 ("beta2", beta2, is_decay(beta2), DECAY),
@@ -71,11 +63,7 @@ impl ServerOptimizer {
             ],
         };
         match checks.iter().find(|(_, _, holds, _)| !holds) {
-            Some(&(key, found, _, rule)) => Err(AdapterError::Invalid {
-                key,
-                found: found.to_string(),
-                rule,
-            }),
+            Some(&(key, found, _, rule)) => Err(AdapterError::Invalid { key, found: found.to_string(), rule }),
             None => Ok(()),
         }
     }
@@ -99,20 +87,10 @@ impl ServerOptimizer {
     /// Kind and values, for a digest.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let (kind, values): (u8, &[f64]) = match self {
-            Self::Sgd {
-                learning_rate,
-                momentum,
-            } => (0, &[*learning_rate, *momentum]),
-            Self::Adam {
-                learning_rate,
-                beta1,
-                beta2,
-                epsilon,
-            } => (1, &[*learning_rate, *beta1, *beta2, *epsilon]),
+            Self::Sgd { learning_rate, momentum } => (0, &[*learning_rate, *momentum]),
+            Self::Adam { learning_rate, beta1, beta2, epsilon } => (1, &[*learning_rate, *beta1, *beta2, *epsilon]),
         };
-        std::iter::once(kind)
-            .chain(values.iter().flat_map(|value| value.to_le_bytes()))
-            .collect()
+        std::iter::once(kind).chain(values.iter().flat_map(|value| value.to_le_bytes())).collect()
     }
 }
 
@@ -130,42 +108,20 @@ fn is_decay(value: f64) -> bool {
 /// One step's constants, rounded to 32 bits once; then the same few operations for every weight.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Step {
-    Sgd {
-        rate: f32,
-    },
-    Momentum {
-        rate: f32,
-        momentum: f32,
-    },
-    Adam {
-        decay: [f32; 2],
-        rest: [f32; 2],
-        step_size: f32,
-        root_correction: f32,
-        epsilon: f32,
-    },
+    Sgd { rate: f32 },
+    Momentum { rate: f32, momentum: f32 },
+    Adam { decay: [f32; 2], rest: [f32; 2], step_size: f32, root_correction: f32, epsilon: f32 },
 }
 
 impl Step {
     /// `powers` are the decays to the power of this step's number (the first step is 1).
     pub(crate) fn new(optimizer: &ServerOptimizer, powers: [f64; 2]) -> Self {
         match *optimizer {
-            ServerOptimizer::Sgd {
-                learning_rate,
-                momentum,
-            } if momentum > 0.0 => Self::Momentum {
-                rate: learning_rate as f32,
-                momentum: momentum as f32,
-            },
-            ServerOptimizer::Sgd { learning_rate, .. } => Self::Sgd {
-                rate: learning_rate as f32,
-            },
-            ServerOptimizer::Adam {
-                learning_rate,
-                beta1,
-                beta2,
-                epsilon,
-            } => Self::Adam {
+            ServerOptimizer::Sgd { learning_rate, momentum } if momentum > 0.0 => {
+                Self::Momentum { rate: learning_rate as f32, momentum: momentum as f32 }
+            }
+            ServerOptimizer::Sgd { learning_rate, .. } => Self::Sgd { rate: learning_rate as f32 },
+            ServerOptimizer::Adam { learning_rate, beta1, beta2, epsilon } => Self::Adam {
                 decay: [beta1 as f32, beta2 as f32],
                 rest: [(1.0 - beta1) as f32, (1.0 - beta2) as f32],
                 step_size: (learning_rate / (1.0 - powers[0])) as f32,
@@ -176,26 +132,14 @@ impl Step {
     }
 
     /// Moves one weight. Every operation rounds to 32 bits, in the order in which it is written.
-    pub(crate) fn update(
-        &self,
-        weight: &mut f32,
-        first: &mut f32,
-        second: &mut f32,
-        gradient: f32,
-    ) {
+    pub(crate) fn update(&self, weight: &mut f32, first: &mut f32, second: &mut f32, gradient: f32) {
         match *self {
             Self::Sgd { rate } => *weight -= rate * gradient,
             Self::Momentum { rate, momentum } => {
                 *first = momentum * *first + gradient;
                 *weight -= rate * *first;
             }
-            Self::Adam {
-                decay,
-                rest,
-                step_size,
-                root_correction,
-                epsilon,
-            } => {
+            Self::Adam { decay, rest, step_size, root_correction, epsilon } => {
                 *first = decay[0] * *first + rest[0] * gradient;
                 *second = decay[1] * *second + rest[1] * (gradient * gradient);
                 *weight -= step_size * (*first / (second.sqrt() / root_correction + epsilon));
@@ -217,18 +161,10 @@ mod tests {
 
     #[test]
     fn a_charter_names_the_kind_and_may_leave_out_the_usual_values() {
-        let adam = ServerOptimizer::Adam {
-            learning_rate: 0.01,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
-        };
+        let adam = ServerOptimizer::Adam { learning_rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
         assert_eq!(parse("kind = 'adam'\nlearning_rate = 0.01").unwrap(), adam);
         assert_eq!(parse(&toml::to_string(&adam).unwrap()).unwrap(), adam);
-        let sgd = ServerOptimizer::Sgd {
-            learning_rate: 0.5,
-            momentum: 0.0,
-        };
+        let sgd = ServerOptimizer::Sgd { learning_rate: 0.5, momentum: 0.0 };
         assert_eq!(parse("kind = 'sgd'\nlearning_rate = 0.5").unwrap(), sgd);
     }
 
@@ -240,16 +176,10 @@ mod tests {
             ("kind = 'sgd'", "learning_rate"),
             ("kind = 'sgd'\nlearning_rate = 0.0", "learning_rate"),
             ("kind = 'sgd'\nlearning_rate = nan", "learning_rate"),
-            (
-                "kind = 'sgd'\nlearning_rate = 0.1\nmomentum = 1.0",
-                "momentum",
-            ),
+            ("kind = 'sgd'\nlearning_rate = 0.1\nmomentum = 1.0", "momentum"),
             ("kind = 'adam'\nlearning_rate = 0.1\nbeta1 = -0.1", "beta1"),
             ("kind = 'adam'\nlearning_rate = 0.1\nbeta2 = 1.0", "beta2"),
-            (
-                "kind = 'adam'\nlearning_rate = 0.1\nepsilon = inf",
-                "epsilon",
-            ),
+            ("kind = 'adam'\nlearning_rate = 0.1\nepsilon = inf", "epsilon"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(named), "{text}: {error}");

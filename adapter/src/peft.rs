@@ -77,48 +77,25 @@ impl LoraConfig {
     pub(crate) fn from_peft_value(keys: &Map<String, Value>) -> Result<Self, AdapterError> {
         let get = |key: &str| keys.get(key).unwrap_or(&Value::Null);
         for key in MUST_BE_OFF {
-            require(
-                key,
-                get(key),
-                is_off(get(key)),
-                "null, false or nothing in it",
-            )?;
+            require(key, get(key), is_off(get(key)), "null, false or nothing in it")?;
         }
-        let one_of = |key: &'static str, allowed: &[Value], rule| {
-            require(key, get(key), allowed.contains(get(key)), rule)
-        };
+        let one_of =
+            |key: &'static str, allowed: &[Value], rule| require(key, get(key), allowed.contains(get(key)), rule);
         one_of("peft_type", &[json!("LORA")], "\"LORA\"")?;
         one_of("task_type", &[Value::Null, json!("SEQ_CLS")], "\"SEQ_CLS\"")?;
         one_of("bias", &[Value::Null, json!("none")], "\"none\"")?;
         let initialisation = get("init_lora_weights");
         let harmless = initialisation.is_null()
             || initialisation.is_boolean()
-            || initialisation
-                .as_str()
-                .is_some_and(|name| INITIALISATIONS.contains(&name));
+            || initialisation.as_str().is_some_and(|name| INITIALISATIONS.contains(&name));
         let rule = "true, false, \"gaussian\", \"orthogonal\" or \"eva\"";
         require("init_lora_weights", initialisation, harmless, rule)?;
         let dropout = get("lora_dropout");
-        require(
-            "lora_dropout",
-            dropout,
-            dropout.is_null() || dropout.as_f64() == Some(0.0),
-            "0",
-        )?;
+        require("lora_dropout", dropout, dropout.is_null() || dropout.as_f64() == Some(0.0), "0")?;
         let rs = get("use_rslora");
-        require(
-            "use_rslora",
-            rs,
-            rs.is_null() || rs.is_boolean(),
-            "true or false",
-        )?;
+        require("use_rslora", rs, rs.is_null() || rs.is_boolean(), "true or false")?;
         let base = get("base_model_name_or_path");
-        require(
-            "base_model_name_or_path",
-            base,
-            base.is_null() || base.is_string(),
-            "a name or null",
-        )?;
+        require("base_model_name_or_path", base, base.is_null() || base.is_string(), "a name or null")?;
         let config = Self {
             r: integer("r", get("r"))?,
             lora_alpha: integer("lora_alpha", get("lora_alpha"))?,
@@ -132,19 +109,10 @@ impl LoraConfig {
     }
 }
 
-fn require(
-    key: &'static str,
-    found: &Value,
-    holds: bool,
-    supported: &'static str,
-) -> Result<(), AdapterError> {
+fn require(key: &'static str, found: &Value, holds: bool, supported: &'static str) -> Result<(), AdapterError> {
     match holds {
         true => Ok(()),
-        false => Err(AdapterError::Unsupported {
-            key,
-            found: found.to_string(),
-            supported,
-        }),
+        false => Err(AdapterError::Unsupported { key, found: found.to_string(), supported }),
     }
 }
 
@@ -159,26 +127,15 @@ fn is_off(value: &Value) -> bool {
 
 /// PEFT writes 16 or 16.0, as its user did.
 fn integer(key: &'static str, value: &Value) -> Result<u32, AdapterError> {
-    let whole = value
-        .as_f64()
-        .filter(|x| x.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(x));
+    let whole = value.as_f64().filter(|x| x.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(x));
     require(key, value, whole.is_some(), "a whole number")?;
     Ok(whole.unwrap_or_default() as u32)
 }
 
 fn names(key: &'static str, value: &Value) -> Result<Vec<String>, AdapterError> {
-    let names: Option<Vec<String>> = value.as_array().and_then(|items| {
-        items
-            .iter()
-            .map(|item| item.as_str().map(str::to_owned))
-            .collect()
-    });
-    require(
-        key,
-        value,
-        names.is_some(),
-        "a list of names, not a pattern or \"all-linear\"",
-    )?;
+    let names: Option<Vec<String>> =
+        value.as_array().and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
+    require(key, value, names.is_some(), "a list of names, not a pattern or \"all-linear\"")?;
     Ok(names.unwrap_or_default())
 }
 
@@ -186,17 +143,8 @@ fn names(key: &'static str, value: &Value) -> Result<Vec<String>, AdapterError> 
 fn saved(value: &Value) -> Result<Vec<String>, AdapterError> {
     let listed = names("modules_to_save", value)?;
     let known = listed.iter().all(|name| name == HEAD || name == "score");
-    require(
-        "modules_to_save",
-        value,
-        known,
-        "[\"classifier\"], the head",
-    )?;
-    Ok(listed
-        .into_iter()
-        .find(|name| name == HEAD)
-        .into_iter()
-        .collect())
+    require("modules_to_save", value, known, "[\"classifier\"], the head")?;
+    Ok(listed.into_iter().find(|name| name == HEAD).into_iter().collect())
 }
 
 #[cfg(test)]
@@ -206,8 +154,7 @@ mod tests {
 
     fn with(key: &str, value: Value) -> Result<LoraConfig, AdapterError> {
         let mut keys: Map<String, Value> =
-            serde_json::from_str(&LoraConfig::new(8, 16, &["query"]).to_peft_json().unwrap())
-                .unwrap();
+            serde_json::from_str(&LoraConfig::new(8, 16, &["query"]).to_peft_json().unwrap()).unwrap();
         keys.insert(key.to_owned(), value);
         LoraConfig::from_peft_json(&Value::Object(keys).to_string())
     }
@@ -217,10 +164,7 @@ mod tests {
         let mut config = LoraConfig::new(4, 32, &["query", "output.dense"]);
         config.use_rslora = true;
         config.base_model_name_or_path = Some("sentence-transformers/all-MiniLM-L6-v2".into());
-        assert_eq!(
-            LoraConfig::from_peft_json(&config.to_peft_json().unwrap()).unwrap(),
-            config
-        );
+        assert_eq!(LoraConfig::from_peft_json(&config.to_peft_json().unwrap()).unwrap(), config);
     }
 
     #[test]
@@ -231,16 +175,9 @@ mod tests {
             ("a_key_of_next_year", json!({"x": 1})),
             ("eva_config", json!(null)),
             ("lora_alpha", json!(16.0)),
-            (
-                "modules_to_save",
-                json!(["classifier", "classifier", "score"]),
-            ),
+            ("modules_to_save", json!(["classifier", "classifier", "score"])),
         ] {
-            assert_eq!(
-                with(key, value).unwrap(),
-                LoraConfig::new(8, 16, &["query"]),
-                "{key}"
-            );
+            assert_eq!(with(key, value).unwrap(), LoraConfig::new(8, 16, &["query"]), "{key}");
         }
     }
 
@@ -266,25 +203,13 @@ mod tests {
         ];
         for (wanted, value) in switched_on.into_iter().chain(others) {
             let error = with(wanted, value).unwrap_err();
-            assert!(
-                matches!(&error, AdapterError::Unsupported { key, .. } if *key == wanted),
-                "{wanted}: {error}"
-            );
+            assert!(matches!(&error, AdapterError::Unsupported { key, .. } if *key == wanted), "{wanted}: {error}");
         }
         assert!(matches!(
             with("modules_to_save", json!([])),
-            Err(AdapterError::Invalid {
-                key: "modules_to_save",
-                ..
-            })
+            Err(AdapterError::Invalid { key: "modules_to_save", .. })
         ));
-        assert!(matches!(
-            with("r", json!(0)),
-            Err(AdapterError::Invalid { key: "r", .. })
-        ));
-        assert!(matches!(
-            LoraConfig::from_peft_json("[]"),
-            Err(AdapterError::Json(_))
-        ));
+        assert!(matches!(with("r", json!(0)), Err(AdapterError::Invalid { key: "r", .. })));
+        assert!(matches!(LoraConfig::from_peft_json("[]"), Err(AdapterError::Json(_))));
     }
 }

@@ -35,16 +35,8 @@ impl State {
     /// [`AdapterError::Invalid`] for a value of the optimizer that is out of range.
     pub fn new(adapter: Adapter, optimizer: ServerOptimizer) -> Result<Self, AdapterError> {
         optimizer.validate()?;
-        let moments = optimizer
-            .keeps()
-            .map(|kept| vec![0.0; if kept { adapter.trainable_len() } else { 0 }]);
-        Ok(Self {
-            adapter,
-            optimizer,
-            step: 0,
-            powers: [1.0, 1.0],
-            moments,
-        })
+        let moments = optimizer.keeps().map(|kept| vec![0.0; if kept { adapter.trainable_len() } else { 0 }]);
+        Ok(Self { adapter, optimizer, step: 0, powers: [1.0, 1.0], moments })
     }
 
     /// The adapter as it is now.
@@ -77,10 +69,7 @@ impl State {
     pub fn apply(&mut self, sum: &[i64], unit: f64, divisor: f64) -> Result<(), ApplyError> {
         let mut weights = self.adapter.flat();
         if sum.len() != weights.len() {
-            return Err(ApplyError::WrongLength {
-                found: sum.len(),
-                expected: weights.len(),
-            });
+            return Err(ApplyError::WrongLength { found: sum.len(), expected: weights.len() });
         }
         let scale = scale(unit, divisor)?;
         let count = self.step.checked_add(1).ok_or(ApplyError::TooManySteps)?;
@@ -92,11 +81,7 @@ impl State {
         // A moment that overflows would stop its weight for good without ever showing in it.
         for values in [&weights, &moments[0], &moments[1]] {
             if let Some((tensor, index, value)) = self.adapter.not_finite(values) {
-                return Err(ApplyError::NotFinite {
-                    tensor,
-                    index,
-                    value,
-                });
+                return Err(ApplyError::NotFinite { tensor, index, value });
             }
         }
         self.adapter.set_flat(&weights);
@@ -107,10 +92,7 @@ impl State {
     /// SHA-256 over a label and [`to_bytes`](Self::to_bytes).
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
-        Sha256::new_with_prefix(DIGEST_LABEL)
-            .chain_update(self.to_bytes())
-            .finalize()
-            .into()
+        Sha256::new_with_prefix(DIGEST_LABEL).chain_update(self.to_bytes()).finalize().into()
     }
 
     /// A version byte, a digest of what the state belongs to (tensors' names and shapes, scaling, optimizer), step, powers, then
@@ -144,36 +126,22 @@ impl State {
         optimizer.validate()?;
         let found = bytes.first().copied().unwrap_or_default();
         if !bytes.is_empty() && found != VERSION {
-            return Err(DecodeError::Version {
-                found,
-                known: VERSION,
-            });
+            return Err(DecodeError::Version { found, known: VERSION });
         }
         let expected = encoded_len(model, config, optimizer)?;
-        let wrong_length = || DecodeError::Length {
-            found: bytes.len(),
-            expected,
-        };
+        let wrong_length = || DecodeError::Length { found: bytes.len(), expected };
         if bytes.len() != expected {
             return Err(wrong_length());
         }
         let mut reader = Reader(&bytes[1..]);
         let digest: [u8; 32] = reader.array().ok_or_else(wrong_length)?;
-        let step = reader
-            .array()
-            .map(u64::from_le_bytes)
-            .ok_or_else(wrong_length)?;
+        let step = reader.array().map(u64::from_le_bytes).ok_or_else(wrong_length)?;
         let mut powers = [1.0; 2];
         for power in &mut powers {
-            *power = reader
-                .array()
-                .map(f64::from_le_bytes)
-                .ok_or_else(wrong_length)?;
+            *power = reader.array().map(f64::from_le_bytes).ok_or_else(wrong_length)?;
         }
         let adapter = Adapter::build(model, config, |name, shape| {
-            let missing = || AdapterError::MissingTensor {
-                tensor: name.to_owned(),
-            };
+            let missing = || AdapterError::MissingTensor { tensor: name.to_owned() };
             reader.floats(shape.iter().product()).ok_or_else(missing)
         })?;
         if digest != context(&adapter, optimizer) {
@@ -191,12 +159,7 @@ impl State {
     /// What no number of steps leaves: powers outside of 0 to 1 or moved before the first step, moments that are not
     /// finite, negative mean squares.
     fn check_memory(&self) -> Result<(), DecodeError> {
-        let impossible = |part| {
-            Err(DecodeError::Impossible {
-                part,
-                step: self.step,
-            })
-        };
+        let impossible = |part| Err(DecodeError::Impossible { part, step: self.step });
         let decays = self.optimizer.decays();
         let fits = |(&power, &decay): (&f64, &f64)| match self.step {
             0 => power == 1.0,
@@ -222,11 +185,7 @@ impl State {
 fn scale(unit: f64, divisor: f64) -> Result<f32, ApplyError> {
     let scale = (unit / divisor) as f32;
     let is_good = |value: f64| value.is_finite() && value > 0.0;
-    let parts = [
-        ("unit", unit),
-        ("divisor", divisor),
-        ("unit / divisor", f64::from(scale)),
-    ];
+    let parts = [("unit", unit), ("divisor", divisor), ("unit / divisor", f64::from(scale))];
     match parts.into_iter().find(|&(_, value)| !is_good(value)) {
         Some((name, value)) => Err(ApplyError::BadScale { name, value }),
         None => Ok(scale),
@@ -255,19 +214,12 @@ fn context(adapter: &Adapter, optimizer: &ServerOptimizer) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-fn encoded_len(
-    model: &Model,
-    config: &LoraConfig,
-    optimizer: &ServerOptimizer,
-) -> Result<usize, AdapterError> {
+fn encoded_len(model: &Model, config: &LoraConfig, optimizer: &ServerOptimizer) -> Result<usize, AdapterError> {
     let tensors = model.tensors(config)?;
     let size = |shape: &[usize]| shape.iter().product::<usize>();
     let all: usize = tensors.iter().map(|(_, shape)| size(shape)).sum();
-    let trained: usize = tensors
-        .iter()
-        .filter(|(name, _)| crate::adapter::is_trained(name))
-        .map(|(_, s)| size(s))
-        .sum();
+    let trained: usize =
+        tensors.iter().filter(|(name, _)| crate::adapter::is_trained(name)).map(|(_, s)| size(s)).sum();
     let kept = optimizer.keeps().into_iter().filter(|&kept| kept).count();
     Ok(HEADER_BYTES + 4 * (all + kept * trained))
 }
@@ -286,5 +238,41 @@ impl Reader<'_> {
         let (head, rest) = self.0.split_at_checked(count.checked_mul(4)?)?;
         self.0 = rest;
         Some(floats(head))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What apply does in one pass, done in pieces of different lengths from the back to the front.
+    #[test]
+    fn weights_updated_in_pieces_have_the_same_bits_as_updated_at_once() {
+        let sum: Vec<i64> = (0..1000).map(|i| (i * 7919 % 1009 - 500) * (i * i + 1)).collect();
+        let start: Vec<f32> = (0..1000).map(|i| 1.0 / (i as f32 + 3.0)).collect();
+        let adam = ServerOptimizer::Adam { learning_rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+        let sgd = ServerOptimizer::Sgd { learning_rate: 0.1, momentum: 0.9 };
+        for optimizer in [adam, sgd] {
+            let step = Step::new(&optimizer, optimizer.decays());
+            let fresh = || optimizer.keeps().map(|kept| vec![0.1f32; if kept { 1000 } else { 0 }]);
+            let (mut whole, mut moments) = (start.clone(), fresh());
+            update(step, &mut whole, &mut moments, &sum, 1.5e-7);
+
+            let (mut pieces, mut kept) = (start.clone(), fresh());
+            let mut end = 1000usize;
+            for length in (1..).take(45) {
+                let range = end.saturating_sub(length)..end;
+                end = range.start;
+                let mut part = [0, 1].map(|i| kept[i].get(range.clone()).unwrap_or_default().to_vec());
+                update(step, &mut pieces[range.clone()], &mut part, &sum[range.clone()], 1.5e-7);
+                for (kept, part) in kept.iter_mut().zip(&part).filter(|(kept, _)| !kept.is_empty()) {
+                    kept[range.clone()].copy_from_slice(part);
+                }
+            }
+            assert_eq!(end, 0);
+            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&pieces), bits(&whole));
+            assert_eq!(kept.map(|m| bits(&m)), moments.map(|m| bits(&m)));
+        }
     }
 }

@@ -1,0 +1,190 @@
+//! The state between rounds: the same bits however it got there, and nothing else accepted.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use adapter::{ApplyError, DecodeError, LoraConfig, ServerOptimizer, State};
+use proptest::prelude::*;
+
+fn optimizers() -> [ServerOptimizer; 3] {
+    [
+        ServerOptimizer::Sgd { learning_rate: 0.1, momentum: 0.0 },
+        ServerOptimizer::Sgd { learning_rate: 0.1, momentum: 0.9 },
+        ServerOptimizer::Adam { learning_rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+    ]
+}
+
+fn state(optimizer: &ServerOptimizer) -> State {
+    State::new(common::tiny_adapter(), optimizer.clone()).unwrap()
+}
+
+fn reload(state: &State) -> State {
+    let (model, config) = (state.adapter().model(), state.adapter().config());
+    State::from_bytes(model, config, state.optimizer(), &state.to_bytes()).unwrap()
+}
+
+fn sum(state: &State, factor: i64) -> Vec<i64> {
+    (0..state.adapter().trainable_len() as i64).map(|i| (i * i - 300) * factor).collect()
+}
+
+#[test]
+fn a_state_read_back_between_steps_ends_with_the_same_bits() {
+    for optimizer in optimizers() {
+        let (mut kept, mut reloaded) = (state(&optimizer), state(&optimizer));
+        for factor in [1, -3, 17, 0, 40_000] {
+            reloaded = reload(&reloaded);
+            for state in [&mut kept, &mut reloaded] {
+                let sum = sum(state, factor);
+                state.apply(&sum, 1e-4, 64.0).unwrap();
+            }
+            assert_eq!(kept.digest(), reloaded.digest());
+            assert_eq!(kept.adapter().digest(), reloaded.adapter().digest());
+        }
+        assert_eq!(reloaded, kept);
+    }
+}
+
+/// Values worked out by a 64-bit calculation by hand: w = 1 - 0.5 * (3 * 0.25 / 2) with integer 3, unit 0.25, divisor 2.
+#[test]
+fn plain_sgd_subtracts_rate_times_sum_times_unit_over_divisor() {
+    let adapter = common::tiny_adapter();
+    let ones = adapter.with_flat(&vec![1.0; adapter.trainable_len()]).unwrap();
+    let mut state = State::new(ones, ServerOptimizer::Sgd { learning_rate: 0.5, momentum: 0.0 }).unwrap();
+    state.apply(&vec![3; adapter.trainable_len()], 0.25, 2.0).unwrap();
+    assert!(state.adapter().flat().iter().all(|&weight| weight == 0.8125));
+}
+
+#[test]
+fn applying_leaves_the_frozen_a_alone() {
+    for optimizer in optimizers() {
+        let mut state = state(&optimizer);
+        let before = state.adapter().clone();
+        state.apply(&sum(&state, 5), 1e-3, 4.0).unwrap();
+        for (name, tensor) in before.tensors() {
+            let same = state.adapter().get(name).unwrap() == tensor;
+            assert_eq!(same, name.contains("lora_A"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_sum_is_named_and_leaves_the_state_as_it_was() {
+    for optimizer in optimizers() {
+        let mut state = state(&optimizer);
+        state.apply(&sum(&state, 1), 1e-3, 4.0).unwrap();
+        let (good, before) = (sum(&state, 1), state.digest());
+        let short = &good[1..];
+        assert!(matches!(state.apply(short, 1.0, 1.0), Err(ApplyError::WrongLength { .. })));
+        for (unit, divisor, wanted) in [
+            (f64::NAN, 1.0, "unit"),
+            (0.0, 1.0, "unit"),
+            (1.0, -1.0, "divisor"),
+            (1.0, f64::INFINITY, "divisor"),
+            (1e-300, 1e10, "unit / divisor"),
+            (1e300, 1e-10, "unit / divisor"),
+        ] {
+            let error = state.apply(&good, unit, divisor).unwrap_err();
+            assert!(matches!(error, ApplyError::BadScale { name, .. } if name == wanted), "{error}");
+        }
+        let huge = vec![i64::MAX; good.len()];
+        let error = state.apply(&huge, 1e37, 1.0).unwrap_err();
+        assert!(
+            matches!(&error, ApplyError::NotFinite { tensor, index: 0, .. } if tensor.contains("lora_B")),
+            "{error}"
+        );
+        assert_eq!(state.digest(), before);
+    }
+}
+
+#[test]
+fn a_state_of_another_charter_version_or_length_is_refused() {
+    let [sgd, momentum, adam] = optimizers();
+    let state = state(&adam);
+    let (model, config, bytes) = (common::tiny_model(), state.adapter().config().clone(), state.to_bytes());
+    let read = |config: &LoraConfig, optimizer: &ServerOptimizer, bytes: &[u8]| {
+        State::from_bytes(&model, config, optimizer, bytes).unwrap_err()
+    };
+    assert!(matches!(read(&config, &sgd, &bytes), DecodeError::Length { .. }));
+    assert!(matches!(read(&config, &momentum, &bytes), DecodeError::Length { .. }));
+    let faster = ServerOptimizer::Adam { learning_rate: 0.02, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+    assert!(matches!(read(&config, &faster, &bytes), DecodeError::Foreign));
+    let stronger = LoraConfig { lora_alpha: 7, ..config.clone() };
+    assert!(matches!(read(&stronger, &adam, &bytes), DecodeError::Foreign));
+    for length in 0..bytes.len() {
+        assert!(matches!(read(&config, &adam, &bytes[..length]), DecodeError::Length { .. }));
+    }
+    let longer = [&bytes[..], &[0]].concat();
+    assert!(matches!(read(&config, &adam, &longer), DecodeError::Length { .. }));
+    let newer = [&[2], &bytes[1..]].concat();
+    assert!(matches!(read(&config, &adam, &newer), DecodeError::Version { found: 2, known: 1 }));
+}
+
+#[test]
+fn memory_that_no_steps_leave_is_refused() {
+    let [.., adam] = optimizers();
+    let mut state = state(&adam);
+    let config = state.adapter().config().clone();
+    let refused = |bytes: &[u8]| match State::from_bytes(&common::tiny_model(), &config, &adam, bytes) {
+        Err(DecodeError::Impossible { part, .. }) => part,
+        other => panic!("{other:?}"),
+    };
+    let fresh = state.to_bytes();
+    let last = fresh.len() - 4;
+    let replace = |bytes: &[u8], at: usize, value: &[u8]| [&bytes[..at], value, &bytes[at + value.len()..]].concat();
+    assert_eq!(refused(&replace(&fresh, last, &1f32.to_le_bytes())), "second moment");
+    assert_eq!(refused(&replace(&fresh, 33, &1u64.to_le_bytes())), "powers of the decays");
+    state.apply(&sum(&state, 1), 1.0, 1.0).unwrap();
+    let stepped = state.to_bytes();
+    assert_eq!(refused(&replace(&stepped, last, &(-1f32).to_le_bytes())), "second moment");
+    assert_eq!(refused(&replace(&stepped, 41, &1.5f64.to_le_bytes())), "powers of the decays");
+    let first = last + 4 - 8 * state.adapter().trainable_len();
+    assert_eq!(refused(&replace(&stepped, first, &f32::NAN.to_le_bytes())), "first moment");
+}
+
+/// Any machine must come to these bits: a change of them is a change of the protocol. scripts/digests.py, a second
+/// implementation in Python, prints the same ones.
+#[test]
+fn the_digests_of_a_fixed_history_are_the_recorded_ones() {
+    let digests = optimizers().map(|optimizer| {
+        let mut state = state(&optimizer);
+        for factor in [1, -3, 17] {
+            state.apply(&sum(&state, factor), 1e-4, 64.0).unwrap();
+        }
+        state.digest().map(|byte| format!("{byte:02x}")).concat()
+    });
+    assert_eq!(digests, GOLDEN);
+}
+
+const GOLDEN: [&str; 3] = [
+    "e2960251edc04c15966a2cd13624580f8817926b5e653f6add801082bae1f50e",
+    "1470e0e689bf5d0fadac632295e90622177529efcf7dc96308c4f16d385df801",
+    "660443cfb8cbad181672847f7b0dd348df5237becf0e53062ec6307ad9bfd7bd",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn any_history_reads_back_and_any_corruption_is_an_error_or_another_state(
+        which in 0..3usize,
+        factors in prop::collection::vec(-100_000i64..100_000, 0..4),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), 1..=255u8), 1..4),
+    ) {
+        let optimizer = &optimizers()[which];
+        let mut state = state(optimizer);
+        for factor in factors {
+            state.apply(&sum(&state, factor), 1e-5, 64.0).unwrap();
+        }
+        prop_assert_eq!(&reload(&state), &state);
+        let mut bytes = state.to_bytes();
+        for (at, flip) in &flips {
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+        }
+        let (model, config) = (state.adapter().model(), state.adapter().config());
+        if let Ok(other) = State::from_bytes(model, config, optimizer, &bytes) {
+            prop_assert_eq!(other.to_bytes(), bytes);
+        }
+    }
+}
