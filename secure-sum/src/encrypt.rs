@@ -1,0 +1,164 @@
+//! Encryption under the common mask: body = a s + e + m for every chunk.
+
+use rand::CryptoRng;
+use rayon::prelude::*;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::fields::Fields;
+use crate::gauss::{Sampler, Seed};
+use crate::key::{OneTimeKey, Transformed};
+use crate::layout::Layout;
+use crate::mask::MaskSeed;
+use crate::pack;
+use crate::params::RESIDUE_BITS;
+use crate::ring::{self, Residue, Ring};
+
+/// Why values cannot be encrypted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncryptError {
+    /// The number of values is not the layout's.
+    #[error("{found} values where the layout has {expected}")]
+    Count {
+        /// The layout's count.
+        expected: usize,
+        /// The count given.
+        found: usize,
+    },
+    /// A value is larger than clamp plus noise tail, so that a sum could leave its field.
+    #[error("value {index} is beyond {limit} in size; clamp before noise is added")]
+    ValueOutOfRange {
+        /// Its position.
+        index: usize,
+        /// The largest size that the layout takes.
+        limit: u64,
+    },
+    /// The key was generated for another parameter set.
+    #[error("the one-time key belongs to a layout with another parameter set")]
+    OtherKey,
+}
+
+/// Encrypts one contribution: `chunk_count` chunks of `chunk_bytes`, in order.
+///
+/// `values` are the clamped coordinates with this client's noise added. A key encrypts once: two contributions
+/// under one key and one mask would give away their difference.
+///
+/// # Errors
+/// When count or size of the values do not suit the layout, or the key is another set's.
+pub fn encrypt<R: CryptoRng + ?Sized>(
+    layout: &Layout,
+    seed: &MaskSeed,
+    key: &OneTimeKey,
+    values: &[i64],
+    rng: &mut R,
+) -> Result<Vec<u8>, EncryptError> {
+    check(layout, key, values)?;
+    let ring = ring::ring(layout.set());
+    let key = Transformed::new(key.coefficients(), &ring.residues);
+    let errors = Seed::draw(rng);
+    let mut contribution = vec![0; layout.contribution_bytes()];
+    contribution
+        .par_chunks_mut(layout.chunk_bytes())
+        .zip(values.par_chunks(layout.values_per_chunk()))
+        .enumerate()
+        .for_each_init(
+            || Scratch::new(layout),
+            |scratch, (index, (bytes, values))| {
+                scratch.draw_errors(&mut errors.sampler(index));
+                scratch.add_message(Fields::of(layout), values);
+                scratch.write_body(ring, &key, seed, index, bytes);
+            },
+        );
+    Ok(contribution)
+}
+
+fn check(layout: &Layout, key: &OneTimeKey, values: &[i64]) -> Result<(), EncryptError> {
+    if !key.serves(layout) {
+        return Err(EncryptError::OtherKey);
+    }
+    let expected = layout.values().count;
+    if values.len() != expected {
+        return Err(EncryptError::Count { expected, found: values.len() });
+    }
+    let limit = layout.value_limit();
+    match values.par_iter().position_first(|v| v.unsigned_abs() > limit) {
+        Some(index) => Err(EncryptError::ValueOutOfRange { index, limit }),
+        None => Ok(()),
+    }
+}
+
+/// Buffers of one chunk, reused by a thread and wiped at the end.
+struct Scratch {
+    errors: Zeroizing<Vec<i32>>,
+    random: Zeroizing<Vec<u8>>,
+    /// m + e with one prime.
+    narrow: Zeroizing<Vec<i64>>,
+    /// m + e with two primes.
+    wide: Zeroizing<Vec<i128>>,
+    body: Vec<u64>,
+    mask: Vec<u8>,
+}
+
+impl Scratch {
+    fn new(layout: &Layout) -> Self {
+        let degree = layout.set().ring_degree();
+        let is_wide = layout.set().moduli().len() > 1;
+        Self {
+            errors: Zeroizing::new(vec![0; degree]),
+            random: Zeroizing::new(vec![0; Sampler::scratch_bytes(degree)]),
+            narrow: Zeroizing::new(vec![0; if is_wide { 0 } else { degree }]),
+            wide: Zeroizing::new(vec![0; if is_wide { degree } else { 0 }]),
+            body: vec![0; degree],
+            mask: vec![0; 8 * degree],
+        }
+    }
+
+    fn draw_errors(&mut self, sampler: &mut Sampler) {
+        sampler.fill(&mut self.errors, &mut self.random);
+    }
+
+    fn add_message(&mut self, fields: Fields, values: &[i64]) {
+        if self.wide.is_empty() {
+            fields.pack_narrow(values, &mut self.narrow);
+            for (sum, &error) in self.narrow.iter_mut().zip(self.errors.iter()) {
+                *sum += i64::from(error);
+            }
+        } else {
+            fields.pack_wide(values, &mut self.wide);
+            for (sum, &error) in self.wide.iter_mut().zip(self.errors.iter()) {
+                *sum += i128::from(error);
+            }
+        }
+    }
+
+    fn write_body(&mut self, ring: &Ring, key: &Transformed, seed: &MaskSeed, index: usize, bytes: &mut [u8]) {
+        let residue_bytes = self.body.len() * RESIDUE_BITS as usize / 8;
+        let parts = bytes.chunks_exact_mut(residue_bytes);
+        for (prime, (residue, bytes)) in ring.residues.iter().zip(parts).enumerate() {
+            seed.expand(index, prime, residue.q, &mut self.body, &mut self.mask);
+            residue.multiply(&mut self.body, key.modulo(prime));
+            self.add_to_body(residue);
+            pack::pack(&self.body, bytes);
+        }
+    }
+
+    fn add_to_body(&mut self, residue: &Residue) {
+        let q = residue.q;
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (body, &x) in self.body.iter_mut().zip(self.narrow.iter()) {
+                    *body = ring::reduce(*body + residue.lift(x), q);
+                }
+                for (body, &x) in self.body.iter_mut().zip(self.wide.iter()) {
+                    *body = ring::reduce(*body + residue.lift_wide(x), q);
+                }
+            },
+        );
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        self.body.zeroize();
+    }
+}

@@ -1,0 +1,206 @@
+//! Opening: summed bodies minus mask times summed key, split into sums of values, with the round's checks.
+
+use rayon::prelude::*;
+
+use crate::accumulate::Accumulator;
+use crate::fields::{Fields, Seen};
+use crate::key::{KeySum, Transformed};
+use crate::layout::Layout;
+use crate::mask::MaskSeed;
+use crate::params::ParameterSet;
+use crate::ring::{self, Residue, Ring};
+
+/// Why a round is void.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum OpenError {
+    /// The cohort is below [`Layout::COHORT_MIN`] or above the layout's largest.
+    #[error("a cohort of {cohort} clients is not opened under this layout")]
+    Cohort {
+        /// Clients in the cohort.
+        cohort: usize,
+    },
+    /// The accumulator or the key was made for another layout.
+    #[error("accumulator or key sum belongs to another layout")]
+    OtherLayout,
+    /// Residuals are larger than the cohort's errors: the key is not the sum of these contributions' keys.
+    #[error("chunk {chunk} has residuals of mean square {mean_square}, above {limit}; the round is void")]
+    Residual {
+        /// The chunk.
+        chunk: usize,
+        /// What was found.
+        mean_square: f64,
+        /// 4 |U| sigma^2.
+        limit: f64,
+    },
+    /// A summed value is beyond what the cohort's clamps and noise allow, so one of them is malformed.
+    #[error("the sum at position {index} is out of range; the round is void")]
+    Range {
+        /// Position among the values.
+        index: usize,
+    },
+    /// A coefficient holds more than its fields, or padding behind the last value is not zero.
+    #[error("chunk {chunk} holds more than its fields; the round is void")]
+    Overflow {
+        /// The chunk.
+        chunk: usize,
+    },
+}
+
+/// The sums of the values over a cohort of this many clients.
+///
+/// # Errors
+/// When cohort or arguments do not fit the layout, or one of the round's checks fails: every residual's mean
+/// square at most 4 |U| sigma^2 a chunk, every sum within |U| clamps plus the noise tail, nothing above the fields.
+pub fn open(
+    layout: &Layout,
+    seed: &MaskSeed,
+    sum: &Accumulator,
+    key: &KeySum,
+    cohort: usize,
+) -> Result<Vec<i64>, OpenError> {
+    if !layout.admits(cohort) {
+        return Err(OpenError::Cohort { cohort });
+    }
+    open_coefficients(layout, seed, sum, key.coefficients(), cohort)
+}
+
+/// [`open`] without the lower bound on the cohort: tests open single contributions.
+pub(crate) fn open_coefficients(
+    layout: &Layout,
+    seed: &MaskSeed,
+    sum: &Accumulator,
+    key: &[i32],
+    cohort: usize,
+) -> Result<Vec<i64>, OpenError> {
+    let set = layout.set();
+    let residues = sum.residues(layout).ok_or(OpenError::OtherLayout)?;
+    if key.len() != set.ring_degree() {
+        return Err(OpenError::OtherLayout);
+    }
+    let ring = ring::ring(set);
+    let key = Transformed::new(key, &ring.residues);
+    let limits = Limits::of(layout, cohort);
+    let mut values = vec![0; layout.values().count];
+    values
+        .par_chunks_mut(layout.values_per_chunk())
+        .zip(residues.par_chunks_exact(set.residues()))
+        .enumerate()
+        .try_for_each_init(
+            || Scratch::new(layout),
+            |scratch, (index, (values, residues))| {
+                scratch.subtract_mask(ring, &key, seed, index, residues);
+                let seen = scratch.split(ring, Fields::of(layout));
+                let (used, padding) = scratch.values.split_at(values.len());
+                values.copy_from_slice(used);
+                limits.check(index, &seen, used, padding)
+            },
+        )?;
+    Ok(values)
+}
+
+/// What a chunk is checked against.
+struct Limits {
+    degree: f64,
+    mean_square: f64,
+    sum: u64,
+    values_per_chunk: usize,
+}
+
+impl Limits {
+    fn of(layout: &Layout, cohort: usize) -> Self {
+        Self {
+            degree: layout.set().ring_degree() as f64,
+            mean_square: 4.0 * cohort as f64 * layout.set().sigma().powi(2),
+            sum: layout.sum_limit(cohort),
+            values_per_chunk: layout.values_per_chunk(),
+        }
+    }
+
+    fn check(&self, chunk: usize, seen: &Seen, used: &[i64], padding: &[i64]) -> Result<(), OpenError> {
+        let mean_square = seen.squares / self.degree;
+        if mean_square > self.mean_square {
+            return Err(OpenError::Residual { chunk, mean_square, limit: self.mean_square });
+        }
+        if let Some(at) = used.iter().position(|v| v.unsigned_abs() > self.sum) {
+            return Err(OpenError::Range { index: chunk * self.values_per_chunk + at });
+        }
+        if seen.overflow || padding.iter().any(|&v| v != 0) {
+            return Err(OpenError::Overflow { chunk });
+        }
+        Ok(())
+    }
+}
+
+/// Buffers of one chunk, reused by a thread.
+struct Scratch {
+    set: ParameterSet,
+    /// Residues after subtraction, prime after prime.
+    residues: Vec<u64>,
+    mask: Vec<u8>,
+    narrow: Vec<i64>,
+    wide: Vec<i128>,
+    values: Vec<i64>,
+}
+
+impl Scratch {
+    fn new(layout: &Layout) -> Self {
+        let set = layout.set();
+        let degree = set.ring_degree();
+        let is_wide = set.moduli().len() > 1;
+        Self {
+            set,
+            residues: vec![0; set.residues()],
+            mask: vec![0; 8 * degree],
+            narrow: vec![0; if is_wide { 0 } else { degree }],
+            wide: vec![0; if is_wide { degree } else { 0 }],
+            values: vec![0; layout.values_per_chunk()],
+        }
+    }
+
+    /// body - a S modulo every prime.
+    fn subtract_mask(&mut self, ring: &Ring, key: &Transformed, seed: &MaskSeed, index: usize, body: &[u64]) {
+        let degree = self.set.ring_degree();
+        let parts = self.residues.chunks_exact_mut(degree).zip(body.chunks_exact(degree));
+        for (prime, (residue, (product, body))) in ring.residues.iter().zip(parts).enumerate() {
+            seed.expand(index, prime, residue.q, product, &mut self.mask);
+            residue.multiply(product, key.modulo(prime));
+            subtract_from(residue, body, product);
+        }
+    }
+
+    /// Lifts to the centered representative and splits it into fields.
+    fn split(&mut self, ring: &Ring, fields: Fields) -> Seen {
+        let degree = self.set.ring_degree();
+        let (first, second) = self.residues.split_at(degree);
+        let q = self.set.moduli()[0];
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                if second.is_empty() {
+                    for (out, &x) in self.narrow.iter_mut().zip(first) {
+                        *out = x as i64 - if x > q / 2 { q as i64 } else { 0 };
+                    }
+                    fields.split_narrow(&self.narrow, &mut self.values)
+                } else {
+                    for ((out, &x), &y) in self.wide.iter_mut().zip(first).zip(second) {
+                        *out = ring.centered_pair(x, y);
+                    }
+                    fields.split_wide(&self.wide, &mut self.values)
+                }
+            },
+        )
+    }
+}
+
+/// `product` becomes `body - product`.
+fn subtract_from(residue: &Residue, body: &[u64], product: &mut [u64]) {
+    let q = residue.q;
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (product, &body) in product.iter_mut().zip(body) {
+                *product = ring::reduce(body + q - *product, q);
+            }
+        },
+    );
+}

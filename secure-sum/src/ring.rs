@@ -1,0 +1,182 @@
+//! Arithmetic modulo the primes of a set, and negacyclic products by tfhe-ntt.
+//!
+//! For primes below 2^50 tfhe-ntt takes its IFMA path where the processor has AVX-512 IFMA (52-bit Shoup
+//! multiplication), else AVX-512, AVX2 or scalar code with the same outputs. The inverse transform is not
+//! normalized: products are multiplied by 1/N in [`Residue::multiply`] before it, not after it.
+
+use std::sync::OnceLock;
+
+use tfhe_ntt::prime64::Plan;
+
+use crate::params::{ParameterSet, RESIDUE_BITS};
+
+/// One prime of a set, with its transform.
+pub(crate) struct Residue {
+    pub(crate) q: u64,
+    /// 2^50 modulo q, which is 2^50 - q.
+    fold: u64,
+    plan: Plan,
+}
+
+/// The primes of a set; built once a process.
+pub(crate) struct Ring {
+    pub(crate) residues: Vec<Residue>,
+    /// q1^-1 modulo q2 for the Chinese remainder theorem; 0 with one prime.
+    inverse: u64,
+}
+
+/// The ring of a set.
+pub(crate) fn ring(set: ParameterSet) -> &'static Ring {
+    static P50: OnceLock<Ring> = OnceLock::new();
+    static P100: OnceLock<Ring> = OnceLock::new();
+    match set {
+        ParameterSet::P50 => P50.get_or_init(|| Ring::new(set)),
+        ParameterSet::P100 => P100.get_or_init(|| Ring::new(set)),
+    }
+}
+
+impl Ring {
+    fn new(set: ParameterSet) -> Self {
+        let residues: Vec<_> = set.moduli().iter().map(|&q| Residue::new(set.ring_degree(), q)).collect();
+        let inverse = match set.moduli() {
+            [q1, q2] => power(q1 % q2, q2 - 2, *q2),
+            _ => 0,
+        };
+        Self { residues, inverse }
+    }
+
+    /// The representative in (-q/2, q/2) of the number with these residues modulo q1 and q2.
+    #[inline(always)]
+    pub(crate) fn centered_pair(&self, first: u64, second: u64) -> i128 {
+        let [a, b] = self.residues.as_slice() else {
+            return 0;
+        };
+        let difference = reduce(second + b.q - reduce(first, b.q), b.q);
+        let digit = b.reduce_wide(u128::from(difference) * u128::from(self.inverse));
+        let value = i128::from(first) + i128::from(a.q) * i128::from(digit);
+        let q = i128::from(a.q) * i128::from(b.q);
+        value - if value > q / 2 { q } else { 0 }
+    }
+}
+
+impl Residue {
+    fn new(degree: usize, q: u64) -> Self {
+        let Some(plan) = Plan::try_new(degree, q) else {
+            unreachable!("a test shows that q is a prime and 1 modulo 2N, all that a plan needs")
+        };
+        Self { q, fold: (1 << RESIDUE_BITS) - q, plan }
+    }
+
+    /// Coefficients to values at the 2N-th roots, in bit-reversed order, all below q.
+    pub(crate) fn forward(&self, polynomial: &mut [u64]) {
+        self.plan.fwd(polynomial);
+    }
+
+    /// `values` becomes the coefficients of its product with `factor`; both are in transformed form.
+    pub(crate) fn multiply(&self, values: &mut [u64], factor: &[u64]) {
+        self.plan.mul_assign_normalize(values, factor);
+        self.plan.inv(values);
+    }
+
+    /// The residue of a signed number below 2^50 - 2^18 in size, in constant time.
+    #[inline(always)]
+    pub(crate) fn lift(&self, x: i64) -> u64 {
+        x.wrapping_add((x >> 63) & self.q as i64) as u64
+    }
+
+    /// The residue of a signed number below 2^99 in size, in constant time.
+    #[inline(always)]
+    pub(crate) fn lift_wide(&self, x: i128) -> u64 {
+        self.reduce_wide((x + (i128::from(self.q) << RESIDUE_BITS)) as u128)
+    }
+
+    /// `x` modulo q for x < 2^101, in constant time: 2^50 is replaced by 2^50 - q < 2^18 twice.
+    #[inline(always)]
+    fn reduce_wide(&self, x: u128) -> u64 {
+        const MASK: u128 = (1 << RESIDUE_BITS) - 1;
+        let once = (x >> RESIDUE_BITS) * u128::from(self.fold) + (x & MASK);
+        let twice = (once >> RESIDUE_BITS) as u64 * self.fold + (once & MASK) as u64;
+        reduce(twice, self.q)
+    }
+}
+
+/// `x` modulo q for x < 2q, in constant time.
+#[inline(always)]
+pub(crate) fn reduce(x: u64, q: u64) -> u64 {
+    x.min(x.wrapping_sub(q))
+}
+
+fn power(base: u64, mut exponent: u64, q: u64) -> u64 {
+    let (mut result, mut square) = (1_u128, u128::from(base));
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            result = result * square % u128::from(q);
+        }
+        square = square * square % u128::from(q);
+        exponent >>= 1;
+    }
+    result as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The definition: position i holds the value at w^(2 r + 1), r the bits of i reversed. Any 2N-th root of
+    /// unity w would do, but the masks of a round depend on which one it is, so the test pins it by its
+    /// definition through the transform of X.
+    #[test]
+    fn transform_evaluates_at_odd_powers_in_bit_reversed_order() {
+        for set in ParameterSet::ALL {
+            let n = set.ring_degree();
+            for residue in &ring(set).residues {
+                let q = residue.q;
+                let mut x = vec![0; n];
+                x[1] = 1;
+                residue.forward(&mut x);
+                let w = x[0];
+                assert_eq!(power(w, n as u64, q), q - 1, "w is a primitive 2N-th root");
+                let bits = n.trailing_zeros();
+                for (i, &value) in x.iter().enumerate() {
+                    let reversed = i.reverse_bits() >> (usize::BITS - bits);
+                    assert_eq!(value, power(w, 2 * reversed as u64 + 1, q));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn product_wraps_around_with_a_sign() {
+        for set in ParameterSet::ALL {
+            let n = set.ring_degree();
+            for residue in &ring(set).residues {
+                let (mut a, mut b) = (vec![0; n], vec![0; n]);
+                a[n - 1] = 3;
+                a[0] = 1;
+                b[2] = residue.q - 5;
+                residue.forward(&mut a);
+                residue.forward(&mut b);
+                residue.multiply(&mut a, &b);
+                let mut expected = vec![0; n];
+                expected[1] = 15;
+                expected[2] = residue.q - 5;
+                assert_eq!(a, expected);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn residues_and_centered_pairs_are_inverse(high in -(1_i64 << 48)..(1 << 48), low in any::<u64>()) {
+            let x = i128::from(high) << 50 | i128::from(low & ((1 << 50) - 1));
+            let ring = ring(ParameterSet::P100);
+            let (a, b) = (&ring.residues[0], &ring.residues[1]);
+            prop_assert_eq!(i128::from(a.lift_wide(x)), x.rem_euclid(i128::from(a.q)));
+            prop_assert_eq!(i128::from(b.lift_wide(x)), x.rem_euclid(i128::from(b.q)));
+            prop_assert_eq!(ring.centered_pair(a.lift_wide(x), b.lift_wide(x)), x);
+            let small = (high >> 1) % (1 << 48);
+            prop_assert_eq!(i128::from(a.lift(small)), i128::from(small).rem_euclid(i128::from(a.q)));
+        }
+    }
+}
