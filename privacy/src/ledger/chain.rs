@@ -1,0 +1,177 @@
+//! The file: lines of JSON, each holding the digest of the line before it.
+
+use super::{
+    LedgerError,
+    entry::{Event, digest},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+/// Longest line: ours have about 600 bytes.
+const LONGEST_LINE: usize = 4096;
+/// Longest file: half a million rounds.
+const LONGEST_FILE: u64 = 512 << 20;
+/// First input of every line's digest.
+const LABEL: &[u8] = b"plainchant ledger line v1\n";
+
+/// Where a ledger stands: how many lines it has and the last one's digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Lines so far.
+    pub lines: u64,
+    /// Digest of the last line; zeros for none.
+    pub digest: [u8; 32],
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    line: u64,
+    event: Event,
+    #[serde(with = "digest")]
+    previous: [u8; 32],
+    #[serde(with = "digest")]
+    digest: [u8; 32],
+}
+
+/// The open, locked file and the digest of each of its lines.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    file: File,
+    path: PathBuf,
+    digests: Vec<[u8; 32]>,
+    /// A write failed half way: what is on the disk is unknown until the file is opened again.
+    broken: bool,
+}
+
+impl Chain {
+    /// Opens or creates, locks, verifies every line and repairs a torn last one.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Event>), LedgerError> {
+        let io = |error| LedgerError::Io { path: path.to_owned(), error };
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(LedgerError::Locked { path: path.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+        }
+        // The file's name must survive a crash as well as its content.
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
+
+        let length = file.metadata().map_err(io)?.len();
+        if length > LONGEST_FILE {
+            return Err(LedgerError::TooLong { path: path.to_owned() });
+        }
+        let mut bytes = Vec::with_capacity(length as usize);
+        (&file).take(LONGEST_FILE).read_to_end(&mut bytes).map_err(io)?;
+        let mut chain = Self { file, path: path.to_owned(), digests: Vec::new(), broken: false };
+        let events = chain.load(&bytes)?;
+        Ok((chain, events))
+    }
+
+    pub(crate) fn head(&self) -> Head {
+        Head { lines: self.digests.len() as u64, digest: self.last() }
+    }
+
+    pub(crate) fn includes(&self, head: &Head) -> bool {
+        match head.lines.checked_sub(1) {
+            None => head.digest == [0; 32],
+            Some(index) => usize::try_from(index).ok().and_then(|i| self.digests.get(i)) == Some(&head.digest),
+        }
+    }
+
+    /// Appends a line; it is on the disk when this returns.
+    pub(crate) fn append(&mut self, event: &Event) -> Result<(), LedgerError> {
+        if self.broken {
+            return Err(LedgerError::Broken { path: self.path.clone() });
+        }
+        let number = self.digests.len() as u64 + 1;
+        let (text, digest) = encode(number, event, self.last())?;
+        self.broken = true;
+        self.write(text.as_bytes()).map_err(|error| LedgerError::Io { path: self.path.clone(), error })?;
+        self.broken = false;
+        self.digests.push(digest);
+        Ok(())
+    }
+
+    fn last(&self) -> [u8; 32] {
+        self.digests.last().copied().unwrap_or_default()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.file.seek(SeekFrom::End(0))?;
+        self.file.write_all(bytes)?;
+        self.file.sync_all()
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<Vec<Event>, LedgerError> {
+        let mut events = Vec::new();
+        let mut good = 0;
+        for text in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let number = self.digests.len() as u64 + 1;
+            let decoded = decode(number, text.strip_suffix(b"\n").unwrap_or(text), self.last());
+            let complete = text.ends_with(b"\n");
+            match decoded {
+                Ok((event, digest)) => {
+                    self.digests.push(digest);
+                    events.push(event);
+                    good += text.len();
+                    if !complete {
+                        self.repair(|chain| chain.write(b"\n"))?;
+                    }
+                }
+                // Without its newline the line was never acknowledged: nothing was trained on its strength.
+                Err(_) if !complete => self.repair(|chain| {
+                    chain.file.set_len(good as u64)?;
+                    chain.file.sync_all()
+                })?,
+                Err(what) => return Err(LedgerError::Altered { path: self.path.clone(), line: number, what }),
+            }
+        }
+        Ok(events)
+    }
+
+    fn repair(&mut self, how: impl FnOnce(&mut Self) -> std::io::Result<()>) -> Result<(), LedgerError> {
+        how(self).map_err(|error| LedgerError::Io { path: self.path.clone(), error })
+    }
+}
+
+fn encode(line: u64, event: &Event, previous: [u8; 32]) -> Result<(String, [u8; 32]), LedgerError> {
+    let body = serde_json::to_vec(event).map_err(LedgerError::Encode)?;
+    let digest: [u8; 32] = Sha256::new()
+        .chain_update(LABEL)
+        .chain_update(line.to_be_bytes())
+        .chain_update(previous)
+        .chain_update(body)
+        .finalize()
+        .into();
+    let line = Line { line, event: event.clone(), previous, digest };
+    let mut text = serde_json::to_string(&line).map_err(LedgerError::Encode)?;
+    text.push('\n');
+    Ok((text, digest))
+}
+
+/// A line must be, byte for byte, what we would have written there.
+fn decode(number: u64, text: &[u8], previous: [u8; 32]) -> Result<(Event, [u8; 32]), &'static str> {
+    if text.len() > LONGEST_LINE {
+        return Err("it is too long");
+    }
+    let line: Line = serde_json::from_slice(text).map_err(|_| "it is no ledger line")?;
+    if line.line != number {
+        return Err("its number is out of order");
+    }
+    if line.previous != previous {
+        return Err("it does not follow the line before it");
+    }
+    match encode(number, &line.event, previous) {
+        Ok((expected, digest)) if expected.strip_suffix('\n').map(str::as_bytes) == Some(text) => {
+            Ok((line.event, digest))
+        }
+        _ => Err("its digest is not that of its content"),
+    }
+}
