@@ -1,1 +1,35 @@
 //! Models on burn: load a Hugging Face checkpoint, attach LoRA, train with per-example gradients, evaluate.
+//!
+//! The way through it:
+//!
+//! 1. [`device`] turns a name such as `cpu` or `cuda:0` into a burn device.
+//! 2. [`Tokenizer`] turns texts into [`Encoded`] token ids.
+//! 3. [`Classifier::load`] reads a BERT checkpoint (`bert`, `load`, `config`) and attaches an [`adapter::Adapter`]: a LoRA branch
+//!    beside each chosen linear layer (`linear`, `attach`) and a linear head over the mean-pooled, normalised hidden states.
+//! 4. [`micro_batches`] buckets examples by padded length, so that shapes depend on an example alone.
+//! 5. [`Classifier::for_each_gradient`] gives one gradient an example, without a loop over examples (`gradients`), on several
+//!    cores (`parallel`). Whoever wants an ordinary gradient adds them up; whoever wants privacy clips each one first.
+//! 6. [`Classifier::evaluate`] gives [`Evaluation`]: loss, plain and macro accuracy, predictions.
+
+mod attach;
+mod batch;
+mod bert;
+mod classifier;
+mod config;
+mod device;
+mod error;
+mod evaluate;
+mod gradients;
+mod linear;
+mod load;
+mod parallel;
+mod tokenizer;
+
+pub use crate::batch::{MicroBatch, micro_batches};
+pub use crate::classifier::Classifier;
+pub use crate::config::BertConfig;
+pub use crate::device::{device, device_names};
+pub use crate::error::LoraError;
+pub use crate::evaluate::Evaluation;
+pub use crate::gradients::Gradients;
+pub use crate::tokenizer::{Encoded, Tokenizer};

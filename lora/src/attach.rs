@@ -1,0 +1,178 @@
+//! An [`Adapter`] on a device: its tensors fitted to the base model, and where each trained one lies in the flat gradient.
+
+use adapter::Adapter;
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::LoraError;
+use crate::bert::{LayerBranches, Site};
+use crate::config::BertConfig;
+use crate::linear::{Branch, Up};
+use crate::load::transpose;
+
+/// What PEFT puts before every name of the base model.
+const PREFIX: &str = "base_model.model.";
+
+/// An adapter's tensors on a device.
+pub(crate) struct Attached {
+    /// The branches and their trained part, by layer and site; nothing where the adapter has none.
+    pub(crate) sites: Vec<[Option<SiteTensors>; 6]>,
+    /// `[labels, hidden]`.
+    pub(crate) head_weight: Tensor<2>,
+    /// `[labels]`.
+    pub(crate) head_bias: Tensor<1>,
+    pub(crate) labels: usize,
+    pub(crate) slots: HeadSlots,
+    /// Length of a flat gradient.
+    pub(crate) width: usize,
+}
+
+/// One LoRA branch.
+pub(crate) struct SiteTensors {
+    /// The branch for evaluation, with one shared Bᵀ.
+    pub(crate) shared: Branch,
+    /// B as PEFT stores it, `[outputs, r]`.
+    pub(crate) up: Tensor<2>,
+    /// Where B's gradient starts in the flat gradient.
+    pub(crate) offset: usize,
+}
+
+/// Where the head's gradients start in the flat gradient.
+pub(crate) struct HeadSlots {
+    pub(crate) weight: usize,
+    pub(crate) bias: usize,
+}
+
+impl Attached {
+    /// Fits `adapter` to a base model of `config` and a head of `labels` labels.
+    pub(crate) fn new(
+        adapter: &Adapter,
+        config: &BertConfig,
+        labels: usize,
+        device: &Device,
+    ) -> Result<Self, LoraError> {
+        let reader = Reader { adapter, device };
+        reader.check_all_placed(config)?;
+        let weight = reader.read(&head_tensor("weight"), &[labels, config.hidden_size])?;
+        let bias = reader.read(&head_tensor("bias"), &[labels])?;
+        let mut sites = Vec::with_capacity(config.num_hidden_layers);
+        for layer in 0..config.num_hidden_layers {
+            let mut row = [const { None }; 6];
+            for site in Site::ALL {
+                row[site as usize] = reader.site(layer, site, config)?;
+            }
+            sites.push(row);
+        }
+        Ok(Self {
+            sites,
+            head_weight: Tensor::from_data(
+                TensorData::new(weight, [labels, config.hidden_size]),
+                device,
+            ),
+            head_bias: Tensor::from_data(TensorData::new(bias, [labels]), device),
+            labels,
+            slots: HeadSlots {
+                weight: reader.offset(&head_tensor("weight"))?,
+                bias: reader.offset(&head_tensor("bias"))?,
+            },
+            width: adapter.trainable_len(),
+        })
+    }
+
+    /// The branches for evaluation.
+    pub(crate) fn shared_branches(&self) -> Vec<LayerBranches> {
+        let branch = |site: &Option<SiteTensors>| site.as_ref().map(|site| site.shared.clone());
+        self.sites
+            .iter()
+            .map(|row| row.each_ref().map(branch))
+            .collect()
+    }
+}
+
+/// Reads tensors of an adapter by their PEFT names.
+struct Reader<'a> {
+    adapter: &'a Adapter,
+    device: &'a Device,
+}
+
+impl Reader<'_> {
+    fn site(
+        &self,
+        layer: usize,
+        site: Site,
+        config: &BertConfig,
+    ) -> Result<Option<SiteTensors>, LoraError> {
+        let name = |part: &str| site_tensor(layer, site, part);
+        let (inputs, outputs) = site.shape(config);
+        if self.adapter.get(&name("lora_A")).is_none()
+            && self.adapter.get(&name("lora_B")).is_none()
+        {
+            return Ok(None);
+        }
+        let r = self.adapter.config().r as usize;
+        let down = transpose(&self.read(&name("lora_A"), &[r, inputs])?, r, inputs);
+        let up = self.read(&name("lora_B"), &[outputs, r])?;
+        let matrix = |values, shape: [usize; 2]| {
+            Tensor::from_data(TensorData::new(values, shape), self.device)
+        };
+        Ok(Some(SiteTensors {
+            shared: Branch {
+                down: matrix(down, [inputs, r]),
+                up: Up::Shared(matrix(transpose(&up, outputs, r), [r, outputs])),
+                scaling: self.adapter.config().scaling(),
+            },
+            up: matrix(up, [outputs, r]),
+            offset: self.offset(&name("lora_B"))?,
+        }))
+    }
+
+    fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoraError> {
+        let refuse = |reason: String| LoraError::Adapter {
+            name: name.to_owned(),
+            reason,
+        };
+        let tensor = self
+            .adapter
+            .get(name)
+            .ok_or_else(|| refuse("is missing".to_owned()))?;
+        if tensor.shape != shape {
+            return Err(refuse(format!(
+                "has shape {:?}, the model calls for {shape:?}",
+                tensor.shape
+            )));
+        }
+        Ok(tensor.data.clone())
+    }
+
+    fn offset(&self, name: &str) -> Result<usize, LoraError> {
+        let trained = self.adapter.trainable();
+        let slot = trained.iter().find(|slot| slot.name == name);
+        let missing = || LoraError::Adapter {
+            name: name.to_owned(),
+            reason: "is not trainable".to_owned(),
+        };
+        slot.map(|slot| slot.offset).ok_or_else(missing)
+    }
+
+    /// Every trained tensor must have a place in the model: one without would keep a zero gradient unnoticed.
+    fn check_all_placed(&self, config: &BertConfig) -> Result<(), LoraError> {
+        let places = |name: &str| {
+            let layer = |layer| Site::ALL.iter().any(|site| site_tensor(layer, *site, "lora_B") == name);
+            HEAD.iter().any(|part| head_tensor(part) == name) || (0..config.num_hidden_layers).any(layer)
+        };
+        match self.adapter.trainable().into_iter().find(|slot| !places(&slot.name)) {
+            None => Ok(()),
+            Some(slot) => Err(LoraError::Adapter { name: slot.name, reason: "has no place in the model".to_owned() }),
+        }
+    }
+}
+
+/// The head's tensors.
+const HEAD: [&str; 2] = ["weight", "bias"];
+
+fn head_tensor(part: &str) -> String {
+    format!("{PREFIX}classifier.{part}")
+}
+
+fn site_tensor(layer: usize, site: Site, part: &str) -> String {
+    format!("{PREFIX}bert.encoder.layer.{layer}.{}.{part}.weight", site.path())
+}

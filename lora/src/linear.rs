@@ -1,0 +1,58 @@
+//! A frozen linear layer and its LoRA branch.
+
+use burn::tensor::Tensor;
+
+/// `x · W + b`, never trained.
+pub(crate) struct Linear {
+    /// `[inputs, outputs]`, contiguous: the layout of the forward product.
+    pub(crate) weight: Tensor<2>,
+    /// `[outputs]`.
+    pub(crate) bias: Tensor<1>,
+}
+
+/// The low-rank branch of one linear layer, `x · Aᵀ · Bᵀ · scaling`. The product of A and B is never formed.
+#[derive(Clone)]
+pub(crate) struct Branch {
+    /// Aᵀ, `[inputs, r]`.
+    pub(crate) down: Tensor<2>,
+    /// B, in one of its two forms.
+    pub(crate) up: Up,
+    /// `lora_alpha / r`, or `lora_alpha / sqrt(r)` with rank-stabilised LoRA.
+    pub(crate) scaling: f32,
+}
+
+/// The matrix B of a branch.
+#[derive(Clone)]
+pub(crate) enum Up {
+    /// One B for all tokens, as Bᵀ, `[r, outputs]`.
+    Shared(Tensor<2>),
+    /// One copy of B for each example, `[examples, outputs, r]`: its gradient is one gradient an example.
+    PerExample(Tensor<3>),
+}
+
+impl Linear {
+    /// The layer's output, `[tokens, outputs]`, for `x` `[tokens, inputs]`, with the branch's where there is one.
+    pub(crate) fn forward(&self, x: Tensor<2>, branch: Option<&Branch>) -> Tensor<2> {
+        let frozen = x.clone().matmul(self.weight.clone()) + self.bias.clone().unsqueeze();
+        match branch {
+            None => frozen,
+            Some(branch) => frozen + branch.forward(x),
+        }
+    }
+}
+
+impl Branch {
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let low = x.matmul(self.down.clone()).mul_scalar(self.scaling);
+        match &self.up {
+            Up::Shared(up) => low.matmul(up.clone()),
+            Up::PerExample(up) => {
+                let [tokens, r] = low.dims();
+                let [examples, outputs, _] = up.dims();
+                let low = low.reshape([examples, tokens / examples, r]);
+                low.matmul(up.clone().swap_dims(1, 2))
+                    .reshape([tokens, outputs])
+            }
+        }
+    }
+}

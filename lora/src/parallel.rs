@@ -1,0 +1,93 @@
+//! Micro-batches on several cores.
+//!
+//! On the CPU each worker runs whole micro-batches with single-threaded kernels: many of flex's elementwise kernels use one core, so
+//! parallel products alone would leave the others idle. An accelerator gets one micro-batch after the other.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+
+use crate::LoraError;
+
+/// Runs `work` on every item with `threads` workers and hands each result to `sink`, on the caller's thread, in the order of
+/// completion. The first error ends the run.
+pub(crate) fn for_each<I: Sync, T: Send>(
+    threads: usize,
+    items: &[I],
+    work: impl Fn(&I) -> Result<T, LoraError> + Sync,
+    mut sink: impl FnMut(&I, T),
+) -> Result<(), LoraError> {
+    let workers = threads.min(items.len());
+    let next = AtomicUsize::new(0);
+    let (sender, receiver) = sync_channel(workers);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            let (sender, next, work) = (sender.clone(), &next, &work);
+            scope.spawn(move || {
+                let run = || {
+                    while let Some((index, item)) = take(items, next) {
+                        if sender
+                            .send(work(item).map(|result| (index, result)))
+                            .is_err()
+                        {
+                            return;
+                        }
+                    }
+                };
+                match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
+                    Ok(pool) => pool.install(run),
+                    Err(_) => run(),
+                }
+            });
+        }
+        drop(sender);
+        while let Ok(message) = receiver.recv() {
+            let (index, result) = message?;
+            sink(&items[index], result);
+        }
+        Ok(())
+    })
+}
+
+fn take<'a, I>(items: &'a [I], next: &AtomicUsize) -> Option<(usize, &'a I)> {
+    let index = next.fetch_add(1, Ordering::Relaxed);
+    items.get(index).map(|item| (index, item))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn every_item_is_worked_on_once_whatever_the_number_of_threads() {
+        for threads in [1, 3, 50] {
+            let items: Vec<usize> = (0..20).collect();
+            let mut seen = vec![0; 20];
+            for_each(
+                threads,
+                &items,
+                |i| Ok(i * i),
+                |i, square| {
+                    assert_eq!(square, i * i);
+                    seen[*i] += 1;
+                },
+            )
+            .unwrap();
+            assert_eq!(seen, vec![1; 20]);
+        }
+    }
+
+    #[test]
+    fn an_error_ends_the_run_and_is_returned() {
+        let items: Vec<usize> = (0..100).collect();
+        let work = |i: &usize| {
+            if *i == 7 {
+                Err(LoraError::Empty { example: 7 })
+            } else {
+                Ok(())
+            }
+        };
+        let result = for_each(2, &items, work, |_, ()| ());
+        assert!(matches!(result, Err(LoraError::Empty { example: 7 })));
+    }
+}

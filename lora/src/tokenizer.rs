@@ -1,0 +1,82 @@
+//! Texts to token ids, by a Hugging Face `tokenizer.json`.
+
+use std::path::{Path, PathBuf};
+
+use crate::LoraError;
+
+/// A text as token ids, special tokens included, without padding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// The token ids, at least one.
+    pub ids: Vec<u32>,
+}
+
+/// A tokenizer and the file it came from.
+pub struct Tokenizer {
+    path: PathBuf,
+    inner: tokenizers::Tokenizer,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`. Its own padding and truncation are switched off.
+    ///
+    /// # Errors
+    ///
+    /// [`LoraError::Read`] or [`LoraError::Tokenizer`], which name the file.
+    pub fn from_file(path: &Path) -> Result<Self, LoraError> {
+        let bytes = std::fs::read(path).map_err(|source| LoraError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let refuse = |e: tokenizers::Error| LoraError::Tokenizer {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        };
+        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(refuse)?;
+        inner
+            .with_padding(None)
+            .with_truncation(None)
+            .map_err(refuse)?;
+        Ok(Self {
+            path: path.to_owned(),
+            inner,
+        })
+    }
+
+    /// The tokens of `text` with the special tokens around it, at most `max_tokens` in all: a longer text loses its end, never the
+    /// closing special token.
+    ///
+    /// # Errors
+    ///
+    /// [`LoraError::Tokenizer`] where `max_tokens` leaves no room beside the special tokens, or the tokenizer refuses the text.
+    pub fn encode(&self, text: &str, max_tokens: usize) -> Result<Encoded, LoraError> {
+        use tokenizers::PostProcessor as _;
+
+        let refuse = |reason: String| LoraError::Tokenizer {
+            path: self.path.clone(),
+            reason,
+        };
+        let special = self
+            .inner
+            .get_post_processor()
+            .map_or(0, |p| p.added_tokens(false));
+        let room = max_tokens.saturating_sub(special);
+        if room == 0 {
+            return Err(refuse(format!(
+                "{max_tokens} tokens leave no room beside {special} special tokens"
+            )));
+        }
+        let mut encoding = self
+            .inner
+            .encode(text, false)
+            .map_err(|e| refuse(e.to_string()))?;
+        encoding.truncate(room, 0, tokenizers::TruncationDirection::Right);
+        let encoding = self
+            .inner
+            .post_process(encoding, None, true)
+            .map_err(|e| refuse(e.to_string()))?;
+        Ok(Encoded {
+            ids: encoding.get_ids().to_vec(),
+        })
+    }
+}
