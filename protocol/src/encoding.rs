@@ -38,10 +38,7 @@ pub trait Message: Sized {
         let mut reader = Reader::new(bytes);
         let found = reader.u8("version")?;
         if found != Self::VERSION {
-            return Err(EncodingError::Version {
-                label: Self::LABEL,
-                found,
-            });
+            return Err(EncodingError::Version { label: Self::LABEL, found });
         }
         let value = Self::read(&mut reader)?;
         reader.finish()?;
@@ -146,13 +143,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`EncodingError::Trailing`] with the count of bytes that are.
     pub fn finish(self) -> Result<(), EncodingError> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(EncodingError::Trailing {
-                count: self.rest.len(),
-            })
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(EncodingError::Trailing { count: self.rest.len() }) }
     }
 
     /// One byte.
@@ -193,10 +184,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`EncodingError::Truncated`].
     pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], EncodingError> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(EncodingError::Truncated { field })?;
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(EncodingError::Truncated { field })?;
         self.rest = rest;
         Ok(*head)
     }
@@ -215,8 +203,7 @@ impl<'a> Reader<'a> {
     /// [`EncodingError`] when it is no [`HouseName`].
     pub fn name(&mut self, field: &'static str) -> Result<HouseName, EncodingError> {
         let bytes = self.bytes(field, HouseName::MAX_LEN)?;
-        let text = std::str::from_utf8(bytes)
-            .map_err(|_| EncodingError::invalid(field, "is not UTF-8"))?;
+        let text = std::str::from_utf8(bytes).map_err(|_| EncodingError::invalid(field, "is not UTF-8"))?;
         HouseName::new(text).map_err(|error| EncodingError::invalid(field, error))
     }
 
@@ -256,10 +243,7 @@ impl<'a> Reader<'a> {
         match self.u8(field)? {
             0 => Ok(None),
             1 => read(self).map(Some),
-            _ => Err(EncodingError::invalid(
-                field,
-                "has a flag other than 0 and 1",
-            )),
+            _ => Err(EncodingError::invalid(field, "has a flag other than 0 and 1")),
         }
     }
 
@@ -287,22 +271,11 @@ impl<'a> Reader<'a> {
 
     fn length(&mut self, field: &'static str, limit: usize) -> Result<usize, EncodingError> {
         let length = self.u32(field)? as usize;
-        if length > limit {
-            Err(EncodingError::TooLong {
-                field,
-                length,
-                limit,
-            })
-        } else {
-            Ok(length)
-        }
+        if length > limit { Err(EncodingError::TooLong { field, length, limit }) } else { Ok(length) }
     }
 
     fn take(&mut self, field: &'static str, length: usize) -> Result<&'a [u8], EncodingError> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or(EncodingError::Truncated { field })?;
+        let (head, rest) = self.rest.split_at_checked(length).ok_or(EncodingError::Truncated { field })?;
         self.rest = rest;
         Ok(head)
     }
@@ -354,9 +327,6 @@ pub enum EncodingError {
 impl EncodingError {
     /// `field` breaks `rule`.
     pub fn invalid(field: &'static str, rule: impl ToString) -> Self {
-        Self::Invalid {
-            field,
-            rule: rule.to_string(),
-        }
+        Self::Invalid { field, rule: rule.to_string() }
     }
 }

@@ -21,11 +21,7 @@ impl Federation {
     pub fn new(charter: Charter, roster: Roster) -> Result<Self, RosterError> {
         roster.check(&charter)?;
         let roster_digest = roster.digest();
-        Ok(Self {
-            charter,
-            roster,
-            roster_digest,
-        })
+        Ok(Self { charter, roster, roster_digest })
     }
 
     /// The charter.

@@ -53,9 +53,7 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         let mut bytes = [0; 32];
-        let lower = text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let lower = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if !lower || hex::decode_to_slice(text, &mut bytes).is_err() {
             return Err(IdError::Digest);
         }
@@ -77,14 +75,8 @@ impl HouseName {
     /// [`IdError::Name`] when it is empty, too long or has another character.
     pub fn new(name: &str) -> Result<Self, IdError> {
         let fits = (1..=Self::MAX_LEN).contains(&name.len());
-        let plain = name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if fits && plain {
-            Ok(Self(name.to_owned()))
-        } else {
-            Err(IdError::Name)
-        }
+        let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if fits && plain { Ok(Self(name.to_owned())) } else { Err(IdError::Name) }
     }
 
     /// The name as text.
@@ -131,13 +123,7 @@ impl MemberIndex {
     /// # Errors
     /// [`IdError::Zero`] for 0.
     pub const fn new(index: u8) -> Result<Self, IdError> {
-        if index == 0 {
-            Err(IdError::Zero {
-                what: "member index",
-            })
-        } else {
-            Ok(Self(index))
-        }
+        if index == 0 { Err(IdError::Zero { what: "member index" }) } else { Ok(Self(index)) }
     }
 
     /// The index, from 1.
@@ -233,10 +219,7 @@ mod tests {
     fn digest_text_is_its_own_inverse_and_upper_case_is_refused() {
         let digest = Digest::sha256(b"abc");
         let text = digest.to_string();
-        assert_eq!(
-            text,
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(text, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(text.parse::<Digest>().unwrap(), digest);
         assert_eq!(text.to_uppercase().parse::<Digest>(), Err(IdError::Digest));
         assert_eq!(text[1..].parse::<Digest>(), Err(IdError::Digest));
@@ -252,11 +235,7 @@ mod tests {
 
     #[test]
     fn counters_start_at_one_and_stop_at_the_last() {
-        assert!(
-            RoundNumber::new(0).is_err()
-                && Attempt::new(0).is_err()
-                && MemberIndex::new(0).is_err()
-        );
+        assert!(RoundNumber::new(0).is_err() && Attempt::new(0).is_err() && MemberIndex::new(0).is_err());
         assert_eq!(RoundNumber::FIRST.next().unwrap().get(), 2);
         assert_eq!(Attempt::new(u32::MAX).unwrap().next(), None);
     }

@@ -89,7 +89,9 @@ impl FromStr for Invitation {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvitationError {
     /// It does not start as one.
-    #[error("an invitation starts with `plainchant1.`; copy the whole line that `plainchant-aggregator invite` printed")]
+    #[error(
+        "an invitation starts with `plainchant1.`; copy the whole line that `plainchant-aggregator invite` printed"
+    )]
     Prefix,
     /// Something was lost or added in copying.
     #[error("the invitation was damaged in copying; copy the whole line again")]

@@ -16,13 +16,17 @@
 //! 4. [`log`]: the federation's Merkle record of rounds. [`rejection`]: every rule, with who broke it.
 
 pub mod charter;
+pub mod check;
 pub mod encoding;
 pub mod federation;
 pub mod ids;
 pub mod invitation;
 pub mod message;
+pub mod notice;
+pub mod record;
 pub mod rejection;
 pub mod roster;
+pub mod server;
 pub mod signed;
 
 pub use charter::{Charter, CharterError};
@@ -31,9 +35,11 @@ pub use federation::Federation;
 pub use ids::{Attempt, Digest, HouseName, IdError, MemberIndex, RoundNumber};
 pub use invitation::{Invitation, InvitationError};
 pub use message::{
-    Announcement, Answer, AnswerPayload, Approval, CohortList, CommitteeSeat, Contribution,
-    KeyStock, OneTimeKeyOffer, Outcome, Ready, RecordHead, SealedFor, Verdict, VoidReason,
+    Announcement, Answer, AnswerPayload, Approval, CohortList, CommitteeSeat, Contribution, KeyStock, OneTimeKeyOffer,
+    Outcome, Ready, RecordHead, SealedFor, Verdict, VoidReason,
 };
+pub use notice::Notice;
+pub use record::{Conclusion, RecordLeaf};
 pub use rejection::{Abandonment, Party, Rejection};
 pub use roster::{Member, Role, Roster, RosterError};
 pub use signed::{PublicKey, Signed, Signer, Statement};

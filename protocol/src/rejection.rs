@@ -18,11 +18,7 @@ pub enum Party {
 impl Party {
     /// The party with this signer name.
     pub fn named(name: &HouseName) -> Self {
-        if name.as_str() == AGGREGATOR {
-            Self::Aggregator
-        } else {
-            Self::Member(name.clone())
-        }
+        if name.as_str() == AGGREGATOR { Self::Aggregator } else { Self::Member(name.clone()) }
     }
 }
 
@@ -37,10 +33,7 @@ impl fmt::Display for Party {
 
 /// A message was refused: the rule, and who broke it. The state it was offered to stays as it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[expect(
-    missing_docs,
-    reason = "the fields are named after what they hold; each variant says its rule"
-)]
+#[expect(missing_docs, reason = "the fields are named after what they hold; each variant says its rule")]
 pub enum Rejection {
     /// Bytes that are no message of the kind they claim to be.
     #[error("{who} sent malformed bytes: {error}")]
@@ -59,62 +52,28 @@ pub enum Rejection {
     NotAHouse { who: Party },
     /// Another protocol version.
     #[error("{who} speaks protocol version {found}, not {expected}")]
-    WrongVersion {
-        who: Party,
-        expected: u32,
-        found: u32,
-    },
+    WrongVersion { who: Party, expected: u32, found: u32 },
     /// Another charter than the pinned one.
     #[error("{who} is bound to charter {found}, not to the pinned {expected}")]
-    WrongCharter {
-        who: Party,
-        expected: Digest,
-        found: Digest,
-    },
+    WrongCharter { who: Party, expected: Digest, found: Digest },
     /// Another roster than the pinned one.
     #[error("{who} is bound to roster {found}, not to the pinned {expected}")]
-    WrongRoster {
-        who: Party,
-        expected: Digest,
-        found: Digest,
-    },
+    WrongRoster { who: Party, expected: Digest, found: Digest },
     /// Another round than the current or next one.
     #[error("{who} speaks of round {found}; it is round {expected}")]
-    WrongRound {
-        who: Party,
-        expected: RoundNumber,
-        found: RoundNumber,
-    },
+    WrongRound { who: Party, expected: RoundNumber, found: RoundNumber },
     /// Another attempt than the current one, or one not greater than every attempt seen.
-    #[error(
-        "{who} speaks of attempt {found}; expected attempt {expected} (or, of an announcement, a later one)"
-    )]
-    WrongAttempt {
-        who: Party,
-        expected: Attempt,
-        found: Attempt,
-    },
+    #[error("{who} speaks of attempt {found}; expected attempt {expected} (or, of an announcement, a later one)")]
+    WrongAttempt { who: Party, expected: Attempt, found: Attempt },
     /// Another announcement than this round's.
     #[error("{who} is bound to announcement {found}, not to this round's {expected}")]
-    WrongAnnouncement {
-        who: Party,
-        expected: Digest,
-        found: Digest,
-    },
+    WrongAnnouncement { who: Party, expected: Digest, found: Digest },
     /// Another cohort list than this round's.
     #[error("{who} is bound to cohort list {found}, not to this round's {expected}")]
-    WrongCohort {
-        who: Party,
-        expected: Digest,
-        found: Digest,
-    },
+    WrongCohort { who: Party, expected: Digest, found: Digest },
     /// Another adapter state than the one the federation agreed on.
     #[error("{who} announced adapter state {found}; here it is {expected}")]
-    WrongAdapter {
-        who: Party,
-        expected: Digest,
-        found: Digest,
-    },
+    WrongAdapter { who: Party, expected: Digest, found: Digest },
     /// The record's head went back, or changed without growing.
     #[error("{who} showed a record of size {found}; size {seen} was seen before")]
     RecordWentBack { who: Party, seen: u64, found: u64 },
@@ -123,77 +82,36 @@ pub enum Rejection {
     WrongRecord { who: Party },
     /// Deadlines or committee that are not the charter's and roster's.
     #[error("{who} announced `{field}` against the charter or roster: {rule}")]
-    BadAnnouncement {
-        who: Party,
-        field: &'static str,
-        rule: String,
-    },
+    BadAnnouncement { who: Party, field: &'static str, rule: String },
     /// The announced set is smaller than charter or policy allow.
-    #[error(
-        "{who} announced {expected} houses of which {may_vanish} may vanish; at least {min_cohort} must remain"
-    )]
-    SmallExpectedSet {
-        who: Party,
-        expected: usize,
-        may_vanish: usize,
-        min_cohort: usize,
-    },
+    #[error("{who} announced {expected} houses of which {may_vanish} may vanish; at least {min_cohort} must remain")]
+    SmallExpectedSet { who: Party, expected: usize, may_vanish: usize, min_cohort: usize },
     /// A term that this member's own policy refuses.
     #[error("this member's policy refuses {who}'s `{field}`: {rule}")]
-    AgainstPolicy {
-        who: Party,
-        field: &'static str,
-        rule: String,
-    },
+    AgainstPolicy { who: Party, field: &'static str, rule: String },
     /// A house that is not in the round's expected set.
     #[error("`{name}` is not in this round's expected set; it may say ready for the next attempt")]
     NotExpected { name: HouseName },
     /// A message for a state that the round is not in.
     #[error("{who} sent `{input}` while the round is `{state}`")]
-    WrongState {
-        who: Party,
-        input: &'static str,
-        state: &'static str,
-    },
+    WrongState { who: Party, input: &'static str, state: &'static str },
     /// A message after its deadline.
     #[error("{who} sent `{input}` at {at_ms} ms, after the deadline at {deadline_ms} ms")]
-    Late {
-        who: Party,
-        input: &'static str,
-        at_ms: u64,
-        deadline_ms: u64,
-    },
+    Late { who: Party, input: &'static str, at_ms: u64, deadline_ms: u64 },
     /// A manifest that does not fit the committee.
     #[error("{who} sent a contribution with `{field}` that does not fit: {rule}")]
-    BadContribution {
-        who: Party,
-        field: &'static str,
-        rule: String,
-    },
+    BadContribution { who: Party, field: &'static str, rule: String },
     /// A second, different announcement for one attempt.
-    #[error(
-        "the aggregator announced round {round} attempt {attempt} twice: {first}, then {second}"
-    )]
-    SecondAnnouncement {
-        round: RoundNumber,
-        attempt: Attempt,
-        first: Digest,
-        second: Digest,
-    },
+    #[error("the aggregator announced round {round} attempt {attempt} twice: {first}, then {second}")]
+    SecondAnnouncement { round: RoundNumber, attempt: Attempt, first: Digest, second: Digest },
     /// A second, different contribution to one round.
     #[error("member `{name}` submitted two contributions: {first}, then {second}")]
-    SecondContribution {
-        name: HouseName,
-        first: Digest,
-        second: Digest,
-    },
+    SecondContribution { name: HouseName, first: Digest, second: Digest },
     /// A second, different ready for one attempt.
     #[error("member `{name}` said ready twice, differently")]
     SecondReady { name: HouseName },
     /// A second, different set was presented for opening.
-    #[error(
-        "the aggregator asked to open a second set: {first} was answered, then {second} was asked"
-    )]
+    #[error("the aggregator asked to open a second set: {first} was answered, then {second} was asked")]
     SecondOpening { first: Digest, second: Digest },
     /// A second, different answer of one member.
     #[error("member `{name}` answered twice, differently")]
@@ -208,17 +126,11 @@ pub enum Rejection {
     #[error("the cohort list has {found} contributions; at least {needed} are needed")]
     SmallCohort { needed: usize, found: usize },
     /// This member is listed with a contribution that it did not make.
-    #[error(
-        "the cohort list has a contribution {found} in this member's name that it did not make"
-    )]
+    #[error("the cohort list has a contribution {found} in this member's name that it did not make")]
     NotMyContribution { found: Digest },
     /// An answer whose index is not its member's.
     #[error("member `{name}` answered with share index {found}; its own is {expected}")]
-    WrongIndex {
-        name: HouseName,
-        expected: u8,
-        found: u8,
-    },
+    WrongIndex { name: HouseName, expected: u8, found: u8 },
     /// An answer that is open under `clients`, sealed under `aggregator`, or sealed to the wrong houses.
     #[error("the answer of member `{name}` does not fit the release policy: {rule}")]
     WrongRelease { name: HouseName, rule: &'static str },
@@ -337,10 +249,7 @@ impl Abandonment {
             (2, ..) => Ok(Self::TooFewAnswers { needed, found }),
             (3, 0, 0) => Ok(Self::OutcomesSplit),
             (4, 0, 0) => Ok(Self::Stopped),
-            _ => Err(EncodingError::invalid(
-                "abandonment",
-                "is not a known reason",
-            )),
+            _ => Err(EncodingError::invalid("abandonment", "is not a known reason")),
         }
     }
 }

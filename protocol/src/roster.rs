@@ -38,13 +38,7 @@ impl Member {
         mailbox_key: [u8; 32],
         certificate_sha256: Digest,
     ) -> Self {
-        Self {
-            name,
-            role,
-            signing_key,
-            mailbox_key,
-            certificate_sha256,
-        }
+        Self { name, role, signing_key, mailbox_key, certificate_sha256 }
     }
 
     /// Its name in the charter.
@@ -104,15 +98,10 @@ impl Roster {
             sorted.push(member);
         }
         if let Some(member) = rest.first() {
-            return Err(RosterError::Unknown {
-                name: member.name.clone(),
-            });
+            return Err(RosterError::Unknown { name: member.name.clone() });
         }
         check_keys(&sorted)?;
-        Ok(Self {
-            charter: charter.digest(),
-            members: sorted,
-        })
+        Ok(Self { charter: charter.digest(), members: sorted })
     }
 
     /// Checks that this roster (from a peer) is one for `charter`.
@@ -121,17 +110,10 @@ impl Roster {
     /// [`RosterError`].
     pub fn check(&self, charter: &Charter) -> Result<(), RosterError> {
         if self.charter != charter.digest() {
-            return Err(RosterError::Charter {
-                expected: charter.digest(),
-                found: self.charter,
-            });
+            return Err(RosterError::Charter { expected: charter.digest(), found: self.charter });
         }
         let sorted = Self::new(charter, self.members.clone())?;
-        if sorted == *self {
-            Ok(())
-        } else {
-            Err(RosterError::Order)
-        }
+        if sorted == *self { Ok(()) } else { Err(RosterError::Order) }
     }
 
     /// The digest of its charter.
@@ -156,10 +138,7 @@ impl Roster {
 
     /// The share index of the member with this name.
     pub fn index_of(&self, name: &HouseName) -> Option<MemberIndex> {
-        let position = self
-            .members
-            .iter()
-            .position(|member| member.name == *name)?;
+        let position = self.members.iter().position(|member| member.name == *name)?;
         MemberIndex::new(u8::try_from(position + 1).ok()?).ok()
     }
 
@@ -170,9 +149,7 @@ impl Roster {
 
     /// The member whose TLS certificate has this SHA-256.
     pub fn by_certificate(&self, certificate_sha256: &Digest) -> Option<&Member> {
-        self.members
-            .iter()
-            .find(|member| member.certificate_sha256 == *certificate_sha256)
+        self.members.iter().find(|member| member.certificate_sha256 == *certificate_sha256)
     }
 }
 
@@ -201,23 +178,14 @@ impl Message for Roster {
                 0 => Role::House,
                 1 => Role::Trustee,
                 _ => {
-                    return Err(EncodingError::invalid(
-                        "role",
-                        "is neither 0 (house) nor 1 (trustee)",
-                    ));
+                    return Err(EncodingError::invalid("role", "is neither 0 (house) nor 1 (trustee)"));
                 }
             };
             let signing_key = PublicKey::from_bytes(&reader.array("signing_key")?)
                 .ok_or_else(|| EncodingError::invalid("signing_key", "is no Ed25519 public key"))?;
             let mailbox_key = reader.array("mailbox_key")?;
             let certificate_sha256 = reader.digest("certificate_sha256")?;
-            Ok(Member {
-                name,
-                role,
-                signing_key,
-                mailbox_key,
-                certificate_sha256,
-            })
+            Ok(Member { name, role, signing_key, mailbox_key, certificate_sha256 })
         })?;
         check_keys(&members).map_err(|error| EncodingError::invalid("members", error))?;
         Ok(Self { charter, members })
@@ -225,21 +193,15 @@ impl Message for Roster {
 }
 
 fn check_keys(members: &[Member]) -> Result<(), RosterError> {
-    let (mut names, mut signing, mut mailbox, mut certificates) = (
-        BTreeSet::new(),
-        BTreeSet::new(),
-        BTreeSet::new(),
-        BTreeSet::new(),
-    );
+    let (mut names, mut signing, mut mailbox, mut certificates) =
+        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for member in members {
         let fresh = names.insert(&member.name)
             & signing.insert(member.signing_key.as_bytes())
             & mailbox.insert(member.mailbox_key)
             & certificates.insert(member.certificate_sha256);
         if !fresh {
-            return Err(RosterError::Duplicate {
-                name: member.name.clone(),
-            });
+            return Err(RosterError::Duplicate { name: member.name.clone() });
         }
     }
     Ok(())
@@ -247,10 +209,7 @@ fn check_keys(members: &[Member]) -> Result<(), RosterError> {
 
 /// Why a roster was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[expect(
-    missing_docs,
-    reason = "the fields are named after what they hold; each variant says its rule"
-)]
+#[expect(missing_docs, reason = "the fields are named after what they hold; each variant says its rule")]
 pub enum RosterError {
     /// A member of the charter has not enrolled.
     #[error("member `{name}` of the charter has not enrolled")]

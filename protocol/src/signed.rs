@@ -38,9 +38,7 @@ impl PublicKey {
 
     /// Whether `signature` over `message` holds, by the strict rules (no malleability).
     pub fn holds(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        self.0
-            .verify_strict(message, &Signature::from_bytes(signature))
-            .is_ok()
+        self.0.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }
 }
 
@@ -59,10 +57,7 @@ pub struct Signer {
 impl Signer {
     /// A signer from the 32 secret bytes, which the caller drew from the operating system and wipes.
     pub fn new(name: HouseName, secret: &[u8; 32]) -> Self {
-        Self {
-            name,
-            key: SigningKey::from_bytes(secret),
-        }
+        Self { name, key: SigningKey::from_bytes(secret) }
     }
 
     /// Its name.
@@ -96,12 +91,7 @@ impl<T: Statement> Signed<T> {
     pub fn sign(statement: &T, signer: &Signer) -> Self {
         let body = statement.to_bytes();
         let signature = signer.sign_raw(&signed_bytes::<T>(signer.name(), &body));
-        Self {
-            body,
-            signer: signer.name.clone(),
-            signature,
-            kind: PhantomData,
-        }
+        Self { body, signer: signer.name.clone(), signature, kind: PhantomData }
     }
 
     /// The statement, when its signer is in the roster, speaks for itself, and the signature holds.
@@ -109,11 +99,8 @@ impl<T: Statement> Signed<T> {
     /// # Errors
     /// [`Rejection::UnknownMember`], [`Rejection::BadSignature`], [`Rejection::WrongSpeaker`], [`Rejection::Malformed`].
     pub fn verify(&self, roster: &Roster) -> Result<T, Rejection> {
-        let member = roster
-            .member(&self.signer)
-            .ok_or_else(|| Rejection::UnknownMember {
-                name: self.signer.clone(),
-            })?;
+        let member =
+            roster.member(&self.signer).ok_or_else(|| Rejection::UnknownMember { name: self.signer.clone() })?;
         self.verify_by(member.signing_key())
     }
 
@@ -123,24 +110,12 @@ impl<T: Statement> Signed<T> {
     /// [`Rejection::BadSignature`], [`Rejection::WrongSpeaker`], [`Rejection::Malformed`].
     pub fn verify_by(&self, key: &PublicKey) -> Result<T, Rejection> {
         let who = Party::named(&self.signer);
-        if !key.holds(
-            &signed_bytes::<T>(&self.signer, &self.body),
-            &self.signature,
-        ) {
-            return Err(Rejection::BadSignature {
-                who,
-                label: T::LABEL,
-            });
+        if !key.holds(&signed_bytes::<T>(&self.signer, &self.body), &self.signature) {
+            return Err(Rejection::BadSignature { who, label: T::LABEL });
         }
-        let statement = T::from_bytes(&self.body).map_err(|error| Rejection::Malformed {
-            who: who.clone(),
-            error,
-        })?;
+        let statement = T::from_bytes(&self.body).map_err(|error| Rejection::Malformed { who: who.clone(), error })?;
         if statement.speaker() != self.signer.as_str() {
-            return Err(Rejection::WrongSpeaker {
-                who,
-                speaker: statement.speaker().to_owned(),
-            });
+            return Err(Rejection::WrongSpeaker { who, speaker: statement.speaker().to_owned() });
         }
         Ok(statement)
     }
@@ -177,24 +152,11 @@ impl<T: Statement> Signed<T> {
     ///
     /// # Errors
     /// [`EncodingError::TooLong`] when the body is above [`MAX_BODY_BYTES`].
-    pub fn from_parts(
-        body: Vec<u8>,
-        signer: HouseName,
-        signature: [u8; 64],
-    ) -> Result<Self, EncodingError> {
+    pub fn from_parts(body: Vec<u8>, signer: HouseName, signature: [u8; 64]) -> Result<Self, EncodingError> {
         if body.len() > MAX_BODY_BYTES {
-            return Err(EncodingError::TooLong {
-                field: "body",
-                length: body.len(),
-                limit: MAX_BODY_BYTES,
-            });
+            return Err(EncodingError::TooLong { field: "body", length: body.len(), limit: MAX_BODY_BYTES });
         }
-        Ok(Self {
-            body,
-            signer,
-            signature,
-            kind: PhantomData,
-        })
+        Ok(Self { body, signer, signature, kind: PhantomData })
     }
 }
 
@@ -211,31 +173,18 @@ impl<T: Statement> Message for Signed<T> {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, EncodingError> {
         if reader.bytes("label", 64)? != T::LABEL.as_bytes() {
-            return Err(EncodingError::invalid(
-                "label",
-                format_args!("is not `{}`", T::LABEL),
-            ));
+            return Err(EncodingError::invalid("label", format_args!("is not `{}`", T::LABEL)));
         }
         let signer = reader.name("signer")?;
         let signature = reader.array("signature")?;
         let body = reader.bytes("body", MAX_BODY_BYTES)?.to_vec();
-        Ok(Self {
-            body,
-            signer,
-            signature,
-            kind: PhantomData,
-        })
+        Ok(Self { body, signer, signature, kind: PhantomData })
     }
 }
 
 impl<T> Clone for Signed<T> {
     fn clone(&self) -> Self {
-        Self {
-            body: self.body.clone(),
-            signer: self.signer.clone(),
-            signature: self.signature,
-            kind: PhantomData,
-        }
+        Self { body: self.body.clone(), signer: self.signer.clone(), signature: self.signature, kind: PhantomData }
     }
 }
 
@@ -249,13 +198,7 @@ impl<T> Eq for Signed<T> {}
 
 impl<T: Statement> fmt::Debug for Signed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Signed<{}>({}, {})",
-            T::LABEL,
-            self.signer,
-            self.body_digest()
-        )
+        write!(f, "Signed<{}>({}, {})", T::LABEL, self.signer, self.body_digest())
     }
 }
 

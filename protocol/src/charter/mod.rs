@@ -10,8 +10,7 @@ use std::ops::Deref;
 
 pub use error::CharterError;
 pub use sections::{
-    Committee, House, Lora, Model, Optimizer, Privacy, PrivacyMode, Release, ReleasePolicy, Rounds,
-    Terms, Trustee,
+    Committee, House, Lora, Model, Optimizer, Privacy, PrivacyMode, Release, ReleasePolicy, Rounds, Terms, Trustee,
 };
 
 use crate::ids::{Digest, HouseName};
@@ -39,19 +38,11 @@ impl Charter {
     /// [`CharterError`] naming the key, the rule it breaks, and what to write instead.
     pub fn parse(text: &str) -> Result<Self, CharterError> {
         if text.len() > MAX_CHARTER_BYTES {
-            return Err(CharterError::TooLong {
-                length: text.len(),
-                limit: MAX_CHARTER_BYTES,
-            });
+            return Err(CharterError::TooLong { length: text.len(), limit: MAX_CHARTER_BYTES });
         }
-        let terms: Terms =
-            toml::from_str(text).map_err(|error| CharterError::Syntax(error.to_string()))?;
+        let terms: Terms = toml::from_str(text).map_err(|error| CharterError::Syntax(error.to_string()))?;
         let aggregator_key = validate::check(&terms)?;
-        Ok(Self {
-            terms,
-            text: text.to_owned(),
-            aggregator_key,
-        })
+        Ok(Self { terms, text: text.to_owned(), aggregator_key })
     }
 
     /// The exact text that was parsed.
@@ -71,17 +62,8 @@ impl Charter {
 
     /// The committee in roster order: houses, then trustees.
     pub fn members(&self) -> impl Iterator<Item = (HouseName, Role)> {
-        let houses = self
-            .terms
-            .houses
-            .iter()
-            .map(|house| (house.name.clone(), Role::House));
-        houses.chain(
-            self.terms
-                .trustees
-                .iter()
-                .map(|trustee| (trustee.name.clone(), Role::Trustee)),
-        )
+        let houses = self.terms.houses.iter().map(|house| (house.name.clone(), Role::House));
+        houses.chain(self.terms.trustees.iter().map(|trustee| (trustee.name.clone(), Role::Trustee)))
     }
 
     /// The house with this name.
@@ -91,11 +73,7 @@ impl Charter {
 
     /// The public constant that a sum over `cohort` is divided by: the nominal batches of its houses. Unknown names count 0.
     pub fn nominal_batch_of<'a>(&self, cohort: impl IntoIterator<Item = &'a HouseName>) -> u64 {
-        cohort
-            .into_iter()
-            .filter_map(|name| self.house(name))
-            .map(|house| u64::from(house.nominal_batch))
-            .sum()
+        cohort.into_iter().filter_map(|name| self.house(name)).map(|house| u64::from(house.nominal_batch)).sum()
     }
 }
 

@@ -12,22 +12,10 @@ fn changed(from: &str, to: &str) -> Result<Charter, CharterError> {
 fn the_sample_parses_and_its_digest_is_that_of_its_bytes() {
     let charter = Charter::parse(SAMPLE).unwrap();
     assert_eq!(charter.digest(), Digest::sha256(SAMPLE.as_bytes()));
-    assert_eq!(
-        (
-            charter.committee_size(),
-            charter.colluding_members_tolerated()
-        ),
-        (4, 1)
-    );
+    assert_eq!((charter.committee_size(), charter.colluding_members_tolerated()), (4, 1));
     assert_eq!(charter.houses.len(), 4);
-    assert_eq!(
-        charter.nominal_batch_of(charter.houses[..3].iter().map(|house| &house.name)),
-        192
-    );
-    assert_ne!(
-        Charter::parse(&format!("{SAMPLE} ")).unwrap().digest(),
-        charter.digest()
-    );
+    assert_eq!(charter.nominal_batch_of(charter.houses[..3].iter().map(|house| &house.name)), 192);
+    assert_ne!(Charter::parse(&format!("{SAMPLE} ")).unwrap().digest(), charter.digest());
 }
 
 #[test]
@@ -41,51 +29,27 @@ fn c_follows_from_threshold_and_members() {
 #[test]
 fn each_broken_rule_names_its_key() {
     let cases = [
-        (
-            "protocol_version = 1",
-            "protocol_version = 2",
-            "protocol_version",
-        ),
+        ("protocol_version = 1", "protocol_version = 2", "protocol_version"),
         ("\"d75a", "\"d75", "aggregator_key"),
-        (
-            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
-            &"00".repeat(32),
-            "aggregator_key",
-        ),
+        ("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a", &"00".repeat(32), "aggregator_key"),
         ("r = 8", "r = 0", "lora.r"),
         ("lora_alpha = 16.0", "lora_alpha = nan", "lora.lora_alpha"),
         ("\"injuries\"]", "\"neoplasms\"]", "model.labels"),
         ("beta1 = 0.9", "beta1 = 1.0", "optimizer.beta1"),
         ("epsilon = 3.0", "epsilon = 0.0", "privacy.epsilon"),
         ("delta = 1e-5", "delta = 1.0", "privacy.delta"),
-        (
-            "mode = \"record-shared\"",
-            "mode = \"none\"",
-            "privacy.epsilon",
-        ),
+        ("mode = \"record-shared\"", "mode = \"none\"", "privacy.epsilon"),
         ("colluders = 1", "colluders = 0", "privacy.colluders"),
         ("colluders = 1", "colluders = 2", "rounds.min_cohort"),
         ("may_vanish = 1", "may_vanish = 2", "rounds.max_cohort"),
         ("max_cohort = 4", "max_cohort = 5", "rounds.max_cohort"),
-        (
-            "submit_at_ms = 30000",
-            "submit_at_ms = 60000",
-            "rounds.close_ms",
-        ),
+        ("submit_at_ms = 30000", "submit_at_ms = 60000", "rounds.close_ms"),
         ("threshold = 3", "threshold = 2", "committee.threshold"),
         ("threshold = 3", "threshold = 5", "committee.threshold"),
         ("name = \"lakeside\"", "name = \"st-mary\"", "house.name"),
         ("name = \"lakeside\"", "name = \"aggregator\"", "house.name"),
-        (
-            "sampling_rate = 0.02",
-            "sampling_rate = 1.5",
-            "house.sampling_rate",
-        ),
-        (
-            "nominal_batch = 64",
-            "nominal_batch = 0",
-            "house.nominal_batch",
-        ),
+        ("sampling_rate = 0.02", "sampling_rate = 1.5", "house.sampling_rate"),
+        ("nominal_batch = 64", "nominal_batch = 0", "house.nominal_batch"),
     ];
     for (from, to, expected) in cases {
         match changed(from, to) {
@@ -107,47 +71,23 @@ fn unknown_keys_wrong_types_and_upper_case_digests_are_refused() {
         ("policy = \"aggregator\"", "policy = \"all\""),
     ];
     for (from, to) in cases {
-        assert!(
-            matches!(changed(from, to), Err(CharterError::Syntax(_))),
-            "{to}"
-        );
+        assert!(matches!(changed(from, to), Err(CharterError::Syntax(_))), "{to}");
     }
 }
 
 #[test]
 fn what_is_not_built_and_what_is_too_long_says_so() {
     let client = changed("mode = \"record-shared\"", "mode = \"client\"");
-    assert!(matches!(
-        client,
-        Err(CharterError::NotBuilt {
-            value: "client",
-            ..
-        })
-    ));
+    assert!(matches!(client, Err(CharterError::NotBuilt { value: "client", .. })));
     let long = format!("{SAMPLE}#{}", "x".repeat(MAX_CHARTER_BYTES));
-    assert!(matches!(
-        Charter::parse(&long),
-        Err(CharterError::TooLong { .. })
-    ));
+    assert!(matches!(Charter::parse(&long), Err(CharterError::TooLong { .. })));
 }
 
 #[test]
 fn a_threshold_above_the_houses_is_refused() {
-    let trustees: String = ["a", "b", "c"]
-        .iter()
-        .map(|name| format!("[[trustee]]\nname = \"{name}\"\n"))
-        .collect();
+    let trustees: String = ["a", "b", "c"].iter().map(|name| format!("[[trustee]]\nname = \"{name}\"\n")).collect();
     let text = SAMPLE.replace("threshold = 3", "threshold = 5") + &trustees;
-    assert!(matches!(
-        Charter::parse(&text),
-        Err(CharterError::Rule {
-            key: "committee.threshold",
-            ..
-        })
-    ));
+    assert!(matches!(Charter::parse(&text), Err(CharterError::Rule { key: "committee.threshold", .. })));
     let text = SAMPLE.replace("threshold = 3", "threshold = 4") + &trustees;
-    assert_eq!(
-        Charter::parse(&text).unwrap().colluding_members_tolerated(),
-        0
-    );
+    assert_eq!(Charter::parse(&text).unwrap().colluding_members_tolerated(), 0);
 }

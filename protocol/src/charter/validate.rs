@@ -27,22 +27,12 @@ impl Terms {
 pub(super) fn check(terms: &Terms) -> Result<PublicKey, CharterError> {
     let version = terms.protocol_version;
     rule(version == PROTOCOL_VERSION, "protocol_version", || {
-        (
-            format!("{version} is not spoken here"),
-            format!("write {PROTOCOL_VERSION}"),
-        )
+        (format!("{version} is not spoken here"), format!("write {PROTOCOL_VERSION}"))
     })?;
     let mut key = [0; 32];
-    let key = hex::decode_to_slice(&terms.aggregator_key, &mut key)
-        .ok()
-        .and_then(|()| PublicKey::from_bytes(&key));
-    let key = key.ok_or_else(|| {
-        broken(
-            "aggregator_key",
-            "is no Ed25519 public key",
-            "write its 64 hexadecimal digits",
-        )
-    })?;
+    let key = hex::decode_to_slice(&terms.aggregator_key, &mut key).ok().and_then(|()| PublicKey::from_bytes(&key));
+    let key =
+        key.ok_or_else(|| broken("aggregator_key", "is no Ed25519 public key", "write its 64 hexadecimal digits"))?;
     check_model(&terms.model)?;
     check_lora(&terms.lora)?;
     check_optimizer(&terms.optimizer)?;
@@ -58,12 +48,7 @@ fn check_model(model: &Model) -> Result<(), CharterError> {
     text("model.architecture", &model.architecture)?;
     range("model.num_hidden_layers", model.num_hidden_layers, 1, 1024)?;
     range("model.hidden_size", model.hidden_size, 1, 65_536)?;
-    range(
-        "model.intermediate_size",
-        model.intermediate_size,
-        1,
-        1_048_576,
-    )?;
+    range("model.intermediate_size", model.intermediate_size, 1, 1_048_576)?;
     range("model.max_tokens", model.max_tokens, 1, 1_048_576)?;
     texts("model.labels", &model.labels, 2, 65_536)
 }
@@ -77,21 +62,13 @@ fn check_lora(lora: &Lora) -> Result<(), CharterError> {
 
 fn check_optimizer(optimizer: &Optimizer) -> Result<(), CharterError> {
     match *optimizer {
-        Optimizer::Adam {
-            learning_rate,
-            beta1,
-            beta2,
-            epsilon,
-        } => {
+        Optimizer::Adam { learning_rate, beta1, beta2, epsilon } => {
             positive("optimizer.learning_rate", learning_rate)?;
             fraction("optimizer.beta1", beta1)?;
             fraction("optimizer.beta2", beta2)?;
             positive("optimizer.epsilon", epsilon)
         }
-        Optimizer::Sgd {
-            learning_rate,
-            momentum,
-        } => {
+        Optimizer::Sgd { learning_rate, momentum } => {
             positive("optimizer.learning_rate", learning_rate)?;
             fraction("optimizer.momentum", momentum)
         }
@@ -108,76 +85,40 @@ fn check_privacy(privacy: &Privacy) -> Result<(), CharterError> {
             });
         }
         PrivacyMode::None => {
-            let silent =
-                privacy.epsilon == 0.0 && privacy.delta == 0.0 && privacy.noise_multiplier == 0.0;
+            let silent = privacy.epsilon == 0.0 && privacy.delta == 0.0 && privacy.noise_multiplier == 0.0;
             rule(silent, "privacy.epsilon", || {
-                let why =
-                    "mode `none` promises nothing, so epsilon, delta and noise_multiplier say so";
-                (
-                    why.to_owned(),
-                    "write 0.0 for all three, or another mode".to_owned(),
-                )
+                let why = "mode `none` promises nothing, so epsilon, delta and noise_multiplier say so";
+                (why.to_owned(), "write 0.0 for all three, or another mode".to_owned())
             })?;
         }
         PrivacyMode::RecordShared | PrivacyMode::RecordLocal => {
             positive("privacy.epsilon", privacy.epsilon)?;
             positive("privacy.noise_multiplier", privacy.noise_multiplier)?;
-            rule(
-                privacy.delta > 0.0 && privacy.delta < 1.0,
-                "privacy.delta",
-                || {
-                    (
-                        format!("{} is not a small probability", privacy.delta),
-                        "write about 1e-5".to_owned(),
-                    )
-                },
-            )?;
+            rule(privacy.delta > 0.0 && privacy.delta < 1.0, "privacy.delta", || {
+                (format!("{} is not a small probability", privacy.delta), "write about 1e-5".to_owned())
+            })?;
         }
     }
     positive("privacy.clipping_norm", privacy.clipping_norm)?;
     range("privacy.integer_norm", privacy.integer_norm, 1, 1 << 40)?;
     range("privacy.clamp", privacy.clamp, 1, 1 << 40)?;
     // Every client can subtract its own part, so nobody may assume that none colludes.
-    range(
-        "privacy.colluders",
-        privacy.colluders,
-        1,
-        MAX_MEMBERS as u64,
-    )
+    range("privacy.colluders", privacy.colluders, 1, MAX_MEMBERS as u64)
 }
 
 fn check_members(terms: &Terms) -> Result<(), CharterError> {
     let mut names = BTreeSet::new();
-    let trustees = terms
-        .trustees
-        .iter()
-        .map(|trustee| ("trustee.name", &trustee.name));
-    for (key, name) in terms
-        .houses
-        .iter()
-        .map(|house| ("house.name", &house.name))
-        .chain(trustees)
-    {
+    let trustees = terms.trustees.iter().map(|trustee| ("trustee.name", &trustee.name));
+    for (key, name) in terms.houses.iter().map(|house| ("house.name", &house.name)).chain(trustees) {
         rule(name.as_str() != AGGREGATOR, key, || {
-            (
-                format!("`{AGGREGATOR}` is the aggregator's name"),
-                "choose another".to_owned(),
-            )
+            (format!("`{AGGREGATOR}` is the aggregator's name"), "choose another".to_owned())
         })?;
-        rule(names.insert(name), key, || {
-            (
-                format!("`{name}` is there twice"),
-                "give each member its own".to_owned(),
-            )
-        })?;
+        rule(names.insert(name), key, || (format!("`{name}` is there twice"), "give each member its own".to_owned()))?;
     }
     for house in &terms.houses {
         let rate = house.sampling_rate;
         rule(rate > 0.0 && rate <= 1.0, "house.sampling_rate", || {
-            (
-                format!("{rate} of `{}` is no chance", house.name),
-                "write a number above 0, at most 1".to_owned(),
-            )
+            (format!("{rate} of `{}` is no chance", house.name), "write a number above 0, at most 1".to_owned())
         })?;
         range("house.nominal_batch", house.nominal_batch, 1, 1 << 30)?;
     }
@@ -188,87 +129,49 @@ fn check_rounds(terms: &Terms, rounds: &Rounds) -> Result<(), CharterError> {
     range("rounds.count", rounds.count, 1, 1_000_000)?;
     range("rounds.max_attempts", rounds.max_attempts, 1, 1000)?;
     let colluders = u64::from(terms.privacy.colluders);
-    let (min, max, vanish) = (
-        u64::from(rounds.min_cohort),
-        u64::from(rounds.max_cohort),
-        u64::from(rounds.may_vanish),
-    );
+    let (min, max, vanish) = (u64::from(rounds.min_cohort), u64::from(rounds.max_cohort), u64::from(rounds.may_vanish));
     rule(min >= colluders + 2, "rounds.min_cohort", || {
-        let why = format!(
-            "of {min} houses {colluders} may collude, which leaves fewer than two honest ones"
-        );
+        let why = format!("of {min} houses {colluders} may collude, which leaves fewer than two honest ones");
         (why, format!("write at least {}", colluders + 2))
     })?;
     rule(max >= min + vanish, "rounds.max_cohort", || {
-        let why = format!(
-            "an expected set of {max} of which {vanish} may vanish can fall below min_cohort {min}"
-        );
-        (
-            why,
-            format!("write at least {}, or a smaller may_vanish", min + vanish),
-        )
+        let why = format!("an expected set of {max} of which {vanish} may vanish can fall below min_cohort {min}");
+        (why, format!("write at least {}, or a smaller may_vanish", min + vanish))
     })?;
     let houses = terms.houses.len() as u64;
     rule(max <= houses, "rounds.max_cohort", || {
-        (
-            format!("{max} is more than the {houses} houses"),
-            format!("write at most {houses}"),
-        )
+        (format!("{max} is more than the {houses} houses"), format!("write at most {houses}"))
     })?;
     range("rounds.open_ms", rounds.open_ms, 3, MAX_DEADLINE_MS)?;
-    let ordered = 0 < rounds.submit_at_ms
-        && rounds.submit_at_ms < rounds.close_ms
-        && rounds.close_ms < rounds.open_ms;
+    let ordered = 0 < rounds.submit_at_ms && rounds.submit_at_ms < rounds.close_ms && rounds.close_ms < rounds.open_ms;
     rule(ordered, "rounds.close_ms", || {
         let why = "the deadlines are not in order";
-        (
-            why.to_owned(),
-            "write 0 < submit_at_ms < close_ms < open_ms".to_owned(),
-        )
+        (why.to_owned(), "write 0 < submit_at_ms < close_ms < open_ms".to_owned())
     })
 }
 
 fn check_committee(terms: &Terms) -> Result<(), CharterError> {
-    let (k, t, houses) = (
-        terms.committee_size(),
-        usize::from(terms.committee.threshold),
-        terms.houses.len(),
-    );
+    let (k, t, houses) = (terms.committee_size(), usize::from(terms.committee.threshold), terms.houses.len());
     let majority = k / 2 + 1;
     rule(k <= MAX_MEMBERS, "trustee", || {
-        (
-            format!("houses and trustees are {k}"),
-            format!("name at most {MAX_MEMBERS} members"),
-        )
+        (format!("houses and trustees are {k}"), format!("name at most {MAX_MEMBERS} members"))
     })?;
     rule(t >= majority && t <= k, "committee.threshold", || {
-        let why = format!(
-            "two different sets could be opened: with {k} members 2t must be above {k} and t at most {k}"
-        );
+        let why =
+            format!("two different sets could be opened: with {k} members 2t must be above {k} and t at most {k}");
         (why, format!("write {majority} to {k}"))
     })?;
     rule(t <= houses, "committee.threshold", || {
         let why = format!("an outcome counts when {t} houses signed it, and there are {houses}");
-        (
-            why,
-            format!("write at most {houses}, or name fewer trustees"),
-        )
+        (why, format!("write at most {houses}, or name fewer trustees"))
     })
 }
 
 fn broken(key: &'static str, rule: impl ToString, instead: impl ToString) -> CharterError {
-    CharterError::Rule {
-        key,
-        rule: rule.to_string(),
-        instead: instead.to_string(),
-    }
+    CharterError::Rule { key, rule: rule.to_string(), instead: instead.to_string() }
 }
 
-fn rule(
-    holds: bool,
-    key: &'static str,
-    why: impl FnOnce() -> (String, String),
-) -> Result<(), CharterError> {
+fn rule(holds: bool, key: &'static str, why: impl FnOnce() -> (String, String)) -> Result<(), CharterError> {
     if holds {
         return Ok(());
     }
@@ -276,70 +179,40 @@ fn rule(
     Err(broken(key, rule, instead))
 }
 
-fn range<T: Into<u64>>(
-    key: &'static str,
-    value: T,
-    least: u64,
-    most: u64,
-) -> Result<(), CharterError> {
+fn range<T: Into<u64>>(key: &'static str, value: T, least: u64, most: u64) -> Result<(), CharterError> {
     let value = value.into();
     rule((least..=most).contains(&value), key, || {
-        (
-            format!("{value} is out of range"),
-            format!("write {least} to {most}"),
-        )
+        (format!("{value} is out of range"), format!("write {least} to {most}"))
     })
 }
 
 fn positive(key: &'static str, value: f64) -> Result<(), CharterError> {
     rule(value.is_finite() && value > 0.0, key, || {
-        (
-            format!("{value} is not a positive number"),
-            "write one above 0".to_owned(),
-        )
+        (format!("{value} is not a positive number"), "write one above 0".to_owned())
     })
 }
 
 fn fraction(key: &'static str, value: f64) -> Result<(), CharterError> {
     rule((0.0..1.0).contains(&value), key, || {
-        (
-            format!("{value} is out of range"),
-            "write at least 0 and below 1".to_owned(),
-        )
+        (format!("{value} is out of range"), "write at least 0 and below 1".to_owned())
     })
 }
 
 fn text(key: &'static str, value: &str) -> Result<(), CharterError> {
     let fits = (1..=256).contains(&value.len()) && !value.chars().any(char::is_control);
     rule(fits, key, || {
-        (
-            "is empty, longer than 256 bytes or has a control character".to_owned(),
-            "write a short name".to_owned(),
-        )
+        ("is empty, longer than 256 bytes or has a control character".to_owned(), "write a short name".to_owned())
     })
 }
 
-fn texts(
-    key: &'static str,
-    values: &[String],
-    least: usize,
-    most: usize,
-) -> Result<(), CharterError> {
+fn texts(key: &'static str, values: &[String], least: usize, most: usize) -> Result<(), CharterError> {
     rule((least..=most).contains(&values.len()), key, || {
-        (
-            format!("has {} entries", values.len()),
-            format!("name {least} to {most}"),
-        )
+        (format!("has {} entries", values.len()), format!("name {least} to {most}"))
     })?;
     let mut seen = BTreeSet::new();
     for value in values {
         text(key, value)?;
-        rule(seen.insert(value), key, || {
-            (
-                format!("`{value}` is there twice"),
-                "name each once".to_owned(),
-            )
-        })?;
+        rule(seen.insert(value), key, || (format!("`{value}` is there twice"), "name each once".to_owned()))?;
     }
     Ok(())
 }

@@ -25,10 +25,7 @@ impl RecordHead {
 
     /// Reads it.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, EncodingError> {
-        Ok(Self {
-            size: reader.u64("record.size")?,
-            root: reader.digest("record.root")?,
-        })
+        Ok(Self { size: reader.u64("record.size")?, root: reader.digest("record.root")? })
     }
 }
 
@@ -146,14 +143,10 @@ impl Message for Announcement {
             close_ms: reader.u64("close_ms")?,
             open_ms: reader.u64("open_ms")?,
             committee: reader.list("committee", MAX_MEMBERS, |reader| {
-                Ok(CommitteeSeat {
-                    index: reader.index("index")?,
-                    offer: Signed::read(reader)?,
-                })
+                Ok(CommitteeSeat { index: reader.index("index")?, offer: Signed::read(reader)? })
             })?,
             layout: reader.bytes("layout", MAX_LAYOUT_BYTES)?.to_vec(),
-            data_commitment: reader
-                .option("data_commitment", |reader| reader.digest("data_commitment"))?,
+            data_commitment: reader.option("data_commitment", |reader| reader.digest("data_commitment"))?,
         })
     }
 }

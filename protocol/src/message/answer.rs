@@ -43,12 +43,7 @@ pub struct SealedFor {
 }
 
 /// The associated data under which the member at `sender` seals its share sum to the house `receiver`.
-pub fn answer_aad(
-    announcement: &Digest,
-    cohort: &Digest,
-    sender: MemberIndex,
-    receiver: &HouseName,
-) -> Vec<u8> {
+pub fn answer_aad(announcement: &Digest, cohort: &Digest, sender: MemberIndex, receiver: &HouseName) -> Vec<u8> {
     let mut writer = Writer::new();
     writer.digest(announcement);
     writer.digest(cohort);
@@ -90,16 +85,10 @@ impl Message for Answer {
                 0 => AnswerPayload::Open(reader.bytes("share_sum", MAX_SEALED_BYTES)?.to_vec()),
                 1 => AnswerPayload::Sealed(reader.list("sealed", MAX_MEMBERS, |reader| {
                     let house = reader.name("house")?;
-                    Ok(SealedFor {
-                        house,
-                        sealed: reader.bytes("sealed", MAX_SEALED_BYTES)?.to_vec(),
-                    })
+                    Ok(SealedFor { house, sealed: reader.bytes("sealed", MAX_SEALED_BYTES)?.to_vec() })
                 })?),
                 _ => {
-                    return Err(EncodingError::invalid(
-                        "payload",
-                        "is neither 0 (open) nor 1 (sealed)",
-                    ));
+                    return Err(EncodingError::invalid("payload", "is neither 0 (open) nor 1 (sealed)"));
                 }
             },
         })

@@ -46,9 +46,7 @@ impl Message for Contribution {
             ciphertext: reader.digest("ciphertext")?,
             chunk_count: reader.u32("chunk_count")?,
             commitments: reader.bytes("commitments", MAX_COMMITMENT_BYTES)?.to_vec(),
-            sealed_shares: reader.list("sealed_shares", MAX_MEMBERS, |reader| {
-                reader.digest("sealed_shares")
-            })?,
+            sealed_shares: reader.list("sealed_shares", MAX_MEMBERS, |reader| reader.digest("sealed_shares"))?,
         };
         if !(1..=MAX_CHUNKS).contains(&manifest.chunk_count) {
             let rule = format_args!("must be 1 to {MAX_CHUNKS}").to_string();
@@ -78,12 +76,7 @@ pub fn ciphertext_digest_of(chunk_sha256: &[Digest]) -> Digest {
 }
 
 /// The associated data under which `sender` seals a key share to the member at `receiver`.
-pub fn share_aad(
-    announcement: &Digest,
-    sender: &HouseName,
-    receiver: MemberIndex,
-    ciphertext: &Digest,
-) -> Vec<u8> {
+pub fn share_aad(announcement: &Digest, sender: &HouseName, receiver: MemberIndex, ciphertext: &Digest) -> Vec<u8> {
     let mut writer = Writer::new();
     writer.digest(announcement);
     writer.name(sender);
@@ -113,9 +106,7 @@ impl Message for CohortList {
 
     fn write(&self, writer: &mut Writer) {
         writer.digest(&self.announcement);
-        writer.list(&self.contributions, |writer, contribution| {
-            contribution.write(writer)
-        });
+        writer.list(&self.contributions, |writer, contribution| contribution.write(writer));
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, EncodingError> {

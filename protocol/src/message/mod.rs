@@ -11,9 +11,7 @@ mod ready;
 
 pub use announcement::{Announcement, CommitteeSeat, RecordHead};
 pub use answer::{ANSWER_INFO, Answer, AnswerPayload, SealedFor, answer_aad};
-pub use contribution::{
-    CohortList, Contribution, SHARE_INFO, ciphertext_digest, ciphertext_digest_of, share_aad,
-};
+pub use contribution::{CohortList, Contribution, SHARE_INFO, ciphertext_digest, ciphertext_digest_of, share_aad};
 pub use outcome::{Approval, Outcome, Verdict, VoidReason};
 pub use ready::{KeyStock, OneTimeKeyOffer, Ready};
 

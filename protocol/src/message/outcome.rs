@@ -82,9 +82,7 @@ impl Verdict {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, EncodingError> {
         let reason = match reader.u8("verdict")? {
             0 => {
-                return Ok(Self::Applied {
-                    state: reader.digest("state")?,
-                });
+                return Ok(Self::Applied { state: reader.digest("state")? });
             }
             1 => VoidReason::KeySum,
             2 => VoidReason::FieldRange,
@@ -143,11 +141,7 @@ impl Message for Approval {
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, EncodingError> {
-        Ok(Self {
-            charter: reader.digest("charter")?,
-            member: reader.name("member")?,
-            state: reader.digest("state")?,
-        })
+        Ok(Self { charter: reader.digest("charter")?, member: reader.name("member")?, state: reader.digest("state")? })
     }
 }
 

@@ -105,9 +105,6 @@ impl Message for KeyStock {
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, EncodingError> {
-        Ok(Self {
-            member: reader.name("member")?,
-            offers: reader.list("offers", MAX_KEY_STOCK, Signed::read)?,
-        })
+        Ok(Self { member: reader.name("member")?, offers: reader.list("offers", MAX_KEY_STOCK, Signed::read)? })
     }
 }

@@ -1,0 +1,116 @@
+//! What the aggregator tells every member about a round: the body of its event stream.
+
+use crate::encoding::{EncodingError, Message, Reader, Writer};
+use crate::ids::{Attempt, Digest, RoundNumber};
+use crate::message::{Announcement, Answer, CohortList, Outcome};
+use crate::rejection::Abandonment;
+use crate::roster::MAX_MEMBERS;
+use crate::signed::Signed;
+
+/// One event of a round, for every member. A member believes none of it before its own checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// The aggregator gathers ready houses for this attempt.
+    Gathering {
+        /// The round.
+        round: RoundNumber,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// The round is announced.
+    Announced(Signed<Announcement>),
+    /// The cohort is fixed; members answer it.
+    Cohort(CohortList),
+    /// A member answered.
+    Answered(Signed<Answer>),
+    /// t houses signed the same verdict.
+    Settled {
+        /// The announcement's digest.
+        announcement: Digest,
+        /// The cohort list's digest.
+        cohort: Digest,
+        /// The outcomes that agree.
+        outcomes: Vec<Signed<Outcome>>,
+    },
+    /// The attempt is given up.
+    Abandoned {
+        /// The round.
+        round: RoundNumber,
+        /// The attempt.
+        attempt: Attempt,
+        /// Why.
+        reason: Abandonment,
+    },
+}
+
+impl Notice {
+    /// A stable name of the kind.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Gathering { .. } => "gathering",
+            Self::Announced(_) => "announced",
+            Self::Cohort(_) => "cohort",
+            Self::Answered(_) => "answered",
+            Self::Settled { .. } => "settled",
+            Self::Abandoned { .. } => "abandoned",
+        }
+    }
+}
+
+impl Message for Notice {
+    const LABEL: &'static str = "notice";
+
+    fn write(&self, writer: &mut Writer) {
+        match self {
+            Self::Gathering { round, attempt } => {
+                writer.u8(0);
+                writer.u32(round.get());
+                writer.u32(attempt.get());
+            }
+            Self::Announced(signed) => {
+                writer.u8(1);
+                signed.write(writer);
+            }
+            Self::Cohort(list) => {
+                writer.u8(2);
+                list.write(writer);
+            }
+            Self::Answered(signed) => {
+                writer.u8(3);
+                signed.write(writer);
+            }
+            Self::Settled { announcement, cohort, outcomes } => {
+                writer.u8(4);
+                writer.digest(announcement);
+                writer.digest(cohort);
+                writer.list(outcomes, |writer, signed| signed.write(writer));
+            }
+            Self::Abandoned { round, attempt, reason } => {
+                writer.u8(5);
+                writer.u32(round.get());
+                writer.u32(attempt.get());
+                reason.write(writer);
+            }
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, EncodingError> {
+        match reader.u8("notice")? {
+            0 => Ok(Self::Gathering { round: reader.round("round")?, attempt: reader.attempt("attempt")? }),
+            1 => Signed::read(reader).map(Self::Announced),
+            2 => CohortList::read(reader).map(Self::Cohort),
+            3 => Signed::read(reader).map(Self::Answered),
+            4 => Ok(Self::Settled {
+                announcement: reader.digest("announcement")?,
+                cohort: reader.digest("cohort")?,
+                outcomes: reader.list("outcomes", MAX_MEMBERS, Signed::read)?,
+            }),
+            5 => Ok(Self::Abandoned {
+                round: reader.round("round")?,
+                attempt: reader.attempt("attempt")?,
+                reason: Abandonment::read(reader)?,
+            }),
+            _ => Err(EncodingError::invalid("notice", "is not a known kind")),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Opening: committee members answer the one cohort list, until t have or the time is up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::effect::{Effect, Step};
+use super::frame::{Fixed, abandon};
+use super::{Abandoned, Event, Settling};
+use crate::check;
+use crate::ids::MemberIndex;
+use crate::message::Answer;
+use crate::notice::Notice;
+use crate::rejection::{Abandonment, Party, Rejection};
+use crate::signed::Signed;
+
+/// Answers by share index.
+pub(super) type Answers = BTreeMap<MemberIndex, Arc<Signed<Answer>>>;
+
+/// Members answer.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    fixed: Arc<Fixed>,
+    answers: Answers,
+}
+
+impl Opening {
+    pub(super) fn new(fixed: Arc<Fixed>) -> Self {
+        Self { fixed, answers: Answers::new() }
+    }
+
+    /// The cohort.
+    pub fn fixed(&self) -> &Fixed {
+        &self.fixed
+    }
+
+    /// The answers so far, by index.
+    pub fn answers(&self) -> impl Iterator<Item = &Signed<Answer>> {
+        self.answers.values().map(Arc::as_ref)
+    }
+
+    pub(super) fn fold(&self) -> Effect {
+        Effect::FoldCohort(Arc::clone(self.fixed.list()))
+    }
+
+    pub(super) fn notices(&self) -> Vec<Notice> {
+        notices(&self.fixed, &self.answers)
+    }
+
+    pub(super) fn step(mut self, at_ms: u64, event: &Event) -> Result<Step, Rejection> {
+        let deadline_ms = self.fixed.announced().announcement().open_time_ms();
+        match event {
+            Event::Answer(signed) => {
+                if !take(&self.fixed, &mut self.answers, signed)? {
+                    return Ok(Step::same(self));
+                }
+                if at_ms >= deadline_ms {
+                    let who = Party::named(signed.signer());
+                    return Err(Rejection::Late { who, input: "answer", at_ms, deadline_ms });
+                }
+                let publish = Effect::Publish(Notice::Answered(signed.clone()));
+                if self.answers.len() < self.fixed.federation().threshold() {
+                    return Ok(Step::to(self, vec![publish]));
+                }
+                let settling = Settling::new(self.fixed, self.answers);
+                let mut effects = vec![publish];
+                effects.extend(settling.combine());
+                Ok(Step::to(settling, effects))
+            }
+            Event::Tick if at_ms >= deadline_ms => {
+                let needed = self.fixed.federation().threshold() as u32;
+                let found = self.answers.len() as u32;
+                let reason = Abandonment::TooFewAnswers { needed, found };
+                Ok(abandon(Abandoned::fixed_cohort(self.fixed, reason)))
+            }
+            Event::Tick => Ok(Step::same(self)),
+            Event::Stop => Ok(abandon(Abandoned::fixed_cohort(self.fixed, Abandonment::Stopped))),
+            other => self.fixed.late(other, "opening").map(|()| Step::same(self)),
+        }
+    }
+}
+
+/// Takes an answer; `false` for a repeat.
+pub(super) fn take(fixed: &Fixed, answers: &mut Answers, signed: &Signed<Answer>) -> Result<bool, Rejection> {
+    let answer = check::answer(fixed.federation(), fixed.announced().digest(), fixed.digest(), signed)?;
+    match answers.get(&answer.index) {
+        Some(first) if first.body_digest() == signed.body_digest() => Ok(false),
+        Some(_) => Err(Rejection::SecondAnswer { name: answer.member }),
+        None => {
+            answers.insert(answer.index, Arc::new(signed.clone()));
+            Ok(true)
+        }
+    }
+}
+
+/// The notices of a fixed cohort with these answers.
+pub(super) fn notices(fixed: &Fixed, answers: &Answers) -> Vec<Notice> {
+    let mut notices = fixed.notices();
+    notices.extend(answers.values().map(|signed| Notice::Answered(Signed::clone(signed))));
+    notices
+}
