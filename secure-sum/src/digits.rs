@@ -125,8 +125,12 @@ mod tests {
     #[test]
     fn scalars_that_hold_no_digits_are_refused() {
         let digits = Digits { bits: 9, per_scalar: 28 };
-        let random = Scalar::from_bytes_mod_order([0x5a; 32]);
-        assert!(digits.unpack(&[random], 28).is_none());
+        // 28 digits of 9 bits reach all of 252 bits, so only what lies between 2^252 and the group order is none.
+        let mut beyond = [0; 32];
+        beyond[31] = 0x10;
+        let beyond = Scalar::from_bytes_mod_order(beyond) - digits.offset();
+        assert!(digits.unpack(&[beyond], 28).is_none());
+        assert!(digits.unpack(&[beyond - Scalar::ONE], 28).is_some());
         let behind = digits.pack(&[1, 2, 3]);
         assert!(digits.unpack(&behind, 2).is_none());
         assert!(digits.unpack(&behind, 3).is_some());

@@ -271,7 +271,7 @@ impl Layout {
         self.digit_bits
     }
 
-    /// Key coefficients in one scalar: 18 to 28.
+    /// Key coefficients in one scalar: 18 (10,000 clients) to 31 (3 clients).
     pub(crate) fn digits_per_scalar(&self) -> usize {
         (SCALAR_BITS / self.digit_bits) as usize
     }
@@ -359,7 +359,7 @@ mod tests {
                 for deviation in [0.0, 4.0, 3_000.5] {
                     let layout = Layout::derive(cohort, values(count, clamp, deviation)).unwrap();
                     assert!(layout.failure_log2() < -64.0, "{layout:?}");
-                    assert!((18..=28).contains(&layout.digits_per_scalar()));
+                    assert!((18..=31).contains(&layout.digits_per_scalar()));
                     let bytes = layout.to_bytes();
                     assert_eq!(Layout::from_bytes(&bytes).unwrap(), layout);
                 }

@@ -88,7 +88,8 @@ pub(crate) fn open_coefficients(
         .try_for_each_init(
             || Scratch::new(layout),
             |scratch, (index, (values, residues))| {
-                scratch.subtract_mask(ring, &key, seed, index, residues);
+                scratch.expand_mask(seed, index);
+                scratch.subtract_products(ring, &key, residues);
                 let seen = scratch.split(ring, Fields::of(layout));
                 let (used, padding) = scratch.values.split_at(values.len());
                 values.copy_from_slice(used);
@@ -96,6 +97,18 @@ pub(crate) fn open_coefficients(
             },
         )?;
     Ok(values)
+}
+
+/// The residues of one chunk whose mask is given, transformed, instead of expanded: body - a S, and the fields.
+#[cfg(test)]
+pub(crate) fn open_under_mask(layout: &Layout, mask: &[u64], body: &[u64], key: &[i32]) -> (Vec<u64>, Vec<i64>, f64) {
+    let ring = ring::ring(layout.set());
+    let mut scratch = Scratch::new(layout);
+    scratch.residues.copy_from_slice(mask);
+    scratch.subtract_products(ring, &Transformed::new(key, &ring.residues), body);
+    let seen = scratch.split(ring, Fields::of(layout));
+    let mean_square = seen.squares / layout.set().ring_degree() as f64;
+    (scratch.residues.clone(), scratch.values.clone(), mean_square)
 }
 
 /// What a chunk is checked against.
@@ -157,12 +170,18 @@ impl Scratch {
         }
     }
 
-    /// body - a S modulo every prime.
-    fn subtract_mask(&mut self, ring: &Ring, key: &Transformed, seed: &MaskSeed, index: usize, body: &[u64]) {
+    fn expand_mask(&mut self, seed: &MaskSeed, chunk: usize) {
+        let parts = self.residues.chunks_exact_mut(self.set.ring_degree());
+        for (prime, (values, &q)) in parts.zip(self.set.moduli()).enumerate() {
+            seed.expand(chunk, prime, q, values, &mut self.mask);
+        }
+    }
+
+    /// The transformed mask a becomes body - a S modulo every prime.
+    fn subtract_products(&mut self, ring: &Ring, key: &Transformed, body: &[u64]) {
         let degree = self.set.ring_degree();
         let parts = self.residues.chunks_exact_mut(degree).zip(body.chunks_exact(degree));
         for (prime, (residue, (product, body))) in ring.residues.iter().zip(parts).enumerate() {
-            seed.expand(index, prime, residue.q, product, &mut self.mask);
             residue.multiply(product, key.modulo(prime));
             subtract_from(residue, body, product);
         }
