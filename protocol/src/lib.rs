@@ -17,10 +17,12 @@
 
 pub mod charter;
 pub mod check;
+pub mod client;
 pub mod encoding;
 pub mod federation;
 pub mod ids;
 pub mod invitation;
+pub mod log;
 pub mod message;
 pub mod notice;
 pub mod record;

@@ -77,6 +77,12 @@ pub enum Rejection {
     /// The record's head went back, or changed without growing.
     #[error("{who} showed a record of size {found}; size {seen} was seen before")]
     RecordWentBack { who: Party, seen: u64, found: u64 },
+    /// A grown record without a proof that it continues the one seen before.
+    #[error("{who} showed a record of size {found} that is not proven to continue the one of size {seen}")]
+    RecordForked { who: Party, seen: u64, found: u64 },
+    /// A one-time key that was, or could have been, used before.
+    #[error("the aggregator announced one-time key {sequence} of this member; only {next} and later may be used")]
+    OneTimeKeyReused { sequence: u64, next: u64 },
     /// Another record head than the server's.
     #[error("{who} showed another head of the record than this round's")]
     WrongRecord { who: Party },
@@ -163,6 +169,8 @@ impl Rejection {
             Self::WrongCohort { .. } => "wrong-cohort",
             Self::WrongAdapter { .. } => "wrong-adapter",
             Self::RecordWentBack { .. } => "record-went-back",
+            Self::RecordForked { .. } => "record-forked",
+            Self::OneTimeKeyReused { .. } => "one-time-key-reused",
             Self::WrongRecord { .. } => "wrong-record",
             Self::BadAnnouncement { .. } => "bad-announcement",
             Self::SmallExpectedSet { .. } => "small-expected-set",

@@ -1,0 +1,157 @@
+//! Answered: one cohort list is promised an answer; no other ever gets one. Answers of all members come in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::event::{Effect, Event, Step};
+use super::hear::{self, Heard};
+use super::memory::Memory;
+use super::{Combined, Round};
+use crate::check;
+use crate::encoding::Message as _;
+use crate::ids::{Digest, MemberIndex};
+use crate::message::{Answer, CohortList, Verdict};
+use crate::rejection::{Party, Rejection};
+use crate::signed::Signed;
+
+/// One cohort list is promised an answer.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    heard: Arc<Heard>,
+    memory: Memory,
+    list: Arc<CohortList>,
+    cohort: Digest,
+    answers: BTreeMap<MemberIndex, Arc<Signed<Answer>>>,
+    false_answers: BTreeSet<MemberIndex>,
+    settled: Option<Verdict>,
+}
+
+impl Answered {
+    pub(super) fn new(heard: Arc<Heard>, memory: Memory, list: Arc<CohortList>, cohort: Digest) -> Self {
+        let (answers, false_answers) = (BTreeMap::new(), BTreeSet::new());
+        Self { heard, memory, list, cohort, answers, false_answers, settled: None }
+    }
+
+    /// The announcement.
+    pub fn heard(&self) -> &Heard {
+        &self.heard
+    }
+
+    /// The one cohort list.
+    pub fn list(&self) -> &Arc<CohortList> {
+        &self.list
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    pub(super) fn step(self, at_ms: u64, event: &Event) -> Result<Step, Rejection> {
+        match event {
+            Event::Cohort(list) => self.again(list),
+            Event::Answered(signed) => self.take(signed),
+            Event::FalseAnswer(index) => self.drop_answer(*index),
+            Event::Combined(verdict) => self.combined(*verdict),
+            Event::Settled { cohort, outcomes } if self.heard.me().is_house() => {
+                check_cohort(self.cohort, *cohort)?;
+                let verdict = check::settled(self.heard.me().federation(), self.heard.digest(), *cohort, outcomes)?;
+                Ok(Step::to(Round::Answered(Self { settled: Some(verdict), ..self }), Vec::new()))
+            }
+            other => hear::otherwise(&self.heard, &self.memory, at_ms, other, "answered"),
+        }
+    }
+
+    fn again(self, list: &CohortList) -> Result<Step, Rejection> {
+        let second = list.digest();
+        if second != self.cohort {
+            return Err(Rejection::SecondOpening { first: self.cohort, second });
+        }
+        let answer = self.memory.promises(self.heard.digest()).and_then(|seen| seen.answer.clone());
+        let effect = match answer {
+            Some(answer) => Effect::SendAnswer(answer),
+            None => Effect::Answer(Arc::clone(&self.list)),
+        };
+        Ok(Step::to(Round::Answered(self), vec![effect]))
+    }
+
+    fn take(mut self, signed: &Signed<Answer>) -> Result<Step, Rejection> {
+        let me = self.heard.me();
+        let answer = check::answer(me.federation(), self.heard.digest(), self.cohort, signed)?;
+        let mut effects = Vec::new();
+        if answer.index == me.index() {
+            let first = self.memory.promises(self.heard.digest()).and_then(|seen| seen.answer.as_ref());
+            match first.map(Signed::body_digest) {
+                Some(first) if first != signed.body_digest() => {
+                    return Err(Rejection::SecondAnswer { name: answer.member });
+                }
+                Some(_) => {}
+                None => {
+                    self.memory.promise(|seen| seen.answer = Some(signed.clone()));
+                    effects.push(Effect::Remember(self.memory.clone()));
+                    effects.push(Effect::EraseOneTimeKeys { sequence: self.heard.sequence() });
+                    effects.push(Effect::SendAnswer(signed.clone()));
+                }
+            }
+        }
+        match self.answers.get(&answer.index) {
+            Some(first) if first.body_digest() == signed.body_digest() => {}
+            Some(_) => return Err(Rejection::SecondAnswer { name: answer.member }),
+            None => {
+                self.answers.insert(answer.index, Arc::new(signed.clone()));
+                let held = self.answers.len() - self.false_answers.len();
+                let short = !self.false_answers.is_empty();
+                if held == self.threshold() || short {
+                    effects.extend(self.combine());
+                }
+            }
+        }
+        Ok(Step::to(Round::Answered(self), effects))
+    }
+
+    fn drop_answer(mut self, index: MemberIndex) -> Result<Step, Rejection> {
+        if !self.answers.contains_key(&index) {
+            return Err(Rejection::NoSuchAnswer { index: index.get() });
+        }
+        self.false_answers.insert(index);
+        let effects = self.combine().into_iter().collect();
+        Ok(Step::to(Round::Answered(self), effects))
+    }
+
+    fn combine(&self) -> Option<Effect> {
+        let held = self.answers.iter().filter(|(index, _)| !self.false_answers.contains(index));
+        let answers: Vec<Signed<Answer>> = held.map(|(_, signed)| Signed::clone(signed)).collect();
+        let ready = self.heard.me().is_house() && answers.len() >= self.threshold();
+        ready.then(|| Effect::Combine { list: Arc::clone(&self.list), answers })
+    }
+
+    fn combined(mut self, verdict: Verdict) -> Result<Step, Rejection> {
+        let me = self.heard.me();
+        if !me.is_house() {
+            return Err(Rejection::NotAHouse { who: me.party() });
+        }
+        let before = self.memory.promises(self.heard.digest()).and_then(|seen| seen.verdict);
+        if [before, self.settled].into_iter().flatten().any(|other| other != verdict) {
+            return Err(Rejection::OutcomeDisagrees { who: me.party() });
+        }
+        self.memory.promise(|seen| seen.verdict = Some(verdict));
+        let outcome = hear::outcome(&self.heard, self.cohort, verdict);
+        let mut effects = vec![Effect::Remember(self.memory.clone()), Effect::SendOutcome(outcome)];
+        if self.settled.is_some() {
+            let step = hear::settle(&self.heard, self.memory, verdict);
+            effects.extend(step.effects);
+            return Ok(Step::to(step.next, effects));
+        }
+        let combined = Combined::new(self.heard, self.memory, self.list, self.cohort, verdict);
+        Ok(Step::to(Round::Combined(combined), effects))
+    }
+
+    fn threshold(&self) -> usize {
+        self.heard.me().federation().threshold()
+    }
+}
+
+/// The cohort that an outcome speaks of is the answered one.
+pub(super) fn check_cohort(expected: Digest, found: Digest) -> Result<(), Rejection> {
+    let who = Party::Aggregator;
+    if found == expected { Ok(()) } else { Err(Rejection::WrongCohort { who, expected, found }) }
+}

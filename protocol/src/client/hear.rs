@@ -1,0 +1,291 @@
+//! Hearing an announcement, in whatever state, and what a heard round shares between its states.
+
+use std::sync::Arc;
+
+use super::event::{Effect, Event, Step};
+use super::idle::Idle;
+use super::me::Me;
+use super::memory::{Memory, Seen};
+use super::{Announced, Answered, Contributed, Round, Settled};
+use crate::check;
+use crate::encoding::Message as _;
+use crate::ids::{Attempt, Digest, RoundNumber};
+use crate::log;
+use crate::message::{Announcement, CohortList, Contribution, Outcome, Verdict};
+use crate::rejection::{Party, Rejection};
+use crate::signed::Signed;
+
+/// An announcement that passed every check.
+#[derive(Debug)]
+pub struct Heard {
+    me: Arc<Me>,
+    announcement: Arc<Announcement>,
+    digest: Digest,
+    sequence: u64,
+    contributes: bool,
+}
+
+impl Heard {
+    /// The member.
+    pub fn me(&self) -> &Arc<Me> {
+        &self.me
+    }
+
+    /// The announcement.
+    pub fn announcement(&self) -> &Arc<Announcement> {
+        &self.announcement
+    }
+
+    /// Its digest.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Which of this member's one-time keys the round uses.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Whether this member is in E.
+    pub fn contributes(&self) -> bool {
+        self.contributes
+    }
+}
+
+/// Hears an announcement from any state: a new one, or the latest one again (after a crash or a lost message).
+pub(super) fn announcement(
+    me: &Arc<Me>,
+    memory: &Memory,
+    at_ms: u64,
+    signed: &Signed<Announcement>,
+    epsilon_after: f64,
+    record_proof: Option<&[Digest]>,
+) -> Result<Step, Rejection> {
+    let announced = check::announcement(me.federation(), signed)?;
+    let digest = signed.body_digest();
+    let heard = |announced: Announcement, sequence| {
+        let contributes = me.is_house() && announced.expects(me.name());
+        Arc::new(Heard { me: Arc::clone(me), announcement: Arc::new(announced), digest, sequence, contributes })
+    };
+    if let Some(promises) = memory.promises(digest) {
+        let sequence = own_sequence(me, &announced)?;
+        return Ok(resume(heard(announced, sequence), memory.clone(), promises));
+    }
+    let who = Party::Aggregator;
+    is_next(memory, &announced, digest)?;
+    let (expected, found) = (memory.adapter, announced.adapter);
+    if found != expected {
+        return Err(Rejection::WrongAdapter { who, expected, found });
+    }
+    record(me, memory, &announced, record_proof)?;
+    within_policy(me, &announced, at_ms, epsilon_after)?;
+    let sequence = own_sequence(me, &announced)?;
+    if sequence < memory.next_sequence {
+        return Err(Rejection::OneTimeKeyReused { sequence, next: memory.next_sequence });
+    }
+    let mut effects = forget(memory);
+    let mut memory = memory.clone();
+    memory.record = announced.record;
+    memory.next_sequence = sequence.saturating_add(1);
+    memory.seen = Some(Seen {
+        round: announced.round,
+        attempt: announced.attempt,
+        announcement: digest,
+        contribution: None,
+        cohort: None,
+        answer: None,
+        verdict: None,
+    });
+    let heard = heard(announced, sequence);
+    effects.push(Effect::Remember(memory.clone()));
+    // Too late to train: absent from this cohort, but still of the committee.
+    if heard.contributes && at_ms < heard.announcement.submit_time_ms() {
+        effects.push(Effect::Train(Arc::clone(&heard.announcement)));
+    }
+    Ok(Step::to(Round::Announced(Announced::new(heard, memory)), effects))
+}
+
+/// What every state within a heard round does with events that are not its own.
+pub(super) fn otherwise(
+    heard: &Arc<Heard>,
+    memory: &Memory,
+    at_ms: u64,
+    event: &Event,
+    state: &'static str,
+) -> Result<Step, Rejection> {
+    match event {
+        Event::Announced { signed, epsilon_after, record_proof } => {
+            announcement(&heard.me, memory, at_ms, signed, *epsilon_after, record_proof.as_deref())
+        }
+        Event::Abandoned { round, attempt, .. } => abandoned(heard, memory, *round, *attempt),
+        Event::Settled { cohort, outcomes } if !heard.me.is_house() => {
+            let verdict = check::settled(heard.me.federation(), heard.digest, *cohort, outcomes)?;
+            Ok(settle(heard, memory.clone(), verdict))
+        }
+        Event::CaughtUp { signed, cohort, outcomes } => {
+            super::idle::caught_up(&heard.me, memory, signed, *cohort, outcomes)
+        }
+        other => Err(wrong_state(&heard.me, other, state)),
+    }
+}
+
+/// Accepts a cohort list, once: the promise to answer it is remembered before the answer is made.
+pub(super) fn cohort(heard: &Arc<Heard>, mut memory: Memory, list: &CohortList) -> Result<Step, Rejection> {
+    let announced = &heard.announcement;
+    check::cohort_list(heard.me.federation(), announced, heard.digest, list)?;
+    let floor = heard.me.policy().min_cohort as usize;
+    if list.contributions.len() < floor {
+        return Err(Rejection::SmallCohort { needed: floor, found: list.contributions.len() });
+    }
+    let digest = list.digest();
+    let promises = memory.promises(heard.digest);
+    let mine = promises.and_then(|seen| seen.contribution.as_ref()).map(Signed::body_digest);
+    let listed = list.contributions.iter().find(|signed| signed.signer() == heard.me.name());
+    if let Some(found) = listed.map(Signed::body_digest).filter(|found| Some(*found) != mine) {
+        return Err(Rejection::NotMyContribution { found });
+    }
+    let first = promises.and_then(|seen| seen.cohort);
+    if let Some(first) = first.filter(|first| *first != digest) {
+        return Err(Rejection::SecondOpening { first, second: digest });
+    }
+    let answer = promises.and_then(|seen| seen.answer.clone());
+    memory.promise(|seen| seen.cohort = Some(digest));
+    let list = Arc::new(list.clone());
+    let effects = match &answer {
+        Some(answer) => vec![Effect::SendAnswer(answer.clone())],
+        None => vec![Effect::Remember(memory.clone()), Effect::Answer(Arc::clone(&list))],
+    };
+    Ok(Step::to(Round::Answered(Answered::new(Arc::clone(heard), memory, list, digest)), effects))
+}
+
+/// t houses agree: the round is over.
+pub(super) fn settle(heard: &Heard, mut memory: Memory, verdict: Verdict) -> Step {
+    let mut effects = forget(&memory);
+    memory.settle(heard.announcement.round, verdict);
+    effects.extend([Effect::Remember(memory.clone()), Effect::Settled(verdict)]);
+    Step::to(Round::Settled(Settled::new(Arc::clone(&heard.me), memory, verdict)), effects)
+}
+
+/// The outcome that this house signs.
+pub(super) fn outcome(heard: &Heard, cohort: Digest, verdict: Verdict) -> Outcome {
+    Outcome { announcement: heard.digest, cohort, member: heard.me.name().clone(), verdict }
+}
+
+pub(super) fn wrong_state(me: &Me, event: &Event, state: &'static str) -> Rejection {
+    let who = match event {
+        Event::Answered(signed) => Party::named(signed.signer()),
+        Event::BecomeReady { .. } | Event::Contributed(_) | Event::Combined(_) | Event::FalseAnswer(_) => me.party(),
+        _ => Party::Aggregator,
+    };
+    Rejection::WrongState { who, input: event.kind(), state }
+}
+
+/// A contribution that this house made itself.
+pub(super) fn own_contribution(heard: &Heard, signed: &Signed<Contribution>) -> Result<(), Rejection> {
+    let me = &heard.me;
+    let manifest = check::contribution(me.federation(), &heard.announcement, heard.digest, signed)?;
+    if manifest.member == *me.name() {
+        Ok(())
+    } else {
+        Err(Rejection::WrongSpeaker { who: me.party(), speaker: manifest.member.to_string() })
+    }
+}
+
+/// The erasure of the one-time keys up to the last used one, when its round ended without an answer.
+fn forget(memory: &Memory) -> Vec<Effect> {
+    let unanswered = memory.seen.as_ref().is_some_and(|seen| seen.answer.is_none());
+    let last = memory.next_sequence.checked_sub(1).filter(|_| unanswered);
+    last.map(|sequence| Effect::EraseOneTimeKeys { sequence }).into_iter().collect()
+}
+
+fn resume(heard: Arc<Heard>, memory: Memory, promises: &Seen) -> Step {
+    match promises.contribution.clone() {
+        Some(contribution) => {
+            let effects = vec![Effect::Submit(contribution)];
+            Step::to(Round::Contributed(Contributed::new(heard, memory)), effects)
+        }
+        None => {
+            let train = (heard.contributes && promises.cohort.is_none())
+                .then(|| Effect::Train(Arc::clone(&heard.announcement)));
+            Step::to(Round::Announced(Announced::new(heard, memory)), train.into_iter().collect())
+        }
+    }
+}
+
+fn is_next(memory: &Memory, announced: &Announcement, digest: Digest) -> Result<(), Rejection> {
+    let who = Party::Aggregator;
+    let (expected, found) = (memory.next_round, announced.round);
+    if found != expected {
+        return Err(Rejection::WrongRound { who, expected, found });
+    }
+    let Some(seen) = memory.seen.as_ref().filter(|seen| seen.round == found) else {
+        return Ok(());
+    };
+    let (round, attempt) = (announced.round, announced.attempt);
+    if attempt == seen.attempt {
+        return Err(Rejection::SecondAnnouncement { round, attempt, first: seen.announcement, second: digest });
+    }
+    if attempt < seen.attempt {
+        return Err(Rejection::WrongAttempt { who, expected: seen.attempt, found: attempt });
+    }
+    Ok(())
+}
+
+fn record(me: &Me, memory: &Memory, announced: &Announcement, proof: Option<&[Digest]>) -> Result<(), Rejection> {
+    let (seen, found) = (memory.record, announced.record);
+    let who = Party::Aggregator;
+    if found.size < seen.size || (found.size == seen.size && found.root != seen.root) {
+        return Err(Rejection::RecordWentBack { who, seen: seen.size, found: found.size });
+    }
+    if found.size == seen.size || seen.size == 0 {
+        return Ok(());
+    }
+    let consistent = match proof {
+        Some(proof) => log::verify_consistency(seen.size, &seen.root, found.size, &found.root, proof),
+        None => !me.policy().require_record_proof,
+    };
+    if consistent { Ok(()) } else { Err(Rejection::RecordForked { who, seen: seen.size, found: found.size }) }
+}
+
+fn within_policy(me: &Me, announced: &Announcement, at_ms: u64, epsilon_after: f64) -> Result<(), Rejection> {
+    let policy = me.policy();
+    let refuse = |field, rule| Err(Rejection::AgainstPolicy { who: Party::Aggregator, field, rule });
+    let least = announced.expected.len().saturating_sub(announced.may_vanish as usize);
+    if least < policy.min_cohort as usize {
+        return refuse("expected", format!("a cohort of {least} could be opened; its floor is {}", policy.min_cohort));
+    }
+    if announced.announced_at_ms > at_ms.saturating_add(policy.max_clock_skew_ms) {
+        return refuse("announced_at_ms", format!("{} is ahead of its clock, {at_ms}", announced.announced_at_ms));
+    }
+    if at_ms >= announced.open_time_ms() {
+        let deadline_ms = announced.open_time_ms();
+        return Err(Rejection::Late { who: Party::Aggregator, input: "announcement", at_ms, deadline_ms });
+    }
+    let spends = me.is_house() && announced.expects(me.name());
+    // Not `>`: a ledger that gives no number must not pass.
+    let within = epsilon_after <= policy.epsilon_ceiling;
+    if spends && !within {
+        return refuse("epsilon", format!("{epsilon_after} would be above its ceiling {}", policy.epsilon_ceiling));
+    }
+    Ok(())
+}
+
+fn own_sequence(me: &Me, announced: &Announcement) -> Result<u64, Rejection> {
+    let malformed = |error| Rejection::Malformed { who: Party::Aggregator, error };
+    let seat = announced.committee.get(me.index().position());
+    let seat = seat.ok_or_else(|| Rejection::UnknownMember { name: me.name().clone() })?;
+    Ok(seat.offer.unverified().map_err(malformed)?.sequence)
+}
+
+fn abandoned(heard: &Heard, memory: &Memory, round: RoundNumber, attempt: Attempt) -> Result<Step, Rejection> {
+    let who = Party::Aggregator;
+    let announced = &heard.announcement;
+    if round != announced.round {
+        return Err(Rejection::WrongRound { who, expected: announced.round, found: round });
+    }
+    if attempt != announced.attempt {
+        return Err(Rejection::WrongAttempt { who, expected: announced.attempt, found: attempt });
+    }
+    let effects = forget(memory);
+    Ok(Step::to(Round::Idle(Idle::new(Arc::clone(&heard.me), memory.clone())), effects))
+}

@@ -1,0 +1,109 @@
+//! What a member must never forget: stored durably before the effect that makes it true.
+
+use crate::encoding::{EncodingError, Message, Reader, Writer};
+use crate::ids::{Attempt, Digest, RoundNumber};
+use crate::message::{Answer, Contribution, RecordHead, Verdict};
+use crate::signed::Signed;
+
+/// A member's durable memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Memory {
+    /// The round that comes next: one after the last that t houses signed as applied.
+    pub next_round: RoundNumber,
+    /// The digest of the adapter state that the next round starts from.
+    pub adapter: Digest,
+    /// The largest head of the record seen.
+    pub record: RecordHead,
+    /// The least sequence number of a one-time key that may still be used.
+    pub next_sequence: u64,
+    /// The latest accepted announcement, and what was promised in it.
+    pub seen: Option<Seen>,
+}
+
+/// The latest accepted announcement, and what was promised in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Its round.
+    pub round: RoundNumber,
+    /// Its attempt.
+    pub attempt: Attempt,
+    /// Its digest.
+    pub announcement: Digest,
+    /// The one contribution made to it.
+    pub contribution: Option<Signed<Contribution>>,
+    /// The digest of the one cohort list that this member answers.
+    pub cohort: Option<Digest>,
+    /// The answer to it, once made.
+    pub answer: Option<Signed<Answer>>,
+    /// What the round came to, by this house's own computation.
+    pub verdict: Option<Verdict>,
+}
+
+impl Memory {
+    /// A member that has seen nothing: round 1 comes next, from the initial adapter state; the record is empty.
+    pub fn new(initial_adapter: Digest) -> Self {
+        // The RFC 6962 root of an empty tree is the hash of nothing.
+        let record = RecordHead { size: 0, root: Digest::sha256(b"") };
+        Self { next_round: RoundNumber::FIRST, adapter: initial_adapter, record, next_sequence: 0, seen: None }
+    }
+
+    /// The promises of the announcement with this digest.
+    pub(super) fn promises(&self, announcement: Digest) -> Option<&Seen> {
+        self.seen.as_ref().filter(|seen| seen.announcement == announcement)
+    }
+
+    /// Changes the promises of the latest announcement.
+    pub(super) fn promise(&mut self, change: impl FnOnce(&mut Seen)) {
+        if let Some(seen) = &mut self.seen {
+            change(seen);
+        }
+    }
+
+    /// Goes on after a verdict that t houses signed.
+    pub(super) fn settle(&mut self, round: RoundNumber, verdict: Verdict) {
+        if let (Verdict::Applied { state }, Some(next)) = (verdict, round.next()) {
+            self.next_round = next;
+            self.adapter = state;
+        }
+    }
+}
+
+impl Message for Memory {
+    const LABEL: &'static str = "member-memory";
+
+    fn write(&self, writer: &mut Writer) {
+        writer.u32(self.next_round.get());
+        writer.digest(&self.adapter);
+        self.record.write(writer);
+        writer.u64(self.next_sequence);
+        writer.option(self.seen.as_ref(), |writer, seen| {
+            writer.u32(seen.round.get());
+            writer.u32(seen.attempt.get());
+            writer.digest(&seen.announcement);
+            writer.option(seen.contribution.as_ref(), |writer, signed| signed.write(writer));
+            writer.option(seen.cohort.as_ref(), Writer::digest);
+            writer.option(seen.answer.as_ref(), |writer, signed| signed.write(writer));
+            writer.option(seen.verdict.as_ref(), |writer, verdict| verdict.write(writer));
+        });
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, EncodingError> {
+        Ok(Self {
+            next_round: reader.round("next_round")?,
+            adapter: reader.digest("adapter")?,
+            record: RecordHead::read(reader)?,
+            next_sequence: reader.u64("next_sequence")?,
+            seen: reader.option("seen", |reader| {
+                Ok(Seen {
+                    round: reader.round("round")?,
+                    attempt: reader.attempt("attempt")?,
+                    announcement: reader.digest("announcement")?,
+                    contribution: reader.option("contribution", Signed::read)?,
+                    cohort: reader.option("cohort", |reader| reader.digest("cohort"))?,
+                    answer: reader.option("answer", Signed::read)?,
+                    verdict: reader.option("verdict", Verdict::read)?,
+                })
+            })?,
+        })
+    }
+}
