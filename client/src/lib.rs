@@ -1,1 +1,28 @@
-//! Local training, the data holder's policy, the gRPC client and the data holder's program.
+//! A data holder's side of Plainchant: local training, the house's policy, the gRPC client, the program
+//! `plainchant-client`.
+//!
+//! The way through it:
+//!
+//! 1. [`join`]: an [`identity`] is made here, and an invitation exchanged for a certificate and the charter.
+//! 2. [`config`] is the house's `client.toml`, [`policy`] what of a charter it refuses.
+//! 3. [`data`] reads the rows, [`trainer`] turns a batch of them into clipped, noised integers.
+//! 4. [`round`]: the event loop. It charges the ledger, trains, encrypts, submits, answers, opens and applies, as
+//!    `protocol::client::Round` says; [`store`] keeps what must survive a crash.
+//! 5. [`progress`] is what the house sees of it; [`cli`] is the program.
+//!
+//! Only sums leave: loss, batch sizes and epsilon stay in the house's own files.
+
+pub mod cli;
+pub mod config;
+pub mod connection;
+pub mod data;
+pub mod files;
+pub mod identity;
+pub mod join;
+pub mod policy;
+pub mod progress;
+pub mod round;
+mod sealing;
+pub mod store;
+pub mod terms;
+pub mod trainer;

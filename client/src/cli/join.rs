@@ -1,0 +1,43 @@
+//! `join`.
+
+use std::path::{Path, PathBuf};
+
+use protocol::Invitation;
+use zeroize::Zeroizing;
+
+use super::{Failure, runtime, status};
+use crate::join::{JoinError, join};
+
+/// Longer than any invitation.
+const MAX_INVITATION_BYTES: usize = 64 * 1024;
+
+pub(super) fn run(dir: &Path, invitation: Option<String>, file: Option<PathBuf>) -> Result<(), Failure> {
+    let text = Zeroizing::new(match (invitation, file) {
+        (Some(text), _) => text,
+        (None, Some(file)) => {
+            let bytes = crate::files::read(&file, MAX_INVITATION_BYTES).map_err(Failure::usage)?;
+            let bytes = bytes.ok_or_else(|| Failure::usage(format!("{}: there is no such file", file.display())))?;
+            String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{}: is not text", file.display())))?
+        }
+        (None, None) => return Err(Failure::usage("give --invitation or --invitation-file")),
+    });
+    let invitation: Invitation = text.parse().map_err(Failure::usage)?;
+    let identity = runtime()?.block_on(join(dir, &invitation)).map_err(failure)?;
+    println!("{} has joined.\n", identity.name());
+    println!("{}", status::summary(&identity.charter, identity.name()));
+    println!(
+        "\nBefore `plainchant-client run {0}`: read {0}/charter.toml, then edit {0}/client.toml. To approve this charter \
+         and no other, write there\n\n    approve = \"{1}\"",
+        dir.display(),
+        identity.charter.digest()
+    );
+    Ok(())
+}
+
+fn failure(error: JoinError) -> Failure {
+    match error {
+        JoinError::Unavailable { .. } | JoinError::Connect(_) => Failure::later(error),
+        JoinError::AlreadyJoined(_) => Failure::usage(error),
+        _ => Failure::failed(error),
+    }
+}

@@ -1,0 +1,184 @@
+//! The program `plainchant-client`.
+
+mod join;
+mod ledger;
+mod run;
+mod status;
+
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::round::RunError;
+
+/// Exit code of a command or configuration that cannot work.
+const USAGE: u8 = 2;
+/// Exit code of what may work later (EX_TEMPFAIL).
+const TRY_LATER: u8 = 75;
+
+/// Takes part in a Plainchant federation with a house's own data, which never leaves the house.
+#[derive(Debug, Parser)]
+#[command(name = "plainchant-client", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  plainchant-client join my-house --invitation-file invitation.txt
+  $EDITOR my-house/client.toml        # data file, model, your limits; approve the charter's digest
+  plainchant-client run my-house
+  plainchant-client ledger my-house
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, configuration or policy, 75 try again later.
+Logs go to standard error; RUST_LOG=debug shows more.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Makes this house's keys and exchanges an invitation for a certificate and the charter.
+    #[command(after_help = "The keys are made here and stay here: only public keys and a signing request are sent. \
+        Nothing is trained before `run`, and nothing is ever trained past the limits in client.toml.")]
+    Join {
+        /// The house's folder; it is made if need be.
+        dir: PathBuf,
+        /// The invitation, one line that starts with `plainchant1.`; it lets one member join, once.
+        #[arg(long, conflicts_with = "invitation_file", required_unless_present = "invitation_file")]
+        invitation: Option<String>,
+        /// A file that holds the invitation: better, since other users of this machine can see command lines.
+        #[arg(long)]
+        invitation_file: Option<PathBuf>,
+    },
+    /// Takes part in rounds until the federation is completed; can be stopped and started again at any time.
+    #[command(after_help = "Dials out only; no port is opened. After a crash or a lost connection the same command \
+        goes on where it was: a contribution is never made twice, a second cohort is never answered.")]
+    Run {
+        /// The house's folder, joined before.
+        dir: PathBuf,
+        /// Appends one JSON line an event to this file: round, phase, seconds, epsilon. It stays in the house.
+        #[arg(long)]
+        progress: Option<PathBuf>,
+    },
+    /// Shows the federation, the charter's terms, and where this house stands.
+    Status {
+        /// The house's folder.
+        dir: PathBuf,
+        /// For scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows what this house has spent of its privacy, round by round.
+    #[command(after_help = "A round is in the ledger before its training starts, and counts as spent from then on, \
+        whatever becomes of it.")]
+    Ledger {
+        /// The house's folder.
+        dir: PathBuf,
+        /// For scripts.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// How a command failed: its message and its exit code.
+pub(crate) struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    /// Something went wrong here.
+    pub(crate) fn failed(error: impl ToString) -> Self {
+        Self { message: error.to_string(), code: 1 }
+    }
+
+    /// The command, the configuration or the policy cannot work.
+    pub(crate) fn usage(error: impl ToString) -> Self {
+        Self { message: error.to_string(), code: USAGE }
+    }
+
+    /// It may work later.
+    pub(crate) fn later(error: impl ToString) -> Self {
+        Self { message: error.to_string(), code: TRY_LATER }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Identity(_)
+            | RunError::Config(_)
+            | RunError::Policy(_)
+            | RunError::Refused(_)
+            | RunError::NoTrainer(_)
+            | RunError::Train(_)
+            | RunError::Terms(_) => Self::usage(error),
+            RunError::Lost(_) | RunError::Store(crate::store::StoreError::InUse(_)) => Self::later(error),
+            _ => Self::failed(error),
+        }
+    }
+}
+
+/// Runs the program with these arguments, the first of them its name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            // Nowhere is left to complain to when this fails.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    start_logs();
+    let result = match cli.command {
+        Command::Join { dir, invitation, invitation_file } => join::run(&dir, invitation, invitation_file),
+        Command::Run { dir, progress } => run::run(&dir, progress),
+        Command::Status { dir, json } => status::run(&dir, json),
+        Command::Ledger { dir, json } => ledger::run(&dir, json),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("plainchant-client: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn start_logs() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A program that embeds this one may have set its own.
+    let _ = if std::io::stderr().is_terminal() { logs.with_target(false).try_init() } else { logs.json().try_init() };
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(Failure::failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn exit_codes_tell_usage_from_failure() {
+        let code = |args: &[&str]| format!("{:?}", run(args.iter().map(OsString::from)));
+        let expected = |code: u8| format!("{:?}", ExitCode::from(code));
+        assert_eq!(code(&["plainchant-client", "--help"]), expected(0));
+        assert_eq!(code(&["plainchant-client", "walk"]), expected(2));
+        assert_eq!(code(&["plainchant-client", "join", "x"]), expected(2));
+        assert_eq!(code(&["plainchant-client", "run", "/nowhere/at/all"]), expected(2));
+    }
+}

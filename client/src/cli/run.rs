@@ -1,0 +1,63 @@
+//! `run`.
+
+use std::path::{Path, PathBuf};
+
+use super::{Failure, runtime};
+use crate::progress::Progress;
+use crate::round::{self, Home, Options, RunError};
+use crate::trainer::{RecordTrainer, Trainer};
+
+pub(super) fn run(dir: &Path, progress: Option<PathBuf>) -> Result<(), Failure> {
+    let home = Home::open(dir)?;
+    // Refused before the model is loaded, which takes a while.
+    home.config.policy.check(&home.identity.charter).map_err(RunError::from)?;
+    let mut options = Options::for_dir(dir);
+    if let Some(file) = progress {
+        options.progress = Progress::to_file(&file).map_err(Failure::usage)?;
+    }
+    let trainer = trainer(&home)?;
+    let completed = runtime()?.block_on(async {
+        tokio::select! {
+            result = round::run(home, trainer, options) => result.map(Some),
+            () = stopped() => Ok(None),
+        }
+    })?;
+    match completed {
+        Some(completed) => println!("completed: {} rounds, final state {}", completed.rounds, completed.state),
+        None => println!("stopped; run it again to go on"),
+    }
+    Ok(())
+}
+
+fn trainer(home: &Home) -> Result<Option<Box<dyn Trainer>>, Failure> {
+    if !home.is_house() {
+        return Ok(None);
+    }
+    let (Some(data), Some(training)) = (&home.config.data, &home.config.training) else {
+        return Err(RunError::NoTrainer(home.identity.name().clone()).into());
+    };
+    if let Some(threads) = training.threads {
+        // An embedding program may have made the pool already; its size then stands.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    }
+    let trainer = RecordTrainer::load(&home.identity.charter, data, training).map_err(RunError::from)?;
+    Ok(Some(Box::new(trainer)))
+}
+
+/// Resolves when the program is asked to end. Everything promised is on the disk, so ending at once is safe.
+async fn stopped() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

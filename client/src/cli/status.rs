@@ -1,0 +1,118 @@
+//! `status`, and the charter in a few lines.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use protocol::charter::{PrivacyMode, ReleasePolicy};
+use protocol::{Charter, HouseName};
+use serde_json::json;
+
+use super::{Failure, ledger};
+use crate::identity::Identity;
+use crate::round::RunError;
+use crate::store;
+
+pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
+    let identity = Identity::load(dir).map_err(RunError::from)?;
+    let memory = store::peek_memory(dir).map_err(RunError::from)?;
+    let next_round = memory.as_ref().map_or(1, |memory| memory.next_round.get());
+    let (charter, name) = (&identity.charter, identity.name());
+    let done = next_round - 1;
+    let spent = ledger::spent(dir, charter.privacy.delta)?;
+    if as_json {
+        let value = json!({
+            "name": name.as_str(),
+            "federation": charter.name.as_str(),
+            "charter": charter.digest().to_string(),
+            "rounds_applied": done,
+            "rounds": charter.rounds.count,
+            "epsilon_spent": spent,
+            "epsilon": charter.privacy.epsilon,
+            "delta": charter.privacy.delta,
+        });
+        println!("{value}");
+        return Ok(());
+    }
+    println!("{}", summary(charter, name));
+    println!("\nrounds applied   {done} of {}", charter.rounds.count);
+    if let Some(spent) = spent {
+        println!("epsilon spent    {spent:.3} at delta {:e}", charter.privacy.delta);
+    }
+    Ok(())
+}
+
+/// The terms of a charter, as its members need to know them.
+pub(super) fn summary(charter: &Charter, name: &HouseName) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, value: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{key:<16} {value}");
+    };
+    let house = charter.house(name);
+    line(
+        "member",
+        format!("{name} ({})", if house.is_some() { "house" } else { "trustee: holds key shares, no data" }),
+    );
+    line("federation", charter.name.to_string());
+    line("charter", charter.digest().to_string());
+    line("model", format!("{}, LoRA rank {}", charter.model.name, charter.lora.r));
+    line("privacy", privacy(charter));
+    if let Some(house) = house {
+        line("sampling rate", format!("{} of this house's units a round", house.sampling_rate));
+    }
+    line("unit", "one row, not one patient, unless client.toml names a unit_column".to_owned());
+    let rounds = &charter.rounds;
+    line(
+        "rounds",
+        format!(
+            "{} of {} to {} houses; {} may vanish",
+            rounds.count, rounds.min_cohort, rounds.max_cohort, rounds.may_vanish
+        ),
+    );
+    let (k, t, c) = (charter.committee_size(), charter.committee.threshold, charter.colluding_members_tolerated());
+    line(
+        "committee",
+        format!("k = {k} members hold key shares, t = {t} open a sum, c = {c} may collude with the aggregator"),
+    );
+    line("colluders", format!("m = {} houses of a cohort may collude", charter.privacy.colluders));
+    line(
+        "release",
+        match charter.release.policy {
+            ReleasePolicy::Aggregator => "the model builder opens each round's noised sum".to_owned(),
+            ReleasePolicy::Clients => "only the houses open sums".to_owned(),
+        },
+    );
+    text.trim_end().to_owned()
+}
+
+fn privacy(charter: &Charter) -> String {
+    let privacy = &charter.privacy;
+    let (expected, vanish) = (charter.rounds.max_cohort, charter.rounds.may_vanish);
+    match privacy.mode {
+        PrivacyMode::None => "NONE: updates are encrypted, but nothing hides one record in the sum".to_owned(),
+        mode => format!(
+            "{}: epsilon {} at delta {:e}; noise {:.2} times central DP-SGD's",
+            mode.as_str(),
+            privacy.epsilon,
+            privacy.delta,
+            charter.noise_factor(expected, vanish)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn the_summary_names_epsilon_committee_colluders_and_noise() {
+        let charter = Charter::parse(protocol::charter::SAMPLE).unwrap();
+        let text = summary(&charter, &HouseName::new("lakeside").unwrap());
+        for part in
+            ["epsilon 3 at delta 1e-5", "1.41 times", "k = 4", "t = 3", "c = 1", "m = 1", "one row, not one patient"]
+        {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+}

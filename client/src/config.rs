@@ -1,0 +1,244 @@
+//! `client.toml`: where the house's data and model lie, and its policy.
+//!
+//! Every key is explained in [`SAMPLE`], which `join` writes into a new folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::data::{Columns, Format};
+
+/// A commented `client.toml` with every key.
+pub const SAMPLE: &str = include_str!("client.sample.toml");
+
+/// Name of the file in the client's folder.
+pub const FILE: &str = "client.toml";
+
+/// The whole configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The house's rows; a trustee has none.
+    pub data: Option<DataConfig>,
+    /// How to train; a trustee does not.
+    pub training: Option<TrainingConfig>,
+    /// What the house agrees to.
+    pub policy: Policy,
+}
+
+/// Where the rows are and which fields matter.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// The data file.
+    pub file: PathBuf,
+    /// Its format, when the name does not tell.
+    pub format: Option<Format>,
+    /// Field with the text.
+    #[serde(default = "text")]
+    pub text_column: String,
+    /// Field with the label.
+    #[serde(default = "label")]
+    pub label_column: String,
+    /// Field that names the privacy unit.
+    pub unit_column: Option<String>,
+}
+
+/// How this machine trains.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Hugging Face folder of the base model.
+    pub model: PathBuf,
+    /// Device name, as `lora::device` takes it.
+    #[serde(default = "cpu")]
+    pub device: String,
+    /// Worker threads; all cores when left out.
+    pub threads: Option<usize>,
+}
+
+/// The data holder's limits; a round outside them is refused.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Hex digest of the approved charter, or "any".
+    pub approve: String,
+    /// Highest epsilon this house ever spends.
+    pub epsilon_ceiling: f64,
+    /// Delta at which the ceiling is meant.
+    pub delta: Option<f64>,
+    /// Smallest cohort that may be opened.
+    pub min_cohort: usize,
+    /// Colluding committee members that the charter must withstand.
+    #[serde(default)]
+    pub min_colluding_members: usize,
+    /// Release policies this house accepts.
+    #[serde(default = "both")]
+    pub release: Vec<Release>,
+    /// Whether the final adapter may be handed to the model builder.
+    #[serde(default)]
+    pub hand_over: bool,
+    /// Whether rounds without differential privacy are allowed.
+    #[serde(default)]
+    pub allow_no_privacy: bool,
+}
+
+/// Who opens a round's sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Release {
+    /// The model builder and the members.
+    Aggregator,
+    /// The members only.
+    Clients,
+}
+
+/// Why `client.toml` cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong kind.
+    #[error("{}: {reason}", file.display())]
+    Parse {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, with the line.
+        reason: String,
+    },
+    /// A value that makes no sense.
+    #[error("{}: `{key}` {reason}", file.display())]
+    Value {
+        /// The file.
+        file: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What it must be.
+        reason: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads `client.toml` in `dir`; paths in it are resolved against `dir`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the key at fault.
+    pub fn load(dir: &Path) -> Result<Self, ConfigError> {
+        let file = dir.join(FILE);
+        let content = fs::read_to_string(&file).map_err(|source| ConfigError::Read { file: file.clone(), source })?;
+        Self::parse(&content, &file)
+    }
+
+    /// Parses the content of `file`.
+    ///
+    /// # Errors
+    /// The key at fault.
+    pub fn parse(content: &str, file: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(content)
+            .map_err(|e| ConfigError::Parse { file: file.to_owned(), reason: e.to_string().trim_end().to_owned() })?;
+        config.check().map_err(|(key, reason)| ConfigError::Value { file: file.to_owned(), key, reason })?;
+        let base = file.parent().unwrap_or(Path::new(""));
+        if let Some(data) = &mut config.data {
+            data.file = base.join(&data.file);
+        }
+        if let Some(training) = &mut config.training {
+            training.model = base.join(&training.model);
+        }
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let policy = &self.policy;
+        if !(policy.epsilon_ceiling.is_finite() && policy.epsilon_ceiling > 0.0) {
+            return Err(("policy.epsilon_ceiling", "must be a positive number"));
+        }
+        if policy.delta.is_some_and(|delta| !(delta > 0.0 && delta < 1.0)) {
+            return Err(("policy.delta", "must lie between 0 and 1"));
+        }
+        if policy.min_cohort < 2 {
+            return Err(("policy.min_cohort", "must be at least 2: a sum over one house is that house's update"));
+        }
+        if policy.approve != "any" && (policy.approve.len() != 64 || hex::decode(&policy.approve).is_err()) {
+            return Err(("policy.approve", "must be the charter's digest (64 hexadecimal digits) or \"any\""));
+        }
+        if self.training.as_ref().and_then(|training| training.threads) == Some(0) {
+            return Err(("training.threads", "must be at least 1; leave it out for all cores"));
+        }
+        if self.data.is_some() != self.training.is_some() {
+            return Err(("data", "and `training` belong together; a trustee has neither"));
+        }
+        Ok(())
+    }
+}
+
+impl DataConfig {
+    /// The configured field names.
+    pub fn columns(&self) -> Columns<'_> {
+        Columns { text: &self.text_column, label: &self.label_column, unit: self.unit_column.as_deref() }
+    }
+}
+
+fn text() -> String {
+    "text".to_owned()
+}
+
+fn label() -> String {
+    "label".to_owned()
+}
+
+fn cpu() -> String {
+    "cpu".to_owned()
+}
+
+fn both() -> Vec<Release> {
+    vec![Release::Aggregator, Release::Clients]
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn parse(content: &str) -> Result<Config, ConfigError> {
+        Config::parse(content, Path::new("/house/client.toml"))
+    }
+
+    #[test]
+    fn the_sample_parses_and_paths_start_at_its_folder() {
+        let config = parse(SAMPLE).unwrap();
+        assert_eq!(config.data.unwrap().file, Path::new("/house/train.tsv"));
+        assert_eq!(config.training.unwrap().threads, Some(2));
+        assert_eq!(config.policy.release, both());
+    }
+
+    #[test]
+    fn a_trustee_needs_only_a_policy() {
+        let config = parse("[policy]\napprove = \"any\"\nepsilon_ceiling = 1.0\nmin_cohort = 3\n").unwrap();
+        assert!(config.data.is_none() && !config.policy.hand_over && !config.policy.allow_no_privacy);
+    }
+
+    #[test]
+    fn unknown_keys_and_senseless_values_are_named() {
+        let unknown = parse(&SAMPLE.replace("min_cohort = 3", "min_cohort = 3\nmin_chohort = 4")).unwrap_err();
+        assert!(unknown.to_string().contains("min_chohort"), "{unknown}");
+        for (from, to, key) in [
+            ("epsilon_ceiling = 3.0", "epsilon_ceiling = 0.0", "policy.epsilon_ceiling"),
+            ("delta = 1e-5", "delta = 1.0", "policy.delta"),
+            ("min_cohort = 3", "min_cohort = 1", "policy.min_cohort"),
+            ("approve = \"any\"", "approve = \"abc\"", "policy.approve"),
+            ("threads = 2", "threads = 0", "training.threads"),
+        ] {
+            let error = parse(&SAMPLE.replace(from, to)).unwrap_err();
+            assert!(matches!(error, ConfigError::Value { key: k, .. } if k == key), "{key}: {error}");
+        }
+    }
+}

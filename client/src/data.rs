@@ -1,0 +1,316 @@
+//! The house's rows: read from TSV, CSV or JSONL, checked against the charter's labels, grouped into privacy units.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// One labelled text.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The text to classify.
+    pub text: String,
+    /// Position of the row's label in the charter's list.
+    pub label: usize,
+}
+
+/// The rows of a house and how they fall into privacy units.
+#[derive(Debug)]
+pub struct Dataset {
+    rows: Vec<Row>,
+    units: Vec<Vec<usize>>,
+    named_units: bool,
+}
+
+/// How a data file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Tab-separated with a header line, without quoting.
+    Tsv,
+    /// Comma-separated with a header line (RFC 4180 quoting).
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// The names of the fields that hold text, label and privacy unit.
+#[derive(Debug, Clone, Copy)]
+pub struct Columns<'a> {
+    /// Field with the text.
+    pub text: &'a str,
+    /// Field with the label.
+    pub label: &'a str,
+    /// Field that names the privacy unit (a patient), where the data has one.
+    pub unit: Option<&'a str>,
+}
+
+/// Why a data file cannot be used; names the file and, where there is one, the line and the field.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The extension tells no format.
+    #[error("{}: the format is not clear from the name; set `format` to \"tsv\", \"csv\" or \"jsonl\"", file.display())]
+    UnknownFormat {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The file has no rows.
+    #[error("{} holds no rows", file.display())]
+    Empty {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A configured column is not in the header or not in an object.
+    #[error("{} has no column '{column}' in line {line}; it has: {found}", file.display())]
+    MissingColumn {
+        /// The file.
+        file: PathBuf,
+        /// Line, from 1.
+        line: u64,
+        /// The column that was looked for.
+        column: String,
+        /// The columns that are there.
+        found: String,
+    },
+    /// The bytes of a line are not UTF-8.
+    #[error("{}: line {line} is not valid UTF-8", file.display())]
+    NotUtf8 {
+        /// The file.
+        file: PathBuf,
+        /// Line, from 1.
+        line: u64,
+    },
+    /// A line does not follow the format.
+    #[error("{}: line {line}: {reason}", file.display())]
+    Malformed {
+        /// The file.
+        file: PathBuf,
+        /// Line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A field is blank.
+    #[error("{}: column '{column}' is empty in line {line}", file.display())]
+    EmptyField {
+        /// The file.
+        file: PathBuf,
+        /// Line, from 1.
+        line: u64,
+        /// The blank column.
+        column: String,
+    },
+    /// A label that the charter does not list.
+    #[error("{}: label '{label}' in line {line} is not one of the charter's", file.display())]
+    UnknownLabel {
+        /// The file.
+        file: PathBuf,
+        /// Line, from 1.
+        line: u64,
+        /// The label as read.
+        label: String,
+    },
+}
+
+impl Dataset {
+    /// Reads `file`; labels are looked up in `labels`, the charter's list.
+    ///
+    /// # Errors
+    /// The first thing wrong with the file, by line and field.
+    pub fn load(
+        file: &Path,
+        format: Option<Format>,
+        columns: Columns<'_>,
+        labels: &[String],
+    ) -> Result<Self, DataError> {
+        let format = match format {
+            Some(format) => format,
+            None => Format::of(file)?,
+        };
+        let bytes = fs::read(file).map_err(|source| DataError::Read { file: file.to_owned(), source })?;
+        let mut reading = Reading::new(file, columns, labels);
+        match format {
+            Format::Tsv => reading.separated(&bytes, b'\t', false)?,
+            Format::Csv => reading.separated(&bytes, b',', true)?,
+            Format::Jsonl => reading.objects(&bytes)?,
+        }
+        reading.finish()
+    }
+
+    /// All rows, in the file's order.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The privacy units, each the positions of its rows.
+    pub fn units(&self) -> &[Vec<usize>] {
+        &self.units
+    }
+
+    /// Whether a unit column names the units; without one, each row is its own unit.
+    pub fn has_named_units(&self) -> bool {
+        self.named_units
+    }
+
+    /// Rows of the unit that has the most.
+    pub fn largest_unit(&self) -> usize {
+        self.units.iter().map(Vec::len).max().unwrap_or(0)
+    }
+}
+
+impl Format {
+    fn of(file: &Path) -> Result<Self, DataError> {
+        let extension = file.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+        match extension.as_str() {
+            "tsv" | "tab" => Ok(Self::Tsv),
+            "csv" => Ok(Self::Csv),
+            "jsonl" | "ndjson" => Ok(Self::Jsonl),
+            _ => Err(DataError::UnknownFormat { file: file.to_owned() }),
+        }
+    }
+}
+
+/// A file while it is read.
+struct Reading<'a> {
+    file: &'a Path,
+    columns: Columns<'a>,
+    labels: HashMap<&'a str, usize>,
+    rows: Vec<Row>,
+    units: Vec<Vec<usize>>,
+    unit_of: HashMap<String, usize>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(file: &'a Path, columns: Columns<'a>, labels: &'a [String]) -> Self {
+        let labels = labels.iter().enumerate().map(|(i, label)| (label.as_str(), i)).collect();
+        Self { file, columns, labels, rows: Vec::new(), units: Vec::new(), unit_of: HashMap::new() }
+    }
+
+    fn separated(&mut self, bytes: &[u8], delimiter: u8, quoting: bool) -> Result<(), DataError> {
+        let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).quoting(quoting).from_reader(bytes);
+        let header = reader.headers().map_err(|e| self.csv_error(&e, 1))?.clone();
+        if header.iter().all(str::is_empty) {
+            return Err(DataError::Empty { file: self.file.to_owned() });
+        }
+        let position = |name: &str| {
+            header.iter().position(|column| column == name).ok_or_else(|| DataError::MissingColumn {
+                file: self.file.to_owned(),
+                line: 1,
+                column: name.to_owned(),
+                found: header.iter().collect::<Vec<_>>().join(", "),
+            })
+        };
+        let text = position(self.columns.text)?;
+        let label = position(self.columns.label)?;
+        let unit = self.columns.unit.map(position).transpose()?;
+        let mut record = csv::StringRecord::new();
+        loop {
+            let line = reader.position().line();
+            match reader.read_record(&mut record) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => return Err(self.csv_error(&error, line)),
+            }
+            let line = record.position().map_or(line, csv::Position::line);
+            let field = |i: usize| record.get(i).unwrap_or_default();
+            self.push(line, field(text), field(label), unit.map(field))?;
+        }
+    }
+
+    fn objects(&mut self, bytes: &[u8]) -> Result<(), DataError> {
+        for (line, bytes) in (1u64..).zip(bytes.split(|byte| *byte == b'\n')) {
+            let text =
+                std::str::from_utf8(bytes).map_err(|_| DataError::NotUtf8 { file: self.file.to_owned(), line })?;
+            if text.trim().is_empty() {
+                continue;
+            }
+            let object: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_str(text).map_err(|e| self.malformed(line, format!("not a JSON object: {e}")))?;
+            let columns = self.columns;
+            let text = self.string(&object, columns.text, line)?;
+            let label = self.string(&object, columns.label, line)?;
+            let unit = columns.unit.map(|unit| self.string(&object, unit, line)).transpose()?;
+            self.push(line, &text, &label, unit.as_deref())?;
+        }
+        Ok(())
+    }
+
+    /// A field of a JSON object; numbers count as their decimal text, so that patient numbers need no quotes.
+    fn string(
+        &self,
+        object: &serde_json::Map<String, serde_json::Value>,
+        column: &str,
+        line: u64,
+    ) -> Result<String, DataError> {
+        match object.get(column) {
+            Some(serde_json::Value::String(text)) => Ok(text.clone()),
+            Some(serde_json::Value::Number(number)) => Ok(number.to_string()),
+            Some(_) => Err(self.malformed(line, format!("'{column}' is neither a string nor a number"))),
+            None => Err(DataError::MissingColumn {
+                file: self.file.to_owned(),
+                line,
+                column: column.to_owned(),
+                found: object.keys().cloned().collect::<Vec<_>>().join(", "),
+            }),
+        }
+    }
+
+    fn push(&mut self, line: u64, text: &str, label: &str, unit: Option<&str>) -> Result<(), DataError> {
+        let columns = self.columns;
+        let filled = [(columns.text, text), (columns.label, label), (columns.unit.unwrap_or("-"), unit.unwrap_or("-"))];
+        if let Some((column, _)) = filled.iter().find(|(_, value)| value.trim().is_empty()) {
+            return Err(DataError::EmptyField { file: self.file.to_owned(), line, column: (*column).to_owned() });
+        }
+        let Some(&known) = self.labels.get(label) else {
+            return Err(DataError::UnknownLabel { file: self.file.to_owned(), line, label: label.to_owned() });
+        };
+        let row = self.rows.len();
+        self.rows.push(Row { text: text.to_owned(), label: known });
+        match unit {
+            None => self.units.push(vec![row]),
+            Some(name) => {
+                let next = self.units.len();
+                let unit = *self.unit_of.entry(name.to_owned()).or_insert(next);
+                if unit == next {
+                    self.units.push(Vec::new());
+                }
+                if let Some(rows) = self.units.get_mut(unit) {
+                    rows.push(row);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Dataset, DataError> {
+        if self.rows.is_empty() {
+            return Err(DataError::Empty { file: self.file.to_owned() });
+        }
+        Ok(Dataset { rows: self.rows, units: self.units, named_units: self.columns.unit.is_some() })
+    }
+
+    fn malformed(&self, line: u64, reason: String) -> DataError {
+        DataError::Malformed { file: self.file.to_owned(), line, reason }
+    }
+
+    fn csv_error(&self, error: &csv::Error, line: u64) -> DataError {
+        let line = error.position().map_or(line, csv::Position::line).max(1);
+        match error.kind() {
+            csv::ErrorKind::Utf8 { .. } => DataError::NotUtf8 { file: self.file.to_owned(), line },
+            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+                self.malformed(line, format!("{len} fields where the header has {expected_len}"))
+            }
+            other => self.malformed(line, format!("{other:?}")),
+        }
+    }
+}

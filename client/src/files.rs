@@ -1,0 +1,126 @@
+//! Small files that survive a crash whole: written beside their place, flushed, renamed, the folder flushed. Everything
+//! in a client's folder is its owner's only.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+/// A file operation that failed, with the file.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+pub struct FileError {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+pub(crate) trait Named<T> {
+    fn at(self, path: &Path) -> Result<T, FileError>;
+}
+
+impl<T> Named<T> for io::Result<T> {
+    fn at(self, path: &Path) -> Result<T, FileError> {
+        self.map_err(|source| FileError { path: path.to_owned(), source })
+    }
+}
+
+/// Makes a folder that only its owner can read.
+pub(crate) fn create_dir(path: &Path) -> Result<(), FileError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).at(path)
+}
+
+/// Puts `bytes` at `path`, replacing what is there: after a crash the old file or the new one is there, whole.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let beside = path.with_file_name(name);
+    let write = || -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        sync_folder(path)
+    };
+    write().at(path)
+}
+
+/// The bytes at `path`, at most `limit` of them; `None` when there is no such file.
+pub(crate) fn read(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, FileError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).at(path),
+    };
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1).read_to_end(&mut bytes).at(path)?;
+    if bytes.len() > limit {
+        return Err(io::Error::other(format!("is larger than {limit} bytes"))).at(path);
+    }
+    Ok(Some(bytes))
+}
+
+/// A secret of exactly 32 bytes; `None` when there is no such file.
+pub(crate) fn read_secret(path: &Path) -> Result<Option<Zeroizing<[u8; 32]>>, FileError> {
+    let Some(bytes) = read(path, 32)?.map(Zeroizing::new) else { return Ok(None) };
+    let wrong = || io::Error::other(format!("has {} bytes; a key has 32", bytes.len()));
+    let key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| wrong()).at(path)?;
+    Ok(Some(Zeroizing::new(key)))
+}
+
+/// Removes a secret; its bytes are overwritten first, as far as the file system allows that.
+pub(crate) fn erase(path: &Path) -> Result<(), FileError> {
+    let erase = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        let length = file.metadata()?.len();
+        file.write_all(&vec![0; usize::try_from(length).unwrap_or(0)])?;
+        file.sync_all()?;
+        fs::remove_file(path)?;
+        sync_folder(path)
+    };
+    match erase() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.at(path),
+    }
+}
+
+/// Flushes the folder of `path`, so that a new name survives a crash too.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_read_within_its_limit_and_erased() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        assert!(read(&path, 9).unwrap().is_none());
+        write(&path, &[1; 40]).unwrap();
+        assert!(read_secret(&path).unwrap_err().to_string().contains("larger than 32"));
+        write(&path, &[2; 32]).unwrap();
+        assert_eq!(*read_secret(&path).unwrap().unwrap(), [2; 32]);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        erase(&path).unwrap();
+        erase(&path).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

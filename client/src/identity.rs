@@ -1,0 +1,204 @@
+//! Who this client is: its keys, its certificate, the charter it joined, and where the aggregator is.
+//!
+//! The keys are made here and stay here; what leaves is a signing request and public keys.
+
+use std::path::{Path, PathBuf};
+
+use protocol::{Charter, CharterError, Digest, HouseName, IdError, Signer};
+use rand::CryptoRng;
+use rcgen::KeyPair;
+use secure_sum::SealingKey;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::files::{self, FileError};
+use crate::sealing;
+
+const KEYS: &str = "keys";
+const TLS_KEY: &str = "tls.pem";
+const SIGNING_KEY: &str = "signing";
+const MAILBOX_KEY: &str = "mailbox";
+const CERTIFICATE: &str = "certificate.pem";
+const AUTHORITY: &str = "authority.der";
+const CHARTER: &str = "charter.toml";
+const MEMBERSHIP: &str = "membership.toml";
+const MAX_PEM_BYTES: usize = 64 * 1024;
+
+/// The private keys of a member. They are wiped on drop and never leave.
+pub struct Keys {
+    /// TLS key (PKCS#8, PEM).
+    pub(crate) tls_pem: Zeroizing<String>,
+    /// The Ed25519 seed.
+    pub(crate) signing: Zeroizing<[u8; 32]>,
+    /// The key to which answers are sealed.
+    pub(crate) mailbox: SealingKey,
+}
+
+/// A member that has joined.
+pub struct Identity {
+    /// Signs this member's messages, and knows its name.
+    pub signer: Signer,
+    /// The contract.
+    pub charter: Charter,
+    /// Opens answers sealed to this house.
+    pub mailbox: SealingKey,
+    pub(crate) url: String,
+    pub(crate) authority_der: Vec<u8>,
+    pub(crate) certificate_pem: String,
+    pub(crate) tls_pem: Zeroizing<String>,
+}
+
+/// What was joined, as it stands in `membership.toml`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Membership {
+    name: String,
+    url: String,
+    charter: String,
+}
+
+/// Why a client's folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Nobody has joined here.
+    #[error("{} has not joined a federation; run `plainchant-client join {0} --invitation ...` first", .0.display())]
+    NotJoined(PathBuf),
+    /// A file that holds something else.
+    #[error("{}: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The charter's file is not the one that was joined.
+    #[error("{}: its digest is {found}, but the federation was joined under {expected}", path.display())]
+    OtherCharter {
+        /// The file.
+        path: PathBuf,
+        /// The digest joined under.
+        expected: Digest,
+        /// The digest of the file.
+        found: Digest,
+    },
+    /// The charter breaks a rule.
+    #[error("charter: {0}")]
+    Charter(#[from] CharterError),
+    /// A name or digest of the membership is malformed.
+    #[error("{MEMBERSHIP}: {0}")]
+    Id(#[from] IdError),
+    /// A key cannot be made.
+    #[error("cannot make a TLS key: {0}")]
+    TlsKey(rcgen::Error),
+}
+
+impl Keys {
+    /// The keys in `dir`, made first where there are none: a join that was cut off goes on with the same keys.
+    ///
+    /// # Errors
+    /// [`IdentityError`].
+    pub(crate) fn load_or_create<R: CryptoRng>(dir: &Path, rng: &mut R) -> Result<Self, IdentityError> {
+        let keys = dir.join(KEYS);
+        files::create_dir(&keys)?;
+        if files::read(&keys.join(TLS_KEY), MAX_PEM_BYTES)?.is_none() {
+            let key = KeyPair::generate().map_err(IdentityError::TlsKey)?;
+            files::write(&keys.join(TLS_KEY), Zeroizing::new(key.serialize_pem()).as_bytes())?;
+        }
+        if files::read_secret(&keys.join(SIGNING_KEY))?.is_none() {
+            let mut seed = Zeroizing::new([0; 32]);
+            rng.fill_bytes(seed.as_mut_slice());
+            files::write(&keys.join(SIGNING_KEY), seed.as_slice())?;
+        }
+        if files::read_secret(&keys.join(MAILBOX_KEY))?.is_none() {
+            let key = sealing::to_secret(&SealingKey::generate(rng));
+            files::write(&keys.join(MAILBOX_KEY), key.as_slice())?;
+        }
+        Self::load(dir)?.ok_or_else(|| IdentityError::NotJoined(dir.to_owned()))
+    }
+
+    fn load(dir: &Path) -> Result<Option<Self>, IdentityError> {
+        let keys = dir.join(KEYS);
+        let Some(tls_pem) = read_text(&keys.join(TLS_KEY))? else { return Ok(None) };
+        let Some(signing) = files::read_secret(&keys.join(SIGNING_KEY))? else { return Ok(None) };
+        let path = keys.join(MAILBOX_KEY);
+        let Some(mailbox) = files::read_secret(&path)? else { return Ok(None) };
+        let mailbox = sealing::from_secret(&mailbox)
+            .map_err(|error| IdentityError::Malformed { path, reason: error.to_string() })?;
+        Ok(Some(Self { tls_pem, signing, mailbox }))
+    }
+}
+
+impl Identity {
+    /// Reads what `join` wrote into `dir`.
+    ///
+    /// # Errors
+    /// [`IdentityError::NotJoined`], or the file at fault.
+    pub fn load(dir: &Path) -> Result<Self, IdentityError> {
+        let not_joined = || IdentityError::NotJoined(dir.to_owned());
+        let path = dir.join(MEMBERSHIP);
+        let membership = read_text(&path)?.ok_or_else(not_joined)?;
+        let membership: Membership = toml::from_str(&membership)
+            .map_err(|e| IdentityError::Malformed { path, reason: e.to_string().trim_end().to_owned() })?;
+        let (name, expected): (HouseName, Digest) = (membership.name.parse()?, membership.charter.parse()?);
+        let path = dir.join(CHARTER);
+        let limit = protocol::charter::MAX_CHARTER_BYTES;
+        let charter = files::read(&path, limit)?.ok_or_else(not_joined)?;
+        let found = Digest::sha256(&charter);
+        if found != expected {
+            return Err(IdentityError::OtherCharter { path, expected, found });
+        }
+        let charter = String::from_utf8(charter)
+            .map_err(|_| IdentityError::Malformed { path, reason: "is not UTF-8".to_owned() })?;
+        let keys = Keys::load(dir)?.ok_or_else(not_joined)?;
+        Ok(Self {
+            signer: Signer::new(name, &keys.signing),
+            charter: Charter::parse(&charter)?,
+            mailbox: keys.mailbox,
+            url: membership.url,
+            authority_der: files::read(&dir.join(AUTHORITY), MAX_PEM_BYTES)?.ok_or_else(not_joined)?,
+            certificate_pem: read_text(&dir.join(CERTIFICATE))?.ok_or_else(not_joined)?.to_string(),
+            tls_pem: keys.tls_pem,
+        })
+    }
+
+    /// Whether somebody has joined in `dir`.
+    pub fn exists(dir: &Path) -> bool {
+        dir.join(MEMBERSHIP).exists()
+    }
+
+    /// This member's name.
+    pub fn name(&self) -> &HouseName {
+        self.signer.name()
+    }
+
+    /// Writes what a join brought home; the membership last, so that a folder with one is whole.
+    pub(crate) fn store(
+        dir: &Path,
+        invitation: &protocol::Invitation,
+        charter: &Charter,
+        certificate_pem: &str,
+    ) -> Result<(), IdentityError> {
+        files::write(&dir.join(AUTHORITY), &invitation.authority)?;
+        files::write(&dir.join(CHARTER), charter.text().as_bytes())?;
+        files::write(&dir.join(CERTIFICATE), certificate_pem.as_bytes())?;
+        let membership = Membership {
+            name: invitation.name.to_string(),
+            url: invitation.url.clone(),
+            charter: invitation.charter.to_string(),
+        };
+        let path = dir.join(MEMBERSHIP);
+        let text = toml::to_string(&membership)
+            .map_err(|e| IdentityError::Malformed { path: path.clone(), reason: e.to_string() })?;
+        Ok(files::write(&path, text.as_bytes())?)
+    }
+}
+
+fn read_text(path: &Path) -> Result<Option<Zeroizing<String>>, IdentityError> {
+    let Some(bytes) = files::read(path, MAX_PEM_BYTES)? else { return Ok(None) };
+    let malformed = |_| IdentityError::Malformed { path: path.to_owned(), reason: "is not UTF-8".to_owned() };
+    Ok(Some(Zeroizing::new(String::from_utf8(bytes).map_err(malformed)?)))
+}

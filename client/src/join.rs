@@ -1,0 +1,136 @@
+//! Joining a federation: an invitation and a signing request for a certificate and the charter.
+
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::{Signer as _, SigningKey};
+use protocol::{Charter, CharterError, Digest, Invitation};
+use protos::v1;
+use protos::v1::enrolment_client::EnrolmentClient;
+use rcgen::{CertificateParams, DnType, KeyPair};
+
+use crate::connection::{self, ConnectError};
+use crate::files;
+use crate::identity::{Identity, IdentityError, Keys};
+use crate::{config, sealing};
+
+/// Why joining failed. Nothing is lost: the same command may be given again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The folder is a member already.
+    #[error("{} has joined a federation already; use another folder", .0.display())]
+    AlreadyJoined(PathBuf),
+    /// Keys or files of this folder.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The signing request cannot be made.
+    #[error("cannot make a signing request: {0}")]
+    Request(rcgen::Error),
+    /// The aggregator is not reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The aggregator refused.
+    #[error("the aggregator refused to enrol `{name}`: {reason}")]
+    Refused {
+        /// The invited name.
+        name: protocol::HouseName,
+        /// What it said.
+        reason: String,
+    },
+    /// The aggregator is there but cannot answer now.
+    #[error("the aggregator cannot answer now ({reason}); try again later")]
+    Unavailable {
+        /// What it said.
+        reason: String,
+    },
+    /// The charter that came is not the invitation's.
+    #[error("the aggregator sent charter {found}, but the invitation is for {expected}; nothing was stored")]
+    OtherCharter {
+        /// The invitation's.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// The charter breaks a rule.
+    #[error("charter: {0}")]
+    Charter(#[from] CharterError),
+    /// The charter does not name the invited member.
+    #[error("the charter does not name `{0}`")]
+    NotAMember(protocol::HouseName),
+    /// The certificate that came is not for this member's key.
+    #[error("the aggregator sent a certificate that cannot be used: {0}")]
+    Certificate(String),
+}
+
+/// Joins with `invitation` and writes keys, certificate and charter into `dir`, and a sample `client.toml` where there
+/// is none. Gives the identity back; the charter in it is the invitation's, byte for byte.
+///
+/// # Errors
+/// [`JoinError`]; after one, the same command may be given again.
+pub async fn join(dir: &Path, invitation: &Invitation) -> Result<Identity, JoinError> {
+    if Identity::exists(dir) {
+        return Err(JoinError::AlreadyJoined(dir.to_owned()));
+    }
+    files::create_dir(dir).map_err(IdentityError::from)?;
+    let keys = Keys::load_or_create(dir, &mut rand::rng())?;
+    let request = request(invitation, &keys)?;
+    let channel = connection::channel(&invitation.url, &invitation.authority, None)?;
+    let mut enrolment = EnrolmentClient::new(channel).max_decoding_message_size(protos::limits::MESSAGE_BYTES);
+    let response = enrolment.join(request).await.map_err(|status| refused(invitation, &status))?.into_inner();
+
+    let found = Digest::sha256(&response.charter);
+    if found != invitation.charter {
+        return Err(JoinError::OtherCharter { expected: invitation.charter, found });
+    }
+    let text = String::from_utf8(response.charter.to_vec()).map_err(|_| CharterError::Syntax("is not UTF-8".into()))?;
+    let charter = Charter::parse(&text)?;
+    if !charter.members().any(|(name, _)| name == invitation.name) {
+        return Err(JoinError::NotAMember(invitation.name.clone()));
+    }
+    check_certificate(&response.certificate, &keys)?;
+    Identity::store(dir, invitation, &charter, &response.certificate)?;
+    if !dir.join(config::FILE).exists() {
+        files::write(&dir.join(config::FILE), config::SAMPLE.as_bytes()).map_err(IdentityError::from)?;
+    }
+    Ok(Identity::load(dir)?)
+}
+
+fn request(invitation: &Invitation, keys: &Keys) -> Result<v1::JoinRequest, JoinError> {
+    let tls_key = KeyPair::from_pem(&keys.tls_pem).map_err(JoinError::Request)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, invitation.name.as_str());
+    let signing_request = params.serialize_request(&tls_key).map_err(JoinError::Request)?;
+    let signing_key = SigningKey::from_bytes(&keys.signing);
+    let mut request = v1::JoinRequest {
+        name: invitation.name.to_string(),
+        token: invitation.token.to_vec().into(),
+        signing_request: signing_request.der().to_vec().into(),
+        signing_key: signing_key.verifying_key().to_bytes().to_vec().into(),
+        mailbox_key: sealing::public(&keys.mailbox).to_vec().into(),
+        ..v1::JoinRequest::default()
+    };
+    let signature = signing_key.sign(&protos::join::signed_bytes(&request));
+    request.signature = signature.to_bytes().to_vec().into();
+    Ok(request)
+}
+
+/// The certificate must be for the key that this member holds.
+fn check_certificate(pem: &str, keys: &Keys) -> Result<(), JoinError> {
+    let malformed = |reason: String| JoinError::Certificate(reason);
+    let (_, parsed) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|e| malformed(e.to_string()))?;
+    let certificate = parsed.parse_x509().map_err(|e| malformed(e.to_string()))?;
+    let own = KeyPair::from_pem(&keys.tls_pem).map_err(JoinError::Request)?;
+    if certificate.public_key().subject_public_key.data.as_ref() != own.public_key_raw() {
+        return Err(malformed("it is for another key than this member's".to_owned()));
+    }
+    Ok(())
+}
+
+fn refused(invitation: &Invitation, status: &tonic::Status) -> JoinError {
+    match status.code() {
+        tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::ResourceExhausted => {
+            JoinError::Unavailable { reason: connection::describe(status) }
+        }
+        _ => JoinError::Refused { name: invitation.name.clone(), reason: status.message().to_owned() },
+    }
+}

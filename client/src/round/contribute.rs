@@ -1,0 +1,329 @@
+//! A house's contribution: charged to the ledger, trained, encrypted, kept, and only then sent, at a fixed time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use adapter::State;
+use bytes::Bytes;
+use privacy::Entry;
+use protocol::client::Event;
+use protocol::message::{SHARE_INFO, ciphertext_digest, share_aad};
+use protocol::{Announcement, Contribution, Digest, Message, Reader, Signed, Writer};
+use protos::convert::to_wire;
+use protos::limits::{COMMITTEE_MEMBERS, RUN_BYTES, SEALED_SHARE_BYTES};
+use protos::v1;
+use protos::v1::federation_client::FederationClient;
+use protos::v1::submit_request::Part;
+use secure_sum::{Committee, Layout, MaskSeed, OneTimeKey};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+
+use super::member::Member;
+use super::{Fault, RunError, is_refusal, lost, now_ms};
+use crate::connection::Backoff;
+use crate::identity::Identity;
+use crate::progress::{Phase, timed};
+use crate::sealing;
+use crate::terms;
+use crate::trainer::{RoundContext, TrainError, Trainer};
+
+const MANIFEST: &str = "manifest";
+const SEALED: &str = "sealed";
+const BODY: &str = "body";
+/// Between the time at which contributions leave and the close, late ones leave at one of this many moments, so that when
+/// a batch was done is not seen.
+const LATE_DEPARTURES: u64 = 8;
+
+/// What goes on beside the event loop.
+pub(super) struct Work {
+    done: mpsc::UnboundedSender<Done>,
+    training: Option<Digest>,
+    submitting: Option<Digest>,
+    tasks: JoinSet<()>,
+}
+
+/// Something beside the event loop ended.
+pub(super) enum Done {
+    Trained(Digest, Result<Made, RunError>),
+    Submitted(Digest, Result<f64, tonic::Status>),
+}
+
+/// A contribution, ready to be kept.
+pub(super) struct Made {
+    signed: Signed<Contribution>,
+    sealed: Vec<Vec<u8>>,
+    body: Vec<u8>,
+    loss: Option<f64>,
+    train: f64,
+    noise: f64,
+    encrypt: f64,
+}
+
+impl Work {
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Done>) {
+        let (done, finished) = mpsc::unbounded_channel();
+        (Self { done, training: None, submitting: None, tasks: JoinSet::new() }, finished)
+    }
+}
+
+impl Member {
+    /// The ledger's line for an announcement that this house is expected in; `None` under `none` and for others.
+    pub(super) fn entry(&self, announcement: &Announcement) -> Result<Option<Entry>, RunError> {
+        if self.ledger.is_none() || !announcement.expects(self.me.name()) {
+            return Ok(None);
+        }
+        let context = RoundContext { charter: self.charter(), announcement, house: self.me.name() };
+        Ok(context.ledger_entry(self.state.adapter().trainable_len())?)
+    }
+
+    /// Charges the ledger and trains beside the event loop; or takes up what was kept before a crash.
+    pub(super) fn train(&mut self, announcement: &Arc<Announcement>) -> Result<(), RunError> {
+        let digest = announcement.digest();
+        if self.work.training == Some(digest) {
+            return Ok(());
+        }
+        if let Some(signed) = self.kept(announcement)? {
+            return self.offer(Event::Contributed(signed));
+        }
+        let Some(trainer) = self.trainer.clone() else { return Ok(()) };
+        if let (Some(entry), Some(ledger)) = (self.entry(announcement)?, &mut self.ledger) {
+            // Reserved and not kept: a crash before anything left, so the charge still stands for this one release.
+            if !ledger.is_reserved(&entry) {
+                let delta = self.config.policy.delta.unwrap_or(self.identity.charter.privacy.delta);
+                ledger.reserve_within(&entry, self.config.policy.epsilon_ceiling, delta)?;
+            }
+        }
+        self.report(announcement.round, announcement.attempt, Phase::Announced, None);
+        let job = Job {
+            identity: Arc::clone(&self.identity),
+            layout: terms::layout(self.charter(), announcement, self.state.adapter().trainable_len())?,
+            announcement: Arc::clone(announcement),
+            committee: self.committee,
+            state: self.state.clone(),
+            trainer,
+        };
+        self.work.training = Some(digest);
+        let done = self.work.done.clone();
+        tokio::task::spawn_blocking(move || {
+            // The member is gone when this fails.
+            let _ = done.send(Done::Trained(digest, job.make()));
+        });
+        Ok(())
+    }
+
+    /// Keeps a finished contribution durably, then offers it.
+    pub(super) fn trained(&mut self, digest: Digest, made: Result<Made, RunError>) -> Result<(), RunError> {
+        if self.work.training == Some(digest) {
+            self.work.training = None;
+        }
+        let Some(view) = self.view.as_mut().filter(|view| view.digest == digest) else { return Ok(()) };
+        let (round, attempt) = (view.announcement.round, view.announcement.attempt);
+        let made = match made {
+            Ok(made) => made,
+            Err(error) => {
+                self.report(round, attempt, Phase::Refused, Some(error.to_string()));
+                return Ok(());
+            }
+        };
+        view.seconds.train = made.train;
+        view.seconds.noise = made.noise;
+        view.seconds.encrypt = made.encrypt;
+        view.loss = made.loss;
+        let files = self.store.attempt(round, attempt)?;
+        files.put(BODY, &made.body)?;
+        files.put(SEALED, &write_sealed(&made.sealed))?;
+        files.put(MANIFEST, &made.signed.to_bytes())?;
+        self.offer(Event::Contributed(made.signed))
+    }
+
+    /// Sends the kept contribution beside the event loop, at its time.
+    pub(super) fn submit(&mut self, signed: &Signed<Contribution>) -> Result<(), RunError> {
+        let Some(view) = &mut self.view else { return Ok(()) };
+        if self.work.submitting == Some(view.digest) {
+            return Ok(());
+        }
+        self.fault(Fault::BeforeSubmit)?;
+        let Some(view) = &mut self.view else { return Ok(()) };
+        let files = self.store.attempt(view.announcement.round, view.announcement.attempt)?;
+        let (Some(sealed), Some(body)) = (files.get(SEALED)?, files.get(BODY)?) else {
+            tracing::error!("the contribution that was promised is not kept any more; it cannot be sent again");
+            return Ok(());
+        };
+        let sealed = read_sealed(&sealed).map_err(|e| RunError::Malformed(format!("kept shares: {e}")))?;
+        let manifest = signed.unverified().map_err(|e| RunError::Malformed(e.to_string()))?;
+        let chunk = body.len() / (manifest.chunk_count.max(1) as usize);
+        view.bytes_up = (body.len() + sealed.iter().map(Vec::len).sum::<usize>()) as u64;
+        let submission = Submission {
+            client: self.client.clone(),
+            parts: parts(signed, sealed, body.into(), chunk),
+            departure: departure(&view.announcement, now_ms()),
+            close: view.announcement.close_time_ms(),
+            backoff: self.options.backoff.clone(),
+        };
+        let (digest, done) = (view.digest, self.work.done.clone());
+        self.work.submitting = Some(digest);
+        self.work.tasks.spawn(async move {
+            // The member is gone when this fails.
+            let _ = done.send(Done::Submitted(digest, submission.send().await));
+        });
+        Ok(())
+    }
+
+    /// Notes whether the contribution was accepted.
+    pub(super) fn submitted(&mut self, digest: Digest, result: Result<f64, tonic::Status>) -> Result<(), RunError> {
+        let Some(view) = self.view.as_mut().filter(|view| view.digest == digest) else { return Ok(()) };
+        let (round, attempt) = (view.announcement.round, view.announcement.attempt);
+        match result {
+            Ok(seconds) => {
+                view.seconds.network += seconds;
+                let announcement = view.announcement.clone();
+                if let (Some(entry), Some(ledger)) = (self.entry(&announcement)?, &mut self.ledger) {
+                    ledger.confirm(&entry)?;
+                }
+                self.report(round, attempt, Phase::Contributed, None);
+                self.fault(Fault::AfterSubmit)
+            }
+            Err(status) if is_refusal(&status) => {
+                tracing::warn!(%round, %attempt, "the contribution was not taken: {}", status.message());
+                Ok(())
+            }
+            Err(status) => {
+                self.work.submitting = None;
+                Err(lost(&status))
+            }
+        }
+    }
+
+    /// The contribution to `announcement` that was kept before a crash.
+    fn kept(&self, announcement: &Announcement) -> Result<Option<Signed<Contribution>>, RunError> {
+        let files = self.store.attempt(announcement.round, announcement.attempt)?;
+        let Some(bytes) = files.get(MANIFEST)? else { return Ok(None) };
+        let signed = Signed::<Contribution>::from_bytes(&bytes).map_err(|e| RunError::Malformed(e.to_string()))?;
+        let manifest = signed.unverified().map_err(|e| RunError::Malformed(e.to_string()))?;
+        Ok((manifest.announcement == announcement.digest()).then_some(signed))
+    }
+}
+
+/// All that making a contribution needs, for another thread.
+struct Job {
+    identity: Arc<Identity>,
+    layout: Layout,
+    announcement: Arc<Announcement>,
+    committee: Committee,
+    state: State,
+    trainer: Arc<Mutex<Box<dyn Trainer>>>,
+}
+
+impl Job {
+    fn make(self) -> Result<Made, RunError> {
+        let house = self.identity.name();
+        let context = RoundContext { charter: &self.identity.charter, announcement: &self.announcement, house };
+        let trained = {
+            let mut trainer = self.trainer.lock().unwrap_or_else(PoisonError::into_inner);
+            trainer.contribution(&context, &self.state)?
+        };
+        let (made, encrypt) = timed(|| self.encrypt(&trained.values));
+        let (signed, sealed, body) = made?;
+        Ok(Made {
+            signed,
+            sealed,
+            body,
+            loss: trained.loss,
+            train: trained.train.as_secs_f64(),
+            noise: trained.noise.as_secs_f64(),
+            encrypt: encrypt.as_secs_f64(),
+        })
+    }
+
+    /// Encrypts under a fresh key, deals its shares to the committee, and signs the manifest of it all.
+    fn encrypt(&self, values: &[i64]) -> Result<(Signed<Contribution>, Vec<Vec<u8>>, Vec<u8>), RunError> {
+        let failed = |e: &dyn std::fmt::Display| RunError::Train(TrainError::Encrypt(e.to_string()));
+        let (layout, announcement, rng) = (&self.layout, &self.announcement, &mut rand::rng());
+        let (name, digest) = (self.identity.name(), announcement.digest());
+        let key = OneTimeKey::generate(layout, rng);
+        let seed = MaskSeed(announcement.mask_seed());
+        let body = secure_sum::encrypt(layout, &seed, &key, values, rng).map_err(|e| failed(&e))?;
+        let dealing = secure_sum::deal(&key, layout, &self.committee, rng).map_err(|e| failed(&e))?;
+        drop(key);
+        let ciphertext = ciphertext_digest(body.chunks(layout.chunk_bytes()));
+        let mut sealed = Vec::with_capacity(dealing.shares.len());
+        for (seat, share) in announcement.committee.iter().zip(&dealing.shares) {
+            let offer = seat.offer.unverified().map_err(|e| failed(&e))?;
+            let receiver = sealing::to_public(&offer.key).map_err(|e| failed(&e))?;
+            let aad = share_aad(&digest, name, seat.index, &ciphertext);
+            sealed.push(secure_sum::seal(&receiver, SHARE_INFO, &aad, &share.to_bytes()).map_err(|e| failed(&e))?);
+        }
+        let manifest = Contribution {
+            announcement: digest,
+            member: name.clone(),
+            ciphertext,
+            chunk_count: u32::try_from(layout.chunk_count()).unwrap_or(u32::MAX),
+            commitments: dealing.commitments.to_bytes(),
+            sealed_shares: sealed.iter().map(|share| Digest::sha256(share)).collect(),
+        };
+        Ok((Signed::sign(&manifest, &self.identity.signer), sealed, body))
+    }
+}
+
+/// One contribution on its way.
+struct Submission {
+    client: FederationClient<Channel>,
+    parts: Vec<v1::SubmitRequest>,
+    departure: u64,
+    close: u64,
+    backoff: Backoff,
+}
+
+impl Submission {
+    /// Waits for the departure, then sends, again and again until it is answered or the round closes. Gives the seconds
+    /// of the transfer that was answered.
+    async fn send(mut self) -> Result<f64, tonic::Status> {
+        tokio::time::sleep(Duration::from_millis(self.departure.saturating_sub(now_ms()))).await;
+        loop {
+            let start = Instant::now();
+            match self.client.submit(futures::stream::iter(self.parts.clone())).await {
+                Ok(_) => return Ok(start.elapsed().as_secs_f64()),
+                Err(status) if is_refusal(&status) || now_ms() >= self.close => return Err(status),
+                Err(status) => {
+                    tracing::info!("the submission broke off and is sent again: {}", status.message());
+                    tokio::time::sleep(self.backoff.next_wait().min(Duration::from_secs(2))).await;
+                }
+            }
+        }
+    }
+}
+
+/// When a contribution leaves: at the announced time, or at the next of a few moments after it.
+fn departure(announcement: &Announcement, now_ms: u64) -> u64 {
+    let (submit, close) = (announcement.submit_time_ms(), announcement.close_time_ms());
+    let step = (close.saturating_sub(submit) / LATE_DEPARTURES).max(1);
+    submit + now_ms.saturating_sub(submit).div_ceil(step) * step
+}
+
+fn parts(signed: &Signed<Contribution>, sealed: Vec<Vec<u8>>, body: Bytes, chunk: usize) -> Vec<v1::SubmitRequest> {
+    let sealed_shares = sealed.into_iter().map(Bytes::from).collect();
+    let header = v1::SubmitHeader { contribution: Some(to_wire(signed)), sealed_shares };
+    let chunk = chunk.max(1);
+    let chunks_a_run = (RUN_BYTES / chunk).max(1);
+    let runs = (0..body.len().div_ceil(chunk)).step_by(chunks_a_run).map(|first| {
+        let end = ((first + chunks_a_run) * chunk).min(body.len());
+        let first_chunk = u32::try_from(first).unwrap_or(u32::MAX);
+        Part::Run(v1::ChunkRun { first: first_chunk, data: body.slice(first * chunk..end) })
+    });
+    std::iter::once(Part::Header(header)).chain(runs).map(|part| v1::SubmitRequest { part: Some(part) }).collect()
+}
+
+fn write_sealed(sealed: &[Vec<u8>]) -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer.list(sealed, |writer, share| writer.bytes(share));
+    writer.into_bytes()
+}
+
+fn read_sealed(bytes: &[u8]) -> Result<Vec<Vec<u8>>, protocol::EncodingError> {
+    let mut reader = Reader::new(bytes);
+    let sealed = reader
+        .list("sealed", COMMITTEE_MEMBERS, |reader| reader.bytes("sealed", SEALED_SHARE_BYTES).map(<[u8]>::to_vec))?;
+    reader.finish()?;
+    Ok(sealed)
+}

@@ -1,0 +1,139 @@
+//! From an input to its effects, and from an effect to what is done about it.
+
+use std::sync::Arc;
+
+use protocol::client::{Effect, Event, Input, Round};
+use protocol::{Digest, Outcome, Ready, Signed, Verdict};
+use protos::convert::to_wire;
+use protos::v1;
+
+use super::member::Member;
+use super::{RunError, is_refusal, lost, now_ms};
+use crate::progress::Phase;
+use crate::store::Slot;
+
+impl Member {
+    /// Offers an event to the protocol. A rejection is logged with its rule; the state then stays as it was.
+    pub(super) fn offer(&mut self, event: Event) -> Result<(), RunError> {
+        self.accepted(event).map(drop)
+    }
+
+    /// As [`Member::offer`], and whether it was accepted.
+    pub(super) fn accepted(&mut self, event: Event) -> Result<bool, RunError> {
+        let kind = event.kind();
+        match self.round.step(&Input { at_ms: now_ms(), event }) {
+            Ok(step) => {
+                tracing::debug!(kind, from = self.round.name(), to = step.next.name(), "step");
+                self.round = step.next;
+                self.pending.extend(step.effects);
+                Ok(true)
+            }
+            Err(rejection) => {
+                tracing::warn!(kind, state = self.round.name(), rule = rejection.code(), "refused: {rejection}");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Carries out what is pending, in order. What a lost connection stops stays pending.
+    pub(super) async fn pump(&mut self) -> Result<(), RunError> {
+        while let Some(effect) = self.pending.pop_front() {
+            let again = effect.clone();
+            if let Err(error) = self.carry(effect).await {
+                if matches!(error, RunError::Lost(_)) {
+                    self.pending.push_front(again);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn carry(&mut self, effect: Effect) -> Result<(), RunError> {
+        match effect {
+            Effect::Remember(memory) => Ok(self.store.put_memory(&memory)?),
+            Effect::SendReady(ready) => self.send_ready(&ready).await,
+            Effect::Train(announcement) => match self.train(&announcement) {
+                // The house cannot take part in this attempt; it stays of the committee.
+                Err(error @ (RunError::Train(_) | RunError::Ledger(privacy::LedgerError::Ceiling { .. }))) => {
+                    let reason = Some(error.to_string());
+                    self.report(announcement.round, announcement.attempt, Phase::Refused, reason);
+                    Ok(())
+                }
+                other => other,
+            },
+            Effect::Submit(signed) => self.submit(&signed),
+            Effect::Answer(list) => self.answer(&list).await,
+            Effect::SendAnswer(signed) => self.send_answer(&signed).await,
+            Effect::EraseOneTimeKeys { sequence } => Ok(self.store.erase_keys(sequence)?),
+            Effect::Combine { list, answers } => {
+                let Some(heard) = self.round.heard() else { return Ok(()) };
+                let announcement = Arc::clone(heard.announcement());
+                self.combine(announcement, list, answers).await
+            }
+            Effect::SendOutcome(outcome) => self.send_outcome(&outcome).await,
+            Effect::Settled(verdict) => self.settle(verdict),
+        }
+    }
+
+    async fn send_ready(&mut self, ready: &Ready) -> Result<(), RunError> {
+        let signed = Signed::sign(ready, &self.identity.signer);
+        match self.client.mark_ready(v1::MarkReadyRequest { ready: Some(to_wire(&signed)) }).await {
+            Ok(_) => self.report(ready.round, ready.attempt, Phase::Ready, None),
+            Err(status) if is_refusal(&status) => tracing::info!("not taken as ready: {}", status.message()),
+            Err(status) => return Err(lost(&status)),
+        }
+        Ok(())
+    }
+
+    async fn send_outcome(&mut self, outcome: &Outcome) -> Result<(), RunError> {
+        let signed = Signed::sign(outcome, &self.identity.signer);
+        match self.client.put_outcome(v1::PutOutcomeRequest { outcome: Some(to_wire(&signed)) }).await {
+            Ok(_) => Ok(()),
+            Err(status) if is_refusal(&status) => {
+                tracing::warn!("the outcome was not taken: {}", status.message());
+                Ok(())
+            }
+            Err(status) => Err(lost(&status)),
+        }
+    }
+
+    /// t houses agree: the candidate becomes the state, or is dropped.
+    fn settle(&mut self, verdict: Verdict) -> Result<(), RunError> {
+        let place = self.view.as_ref().map(|view| (view.announcement.round, view.announcement.attempt));
+        let candidate = self.candidate.take();
+        let phase = match verdict {
+            Verdict::Void { .. } => Phase::Void,
+            Verdict::Applied { .. } if !self.me.is_house() => Phase::Applied,
+            Verdict::Applied { state } => {
+                let candidate = candidate.filter(|kept| Digest::from_bytes(kept.digest()) == state);
+                let missing = || RunError::Adapter(format!("the state {state} that was signed is not at hand"));
+                self.state = candidate.ok_or_else(missing)?;
+                self.store.put_state(Slot::Adapter, &self.state.to_bytes())?;
+                if let Some(dir) = &self.options.adapter_dir {
+                    let saved = self.state.adapter().save_dir(dir);
+                    saved.map_err(|e| RunError::Adapter(e.to_string()))?;
+                }
+                Phase::Applied
+            }
+        };
+        if let Some((round, attempt)) = place {
+            self.report(round, attempt, phase, None);
+            self.store.forget_before(round.get())?;
+        }
+        Ok(())
+    }
+
+    /// Whether the state machine has heard the announcement with this digest and is still in its round.
+    pub(super) fn has_heard(&self, digest: Digest) -> bool {
+        self.round.heard().is_some_and(|heard| heard.digest() == digest)
+    }
+
+    /// Whether this house has signed a verdict about the announcement with this digest in this process.
+    pub(super) fn has_combined(&self, digest: Digest) -> Option<Verdict> {
+        match &self.round {
+            Round::Combined(combined) if combined.heard().digest() == digest => Some(combined.verdict()),
+            _ => None,
+        }
+    }
+}

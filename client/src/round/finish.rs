@@ -1,0 +1,71 @@
+//! The end: consent to hand the final adapter over, and the hand-over itself.
+
+use std::time::Duration;
+
+use protocol::message::Approval;
+use protocol::{Digest, Signed};
+use protos::convert::{self, to_wire};
+use protos::v1;
+
+use super::member::Member;
+use super::{Completed, RunError, is_refusal, lost};
+use crate::progress::Phase;
+
+/// Bytes of the state in one message.
+const PART_BYTES: usize = 256 << 10;
+
+impl Member {
+    /// All rounds are settled: this house approves the hand-over where its policy says so, and sends the state when the
+    /// aggregator lacks it.
+    pub(super) async fn finish(&mut self, completed: v1::Completed) -> Result<Completed, RunError> {
+        let state = convert::digest("state", &completed.state).map_err(|e| RunError::Malformed(e.to_string()))?;
+        let rounds = completed.rounds;
+        let own = Digest::from_bytes(self.state.digest());
+        if self.me.is_house() {
+            if own != state {
+                return Err(RunError::Diverged { round: rounds, own: own.to_string(), signed: state.to_string() });
+            }
+            if self.config.policy.hand_over {
+                self.approve(state).await?;
+            } else {
+                tracing::info!("policy.hand_over is false: this house does not approve the hand-over");
+            }
+        }
+        if let Some(view) = &self.view {
+            self.report(view.announcement.round, view.announcement.attempt, Phase::Completed, None);
+        }
+        Ok(Completed { rounds, state })
+    }
+
+    async fn approve(&mut self, state: Digest) -> Result<(), RunError> {
+        let approval = Approval { charter: self.charter().digest(), member: self.me.name().clone(), state };
+        let signed = Signed::sign(&approval, &self.identity.signer);
+        let request = v1::PutApprovalRequest { approval: Some(to_wire(&signed)) };
+        match self.client.put_approval(request).await {
+            Ok(response) if response.into_inner().wanted => self.hand_over().await,
+            Ok(_) => Ok(()),
+            Err(status) if is_refusal(&status) => {
+                tracing::warn!("the approval was not taken: {}", status.message());
+                Ok(())
+            }
+            Err(status) => Err(lost(&status)),
+        }
+    }
+
+    async fn hand_over(&mut self) -> Result<(), RunError> {
+        let bytes = self.state.to_bytes();
+        let parts: Vec<v1::PutFinalStateRequest> =
+            bytes.chunks(PART_BYTES).map(|part| v1::PutFinalStateRequest { data: part.to_vec().into() }).collect();
+        for attempt in 1..=3u64 {
+            match self.client.put_final_state(futures::stream::iter(parts.clone())).await {
+                Ok(_) => {
+                    tracing::info!("the final adapter was handed over");
+                    return Ok(());
+                }
+                Err(status) => tracing::warn!(attempt, "the hand-over failed: {}", status.message()),
+            }
+            tokio::time::sleep(Duration::from_millis(200 * attempt)).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,207 @@
+//! A member's parts, put together from its folder and the pinned roster.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use adapter::State;
+use privacy::Ledger;
+use protocol::client::{Me, Memory, Policy, Round};
+use protocol::{Announcement, Attempt, Charter, Digest, Federation, Roster, RoundNumber, Signed};
+use protos::v1::federation_client::FederationClient;
+use secure_sum::Committee;
+use tokio::sync::mpsc;
+use tonic::transport::Channel;
+
+use super::contribute::Work;
+use super::{Options, RunError};
+use crate::config::Config;
+use crate::identity::Identity;
+use crate::progress::{Phase, Report, Seconds};
+use crate::store::{Slot, Store};
+use crate::terms::Terms;
+use crate::trainer::Trainer;
+
+/// How far the aggregator's clock may be ahead of this machine's.
+const MAX_CLOCK_SKEW_MS: u64 = 30_000;
+
+/// A client's folder, opened: what is needed before the roster is known.
+pub struct Home {
+    /// Keys, certificate, charter.
+    pub identity: Arc<Identity>,
+    /// The house's configuration.
+    pub config: Config,
+    /// The durable state; locked.
+    pub store: Store,
+}
+
+/// A member of a pinned federation.
+pub(super) struct Member {
+    pub(super) identity: Arc<Identity>,
+    pub(super) config: Config,
+    pub(super) store: Store,
+    pub(super) options: Options,
+    pub(super) terms: Terms,
+    pub(super) me: Arc<Me>,
+    pub(super) committee: Committee,
+    pub(super) client: FederationClient<Channel>,
+    /// A house's; a trustee has neither ledger nor trainer.
+    pub(super) ledger: Option<Ledger>,
+    pub(super) trainer: Option<Arc<Mutex<Box<dyn Trainer>>>>,
+    /// The adapter that the next round starts from; a trustee's stays the first one.
+    pub(super) state: State,
+    pub(super) candidate: Option<State>,
+    pub(super) round: Round,
+    /// The announcement that events speak of, heard or not.
+    pub(super) view: Option<View>,
+    pub(super) work: Work,
+    pub(super) finished: mpsc::UnboundedReceiver<super::contribute::Done>,
+    pub(super) pending: VecDeque<protocol::client::Effect>,
+}
+
+/// An announcement as it was published, and what this member measured in its round.
+pub(super) struct View {
+    pub(super) signed: Signed<Announcement>,
+    pub(super) announcement: Announcement,
+    pub(super) digest: Digest,
+    pub(super) since: Instant,
+    pub(super) seconds: Seconds,
+    pub(super) bytes_up: u64,
+    pub(super) loss: Option<f64>,
+}
+
+impl Home {
+    /// Opens a folder that `join` made.
+    ///
+    /// # Errors
+    /// [`RunError`] naming the file at fault.
+    pub fn open(dir: &Path) -> Result<Self, RunError> {
+        let identity = Arc::new(Identity::load(dir)?);
+        Ok(Self { identity, config: Config::load(dir)?, store: Store::open(dir)? })
+    }
+
+    /// Whether the charter has this member as a house, which holds data.
+    pub fn is_house(&self) -> bool {
+        self.identity.charter.house(self.identity.name()).is_some()
+    }
+}
+
+impl Member {
+    pub(super) fn new(
+        home: Home,
+        roster: Roster,
+        trainer: Option<Box<dyn Trainer>>,
+        client: FederationClient<Channel>,
+        options: Options,
+    ) -> Result<Self, RunError> {
+        let Home { identity, config, store } = home;
+        let charter = identity.charter.clone();
+        let terms = Terms::of(&charter)?;
+        let federation = Federation::new(charter.clone(), roster).map_err(|e| RunError::Malformed(e.to_string()))?;
+        let members = u8::try_from(federation.roster().members().len()).unwrap_or(u8::MAX);
+        let committee =
+            Committee::new(members, charter.committee.threshold).map_err(|e| RunError::Malformed(e.to_string()))?;
+        let me = Me::new(Arc::new(federation), identity.name().clone(), policy(&config))?;
+        let me = Arc::new(me);
+        if me.is_house() && trainer.is_none() {
+            return Err(RunError::NoTrainer(me.name().clone()));
+        }
+        let ledger = if me.is_house() { Some(Ledger::open(store.ledger_path())?) } else { None };
+        let (memory, state) = recall(&store, &terms, me.is_house())?;
+        let (work, finished) = Work::new();
+        Ok(Self {
+            round: Round::start(Arc::clone(&me), memory),
+            trainer: trainer.map(|trainer| Arc::new(Mutex::new(trainer))),
+            candidate: None,
+            view: None,
+            pending: VecDeque::new(),
+            identity,
+            config,
+            store,
+            options,
+            terms,
+            me,
+            committee,
+            client,
+            ledger,
+            state,
+            work,
+            finished,
+        })
+    }
+
+    pub(super) fn charter(&self) -> &Charter {
+        &self.identity.charter
+    }
+
+    /// The delta at which this house's epsilon is stated.
+    pub(super) fn delta(&self) -> f64 {
+        self.config.policy.delta.unwrap_or(self.identity.charter.privacy.delta)
+    }
+
+    /// Epsilon that the ledger has charged; `None` for a trustee or when nothing was.
+    pub(super) fn epsilon(&self) -> Option<f64> {
+        let ledger = self.ledger.as_ref().filter(|ledger| !ledger.entries().is_empty())?;
+        ledger.epsilon(self.delta()).ok().map(|spent| spent.epsilon)
+    }
+
+    /// Tells the house, and the log, what happened.
+    pub(super) fn report(&self, round: RoundNumber, attempt: Attempt, phase: Phase, reason: Option<String>) {
+        let mut report = Report::new(round.get(), attempt.get(), phase);
+        if let Some(view) =
+            self.view.as_ref().filter(|v| v.announcement.round == round && v.announcement.attempt == attempt)
+        {
+            report.seconds = view.seconds;
+            report.seconds.total = view.since.elapsed().as_secs_f64();
+            report.bytes_up = view.bytes_up;
+            report.loss = view.loss;
+        }
+        report.epsilon = self.epsilon();
+        match &reason {
+            Some(reason) => tracing::warn!(%round, %attempt, ?phase, reason),
+            None => tracing::info!(%round, %attempt, ?phase, epsilon = report.epsilon, loss = report.loss),
+        }
+        report.reason = reason;
+        self.options.progress.report(&report);
+    }
+
+    /// Ends here when a test asked for it.
+    pub(super) fn fault(&self, at: super::Fault) -> Result<(), RunError> {
+        if self.options.fault == Some(at) { Err(RunError::Fault(at)) } else { Ok(()) }
+    }
+}
+
+/// The house's limits, as the protocol checks them.
+fn policy(config: &Config) -> Policy {
+    Policy {
+        epsilon_ceiling: config.policy.epsilon_ceiling,
+        allow_no_privacy: config.policy.allow_no_privacy,
+        min_cohort: u32::try_from(config.policy.min_cohort).unwrap_or(u32::MAX),
+        min_colluding_members: u32::try_from(config.policy.min_colluding_members).unwrap_or(u32::MAX),
+        max_clock_skew_ms: MAX_CLOCK_SKEW_MS,
+        require_record_proof: true,
+    }
+}
+
+/// Memory and adapter state as they were, or as they are before the first round.
+fn recall(store: &Store, terms: &Terms, is_house: bool) -> Result<(Memory, State), RunError> {
+    let first = terms.first_state()?;
+    let memory = match store.memory()? {
+        Some(memory) => memory,
+        None => Memory::new(Digest::from_bytes(first.digest())),
+    };
+    if !is_house || memory.adapter.as_bytes() == &first.digest() {
+        return Ok((memory, first));
+    }
+    // The memory is written first: after a crash in between, the candidate is the state that it names.
+    for slot in [Slot::Adapter, Slot::Candidate] {
+        let Some(bytes) = store.state(slot)? else { continue };
+        let Ok(state) = terms.read_state(&bytes) else { continue };
+        if &state.digest() == memory.adapter.as_bytes() {
+            store.put_state(Slot::Adapter, &bytes)?;
+            return Ok((memory, state));
+        }
+    }
+    Err(RunError::Adapter(format!("no kept state has the digest {} that this house agreed to", memory.adapter)))
+}

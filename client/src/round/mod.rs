@@ -1,0 +1,194 @@
+//! A member at work: it watches the federation's events, and carries out what `protocol::client::Round` asks for.
+//!
+//! 1. [`run`] pins the roster, keeps a stock of one-time keys and follows the events ([`watch`]); it dials out and
+//!    comes back after every lost connection.
+//! 2. An event becomes an input of the state machine; its effects are carried out in [`effects`], the durable ones first.
+//! 3. [`contribute`]: ledger, training, encryption, submission. [`answer`]: unsealing and summing shares.
+//!    [`open`]: combining, opening, applying, also for rounds that were missed. [`finish`]: the hand-over.
+//!
+//! Whatever is interrupted is heard again after a restart: the aggregator repeats the events of an attempt that is not
+//! over, the memory knows what was promised, and promised bytes are kept until the round ends.
+
+mod answer;
+mod contribute;
+mod effects;
+mod finish;
+mod member;
+mod open;
+mod stock;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use protocol::{Digest, Rejection};
+
+pub use member::Home;
+pub use watch::run;
+
+use crate::config::ConfigError;
+use crate::connection::{Backoff, ConnectError};
+use crate::files::FileError;
+use crate::identity::IdentityError;
+use crate::policy::PolicyError;
+use crate::progress::Progress;
+use crate::store::StoreError;
+use crate::terms::TermsError;
+use crate::trainer::TrainError;
+
+/// How a member runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where reports for the house go.
+    pub progress: Progress,
+    /// Waits between attempts to connect.
+    pub backoff: Backoff,
+    /// One-time keys kept with the aggregator.
+    pub key_stock: usize,
+    /// Where to save the adapter after every round, as a PEFT directory.
+    pub adapter_dir: Option<PathBuf>,
+    /// For tests: ends there, as a crash would.
+    pub fault: Option<Fault>,
+}
+
+/// A place where a test can end a member, as a crash would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The contribution is stored; nothing was sent.
+    BeforeSubmit,
+    /// The aggregator accepted the contribution.
+    AfterSubmit,
+    /// The cohort list is promised an answer; nothing was sent.
+    BeforeAnswer,
+    /// The aggregator accepted the answer.
+    AfterAnswer,
+    /// The sum is applied to a copy; no outcome was sent.
+    BeforeOutcome,
+}
+
+/// How the federation ended for this member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completed {
+    /// Rounds of the federation.
+    pub rounds: u32,
+    /// The digest of the final adapter state.
+    pub state: Digest,
+}
+
+/// Why a member stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Keys, certificate or charter.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// `client.toml`.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The house's policy refuses the charter.
+    #[error("this house's policy refuses the charter: {0}")]
+    Policy(#[from] PolicyError),
+    /// The protocol's own check of charter, roster and policy.
+    #[error("{0}")]
+    Refused(#[from] Rejection),
+    /// The address.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The local state.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] privacy::LedgerError),
+    /// The charter cannot be run.
+    #[error(transparent)]
+    Terms(#[from] TermsError),
+    /// Data, model or training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The adapter's files or state.
+    #[error("adapter: {0}")]
+    Adapter(String),
+    /// The roster is not the pinned one.
+    #[error("the aggregator shows roster {found}, but {pinned} is pinned; do not go on before this is explained")]
+    OtherRoster {
+        /// The pinned roster's digest.
+        pinned: Digest,
+        /// The one shown.
+        found: Digest,
+    },
+    /// A peer's bytes that are no message.
+    #[error("the aggregator sent something malformed: {0}")]
+    Malformed(String),
+    /// The connection is gone or the aggregator cannot answer now.
+    #[error("the aggregator is not reached: {0}")]
+    Lost(String),
+    /// This house's state is not what t houses signed.
+    #[error(
+        "round {round}: this house computed {own}, but t houses signed {signed}; its state or its model is damaged"
+    )]
+    Diverged {
+        /// The round.
+        round: u32,
+        /// This house's.
+        own: String,
+        /// What was signed.
+        signed: String,
+    },
+    /// A house without data and training in `client.toml`.
+    #[error("`{0}` is a house of the charter, so client.toml needs [data] and [training]")]
+    NoTrainer(protocol::HouseName),
+    /// A background task ended without a result.
+    #[error("a background task ended without a result")]
+    Task,
+    /// A test's fault.
+    #[error("stopped by a test at {0:?}")]
+    Fault(Fault),
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            progress: Progress::default(),
+            backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(30)),
+            key_stock: 64,
+            adapter_dir: None,
+            fault: None,
+        }
+    }
+}
+
+impl Options {
+    /// The program's: the adapter goes to `DIR/adapter`.
+    pub fn for_dir(dir: &Path) -> Self {
+        Self { adapter_dir: Some(dir.join("adapter")), ..Self::default() }
+    }
+}
+
+/// What a status means for a member: only a lost connection is worth another attempt.
+pub(crate) fn lost(status: &tonic::Status) -> RunError {
+    RunError::Lost(crate::connection::describe(status))
+}
+
+/// Whether the aggregator refused (and a repeat would be refused again), rather than being away.
+pub(crate) fn is_refusal(status: &tonic::Status) -> bool {
+    use tonic::Code;
+    matches!(
+        status.code(),
+        Code::InvalidArgument
+            | Code::FailedPrecondition
+            | Code::PermissionDenied
+            | Code::AlreadyExists
+            | Code::NotFound
+            | Code::OutOfRange
+            | Code::Unauthenticated
+    )
+}
+
+pub(crate) fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

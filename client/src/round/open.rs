@@ -1,0 +1,254 @@
+//! Opening: t true answers give the sum of the keys, the sum of the ciphertexts decodes, and the state takes a step.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use adapter::State;
+use protocol::client::Event;
+use protocol::message::{ANSWER_INFO, answer_aad};
+use protocol::{
+    Announcement, Answer, AnswerPayload, CohortList, Digest, MemberIndex, Message as _, Signed, Verdict, VoidReason,
+    check,
+};
+use protos::convert;
+use protos::v1;
+use secure_sum::{Accumulator, CombineError, Commitments, Committee, Layout, MaskSeed, OpenError, ShareSum};
+
+use super::answer::commitments;
+use super::member::Member;
+use super::{Fault, RunError, is_refusal, lost};
+use crate::identity::Identity;
+use crate::store::Slot;
+use crate::terms;
+
+/// Beside the values, an accumulator's bytes hold a few numbers.
+const SUM_OVERHEAD: usize = 1024;
+
+/// What opening a round needs, for another thread.
+struct Opening {
+    identity: Arc<Identity>,
+    committee: Committee,
+    announcement: Arc<Announcement>,
+    list: Arc<CohortList>,
+    answers: Vec<Signed<Answer>>,
+    sum: Vec<u8>,
+    state: State,
+}
+
+/// What came of it.
+enum Opened {
+    Applied(Box<State>),
+    Void(VoidReason),
+    FalseAnswer(MemberIndex),
+}
+
+impl Member {
+    /// Combines the answers, opens the sum and applies it to a copy of the state; the verdict goes to the protocol.
+    pub(super) async fn combine(
+        &mut self,
+        announcement: Arc<Announcement>,
+        list: Arc<CohortList>,
+        answers: Vec<Signed<Answer>>,
+    ) -> Result<(), RunError> {
+        let Some(opened) = self.open(announcement, list, answers).await? else { return Ok(()) };
+        let verdict = match opened {
+            Opened::FalseAnswer(index) => return self.offer(Event::FalseAnswer(index)),
+            Opened::Void(reason) => Verdict::Void { reason },
+            Opened::Applied(state) => self.keep_candidate(*state)?,
+        };
+        self.fault(Fault::BeforeOutcome)?;
+        self.offer(Event::Combined(verdict))
+    }
+
+    /// Computes the state of a round that this house missed. `true` when it is the one that was signed.
+    pub(super) async fn catch_up(
+        &mut self,
+        announcement: Arc<Announcement>,
+        cohort: Digest,
+        signed: Digest,
+    ) -> Result<bool, RunError> {
+        let Some(list) = self.fetch_cohort(announcement.digest()).await? else { return Ok(false) };
+        let found = list.digest();
+        if found != cohort {
+            tracing::error!(%found, %cohort, "the aggregator shows another cohort list than t houses signed");
+            return Ok(false);
+        }
+        let federation = Arc::clone(self.me.federation());
+        check::cohort_list(&federation, &announcement, announcement.digest(), &list)?;
+        let mut answers = self.fetch_answers(announcement.digest()).await?;
+        answers.retain(|answer| {
+            let checked = check::answer(&federation, announcement.digest(), cohort, answer);
+            checked.map_err(|rejection| tracing::warn!("{rejection}")).is_ok()
+        });
+        let list = Arc::new(list);
+        loop {
+            let opened = self.open(Arc::clone(&announcement), Arc::clone(&list), answers.clone()).await?;
+            let own = match opened {
+                Some(Opened::FalseAnswer(index)) => {
+                    answers.retain(|answer| answer.unverified().is_ok_and(|answer| answer.index != index));
+                    continue;
+                }
+                Some(Opened::Applied(state)) if state.digest() == *signed.as_bytes() => {
+                    self.keep_candidate(*state)?;
+                    return Ok(true);
+                }
+                Some(Opened::Applied(state)) => Digest::from_bytes(state.digest()).to_string(),
+                Some(Opened::Void(reason)) => reason.to_string(),
+                None => return Ok(false),
+            };
+            let round = announcement.round.get();
+            return Err(RunError::Diverged { round, own, signed: signed.to_string() });
+        }
+    }
+
+    /// The signed list that fixed an attempt's cohort, as the aggregator shows it.
+    pub(super) async fn fetch_cohort(&mut self, announcement: Digest) -> Result<Option<CohortList>, RunError> {
+        let request = v1::GetCohortRequest { announcement: announcement.as_bytes().to_vec().into() };
+        let bytes = match self.client.get_cohort(request).await {
+            Ok(response) => response.into_inner().cohort,
+            Err(status) if is_refusal(&status) => {
+                tracing::warn!("no cohort list: {}", status.message());
+                return Ok(None);
+            }
+            Err(status) => return Err(lost(&status)),
+        };
+        CohortList::from_bytes(&bytes).map(Some).map_err(|e| RunError::Malformed(format!("cohort list: {e}")))
+    }
+
+    /// The answers of an attempt's committee, unchecked.
+    pub(super) async fn fetch_answers(&mut self, announcement: Digest) -> Result<Vec<Signed<Answer>>, RunError> {
+        let request = v1::GetAnswersRequest { announcement: announcement.as_bytes().to_vec().into() };
+        let answers = match self.client.get_answers(request).await {
+            Ok(response) => response.into_inner().answers,
+            Err(status) if is_refusal(&status) => {
+                tracing::warn!("no answers: {}", status.message());
+                return Ok(Vec::new());
+            }
+            Err(status) => return Err(lost(&status)),
+        };
+        let signed = answers.into_iter().map(|answer| convert::signed("answers", Some(answer)));
+        signed.collect::<Result<_, _>>().map_err(|e| RunError::Malformed(e.to_string()))
+    }
+
+    async fn open(
+        &mut self,
+        announcement: Arc<Announcement>,
+        list: Arc<CohortList>,
+        answers: Vec<Signed<Answer>>,
+    ) -> Result<Option<Opened>, RunError> {
+        let start = Instant::now();
+        let Some(sum) = self.fetch_sum(&announcement).await? else { return Ok(None) };
+        let fetched = start.elapsed().as_secs_f64();
+        let opening = Opening {
+            identity: Arc::clone(&self.identity),
+            committee: self.committee,
+            announcement,
+            list,
+            answers,
+            sum,
+            state: self.state.clone(),
+        };
+        let start = Instant::now();
+        let opened = tokio::task::spawn_blocking(move || opening.run()).await.map_err(|_| RunError::Task)?;
+        if let Some(view) = &mut self.view {
+            view.seconds.network += fetched;
+            view.seconds.open += start.elapsed().as_secs_f64();
+        }
+        opened.map(Some).map_err(RunError::Malformed)
+    }
+
+    async fn fetch_sum(&mut self, announcement: &Announcement) -> Result<Option<Vec<u8>>, RunError> {
+        let layout = Layout::from_bytes(&announcement.layout).map_err(|e| RunError::Malformed(e.to_string()))?;
+        // Summed residues take at most a whole word each, where a contribution packs them.
+        let limit = 2 * layout.contribution_bytes() + SUM_OVERHEAD;
+        let request = v1::GetSumRequest { announcement: announcement.digest().as_bytes().to_vec().into() };
+        let mut stream = match self.client.get_sum(request).await {
+            Ok(response) => response.into_inner(),
+            Err(status) if is_refusal(&status) => {
+                tracing::warn!("no sum: {}", status.message());
+                return Ok(None);
+            }
+            Err(status) => return Err(lost(&status)),
+        };
+        let mut sum = Vec::new();
+        while let Some(chunk) = stream.message().await.map_err(|status| lost(&status))? {
+            if sum.len() + chunk.data.len() > limit {
+                return Err(RunError::Malformed(format!("a sum of more than {limit} bytes")));
+            }
+            sum.extend_from_slice(&chunk.data);
+        }
+        Ok(Some(sum))
+    }
+
+    /// Keeps the applied copy before anything is signed about it.
+    fn keep_candidate(&mut self, state: State) -> Result<Verdict, RunError> {
+        self.store.put_state(Slot::Candidate, &state.to_bytes())?;
+        let digest = Digest::from_bytes(state.digest());
+        self.candidate = Some(state);
+        Ok(Verdict::Applied { state: digest })
+    }
+}
+
+impl Opening {
+    fn run(mut self) -> Result<Opened, String> {
+        let layout = Layout::from_bytes(&self.announcement.layout).map_err(|e| e.to_string())?;
+        let mut summed = Commitments::zero(&layout, &self.committee);
+        for contribution in &self.list.contributions {
+            let manifest = contribution.unverified().map_err(|e| e.to_string())?;
+            let dealing = commitments(&layout, &self.committee, &manifest)
+                .map_err(|e| format!("the commitments of `{}`: {e}", manifest.member))?;
+            summed.add(&dealing).map_err(|e| e.to_string())?;
+        }
+        let mut answers = Vec::with_capacity(self.answers.len());
+        for signed in &self.answers {
+            let answer = signed.unverified().map_err(|e| e.to_string())?;
+            match self.share_sum(&layout, &answer) {
+                Some(sum) => answers.push((answer.index.get(), sum)),
+                None => return Ok(Opened::FalseAnswer(answer.index)),
+            }
+        }
+        let cohort = self.list.contributions.len();
+        let key = match secure_sum::combine(&layout, &self.committee, &summed, &answers, cohort) {
+            Ok(key) => key,
+            Err(CombineError::FalseAnswer { index }) => {
+                return MemberIndex::new(index).map(Opened::FalseAnswer).map_err(|e| e.to_string());
+            }
+            Err(CombineError::KeyNotSmall { .. }) => return Ok(Opened::Void(VoidReason::KeySum)),
+            Err(CombineError::TooFew { .. }) => return Ok(Opened::Void(VoidReason::FalseAnswers)),
+            Err(error) => return Err(error.to_string()),
+        };
+        let sum = Accumulator::from_bytes(&layout, &self.sum).map_err(|e| e.to_string())?;
+        let seed = MaskSeed(self.announcement.mask_seed());
+        let values = match secure_sum::open(&layout, &seed, &sum, &key, cohort) {
+            Ok(values) => values,
+            Err(OpenError::Residual { .. }) => return Ok(Opened::Void(VoidReason::Residual)),
+            Err(OpenError::Range { .. } | OpenError::Overflow { .. }) => {
+                return Ok(Opened::Void(VoidReason::FieldRange));
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        let charter = &self.identity.charter;
+        let divisor = charter.nominal_batch_of(self.list.houses()) as f64;
+        match self.state.apply(&values, terms::unit(charter), divisor) {
+            Ok(()) => Ok(Opened::Applied(Box::new(self.state))),
+            Err(error) => {
+                tracing::warn!("the opened sum cannot be applied: {error}");
+                Ok(Opened::Void(VoidReason::FieldRange))
+            }
+        }
+    }
+
+    /// The sum of shares in an answer; `None` when it cannot be read, which makes the answer a false one.
+    fn share_sum(&self, layout: &Layout, answer: &Answer) -> Option<ShareSum> {
+        match &answer.payload {
+            AnswerPayload::Open(bytes) => ShareSum::from_bytes(layout, bytes).ok(),
+            AnswerPayload::Sealed(sealed) => {
+                let own = self.identity.name();
+                let sealed = sealed.iter().find(|one| one.house == *own)?;
+                let aad = answer_aad(&answer.announcement, &answer.cohort, answer.index, own);
+                let bytes = secure_sum::unseal(&self.identity.mailbox, ANSWER_INFO, &aad, &sealed.sealed).ok()?;
+                ShareSum::from_bytes(layout, &bytes).ok()
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The roster, pinned once, and the stock of one-time keys for committee duty.
+
+use std::time::Duration;
+
+use protocol::{Message as _, OneTimeKeyOffer, Roster, Signed};
+use protos::convert::to_wire;
+use protos::limits::KEYS_PER_OFFER;
+use protos::v1;
+use protos::v1::federation_client::FederationClient;
+use tonic::Code;
+use tonic::transport::Channel;
+
+use super::member::{Home, Member};
+use super::{Options, RunError, is_refusal, lost};
+use crate::sealing;
+
+/// How often to ask whether everybody has joined.
+const ROSTER_POLL: Duration = Duration::from_secs(1);
+
+/// The roster: fetched, checked against the charter, and pinned at the first time. Waits until all have joined and the
+/// aggregator is there.
+pub(super) async fn roster(
+    home: &Home,
+    client: &mut FederationClient<Channel>,
+    options: &mut Options,
+) -> Result<Roster, RunError> {
+    let mut told = String::new();
+    loop {
+        match client.get_roster(v1::GetRosterRequest {}).await {
+            Ok(response) => {
+                options.backoff.reset();
+                return pin(home, &response.into_inner().roster);
+            }
+            Err(status) if status.code() == Code::FailedPrecondition => {
+                if told != status.message() {
+                    status.message().clone_into(&mut told);
+                    tracing::info!("waiting: {told}");
+                }
+                tokio::time::sleep(ROSTER_POLL).await;
+            }
+            Err(status) if is_refusal(&status) => return Err(lost(&status)),
+            Err(status) => {
+                let wait = options.backoff.next_wait();
+                tracing::info!(wait_ms = wait.as_millis(), "the aggregator is not reached: {}", status.message());
+                tokio::time::sleep(wait).await;
+            }
+        }
+    }
+}
+
+fn pin(home: &Home, bytes: &[u8]) -> Result<Roster, RunError> {
+    let roster = Roster::from_bytes(bytes).map_err(|e| RunError::Malformed(format!("roster: {e}")))?;
+    roster.check(&home.identity.charter).map_err(|e| RunError::Malformed(format!("roster: {e}")))?;
+    let mine = roster.member(home.identity.name());
+    let own = mine.is_some_and(|member| {
+        *member.signing_key() == home.identity.signer.public_key()
+            && *member.mailbox_key() == sealing::public(&home.identity.mailbox)
+    });
+    if !own {
+        return Err(RunError::Malformed("the roster has other keys for this member than it registered".to_owned()));
+    }
+    match home.store.roster()? {
+        None => {
+            home.store.pin_roster(&roster)?;
+            tracing::info!(digest = %roster.digest(), members = roster.members().len(), "roster pinned");
+        }
+        Some(pinned) if pinned == roster => {}
+        Some(pinned) => return Err(RunError::OtherRoster { pinned: pinned.digest(), found: roster.digest() }),
+    }
+    Ok(roster)
+}
+
+impl Member {
+    /// Fills the aggregator's stock of this member's one-time keys up.
+    pub(super) async fn offer_keys(&mut self) -> Result<(), RunError> {
+        let request = v1::OfferKeysRequest { offers: Vec::new() };
+        let stock = self.client.offer_keys(request).await.map_err(|s| lost(&s))?.into_inner().stock as usize;
+        let wanted = self.options.key_stock;
+        if stock * 2 > wanted {
+            return Ok(());
+        }
+        let missing = (wanted - stock).min(KEYS_PER_OFFER);
+        // Kept before they are offered: a key that is used and not kept could never be answered with.
+        let keys = self.store.add_keys(missing, &mut rand::rng())?;
+        let offers = keys.iter().map(|kept| {
+            let offer = OneTimeKeyOffer {
+                charter: self.charter().digest(),
+                member: self.me.name().clone(),
+                sequence: kept.sequence,
+                key: sealing::public(&kept.key),
+            };
+            to_wire(&Signed::sign(&offer, &self.identity.signer))
+        });
+        let request = v1::OfferKeysRequest { offers: offers.collect() };
+        let stock = self.client.offer_keys(request).await.map_err(|s| lost(&s))?.into_inner().stock;
+        tracing::debug!(stock, "one-time keys offered");
+        Ok(())
+    }
+}

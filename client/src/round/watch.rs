@@ -1,0 +1,272 @@
+//! The event loop: connect, follow the history, come back after every lost connection.
+//!
+//! Events of the past are not acted on one by one: an announcement is only remembered until an event that is `live` says
+//! where its attempt stands, or that it is over. So a member that was away for three rounds opens three sums, and does
+//! not answer three cohorts.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use protocol::client::{Effect, Event};
+use protocol::{
+    Abandonment, Announcement, Attempt, Digest, Message as _, Outcome, RoundNumber, Signed, Verdict, check,
+};
+use protos::convert;
+use protos::v1;
+use protos::v1::event::Kind;
+
+use super::contribute::Done;
+use super::member::{Home, Member, View};
+use super::{Completed, Options, RunError, lost, stock};
+use crate::connection;
+use crate::progress::{Phase, Seconds};
+use crate::terms;
+use crate::trainer::{Trainer, entry_ahead};
+
+/// Runs a member until the federation is completed. It dials out, waits for the others, and survives lost connections.
+/// Dropping the future at any point is as safe as a crash.
+///
+/// # Errors
+/// [`RunError`]: what this house refuses, or cannot go on with.
+pub async fn run(home: Home, trainer: Option<Box<dyn Trainer>>, mut options: Options) -> Result<Completed, RunError> {
+    home.config.policy.check(&home.identity.charter)?;
+    let mut client = connection::federation(&home.identity)?;
+    let roster = stock::roster(&home, &mut client, &mut options).await?;
+    let mut member = Member::new(home, roster, trainer, client, options)?;
+    loop {
+        match member.session().await {
+            Err(RunError::Lost(reason)) => {
+                let wait = member.options.backoff.next_wait();
+                tracing::info!(wait_ms = wait.as_millis(), "connection lost: {reason}");
+                tokio::time::sleep(wait).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+impl Member {
+    /// One connection's worth of events.
+    async fn session(&mut self) -> Result<Completed, RunError> {
+        self.offer_keys().await?;
+        self.pump().await?;
+        let request = v1::WatchEventsRequest { after: self.store.handled()? };
+        let mut events = self.client.watch_events(request).await.map_err(|s| lost(&s))?.into_inner();
+        loop {
+            tokio::select! {
+                event = events.message() => {
+                    let event = event.map_err(|s| lost(&s))?;
+                    let event = event.ok_or_else(|| RunError::Lost("the aggregator ended the stream".to_owned()))?;
+                    self.options.backoff.reset();
+                    if let Some(completed) = self.event(event).await? {
+                        return Ok(completed);
+                    }
+                }
+                Some(done) = self.finished.recv() => {
+                    match done {
+                        Done::Trained(digest, made) => self.trained(digest, made)?,
+                        Done::Submitted(digest, result) => self.submitted(digest, result)?,
+                    }
+                    self.pump().await?;
+                }
+            }
+        }
+    }
+
+    async fn event(&mut self, event: v1::Event) -> Result<Option<Completed>, RunError> {
+        let (live, sequence) = (event.live, event.sequence);
+        match event.kind {
+            Some(Kind::Gathering(gathering)) if live => self.gathering(&gathering).await?,
+            Some(Kind::Announced(signed)) => self.announced(signed, live).await?,
+            Some(Kind::Closed(place)) if live => self.closed(&place).await?,
+            Some(Kind::Opened(place)) if live => self.opened(&place).await?,
+            Some(Kind::Gathering(_) | Kind::Closed(_) | Kind::Opened(_)) => {}
+            Some(Kind::Settled(settled)) => {
+                if self.settled(settled).await? {
+                    self.pump().await?;
+                    self.store.put_handled(sequence)?;
+                }
+            }
+            Some(Kind::Abandoned(abandoned)) => {
+                self.abandoned(&abandoned)?;
+                self.pump().await?;
+                self.store.put_handled(sequence)?;
+            }
+            Some(Kind::Completed(completed)) => return self.finish(completed).await.map(Some),
+            None => tracing::warn!(sequence, "an event of a kind that this version does not know"),
+        }
+        self.pump().await?;
+        Ok(None)
+    }
+
+    async fn gathering(&mut self, gathering: &v1::Gathering) -> Result<(), RunError> {
+        self.offer_keys().await?;
+        if !self.me.is_house() {
+            return Ok(());
+        }
+        let (round, attempt) = place(gathering.round, gathering.attempt)?;
+        let count = self.state.adapter().trainable_len();
+        let entry = entry_ahead(self.charter(), self.me.name(), (round, attempt), count)?;
+        if let (Some(entry), Some(ledger)) = (entry, &self.ledger) {
+            let checked = ledger.check_ceiling(&entry, self.config.policy.epsilon_ceiling, self.delta());
+            if let Err(refused @ privacy::LedgerError::Ceiling { .. }) = checked {
+                self.report(round, attempt, Phase::Refused, Some(refused.to_string()));
+                return Ok(());
+            }
+        }
+        self.offer(Event::BecomeReady { round, attempt })
+    }
+
+    /// Remembers an announcement that passes the protocol's checks, and hears it when it is live.
+    async fn announced(&mut self, signed: v1::Signed, live: bool) -> Result<(), RunError> {
+        let signed: Signed<Announcement> = malformed(convert::signed("announced", Some(signed)))?;
+        let digest = signed.body_digest();
+        if self.view.as_ref().is_none_or(|view| view.digest != digest) {
+            let announcement = match check::announcement(self.me.federation(), &signed) {
+                Ok(announcement) => announcement,
+                Err(rejection) => {
+                    tracing::error!(rule = rejection.code(), "announcement refused: {rejection}");
+                    return Ok(());
+                }
+            };
+            let (since, seconds) = (Instant::now(), Seconds::default());
+            self.view = Some(View { signed, announcement, digest, since, seconds, bytes_up: 0, loss: None });
+        }
+        if live { self.hear(true).await } else { Ok(()) }
+    }
+
+    /// Offers the remembered announcement to the protocol, once. Past the close, nothing is trained or sent for it.
+    async fn hear(&mut self, open: bool) -> Result<(), RunError> {
+        let Some(view) = &self.view else { return Ok(()) };
+        let (signed, announcement) = (view.signed.clone(), view.announcement.clone());
+        if self.has_heard(view.digest) {
+            return Ok(());
+        }
+        let place = (announcement.round, announcement.attempt);
+        let count = self.state.adapter().trainable_len();
+        let layout = terms::layout(self.charter(), &announcement, count)?;
+        if layout.to_bytes() != announcement.layout {
+            let reason = "the announced layout is not the one that follows from the charter".to_owned();
+            self.report(place.0, place.1, Phase::Refused, Some(reason));
+            return Ok(());
+        }
+        let epsilon_after = match (self.entry(&announcement)?, &self.ledger) {
+            (Some(entry), Some(ledger)) if ledger.is_reserved(&entry) => ledger.epsilon(self.delta())?.epsilon,
+            (Some(entry), Some(ledger)) => ledger.epsilon_with(&entry, self.delta())?.epsilon,
+            _ => 0.0,
+        };
+        let record_proof = self.record_proof(&announcement).await?;
+        let before = self.pending.len();
+        if !self.accepted(Event::Announced { signed, epsilon_after, record_proof })? {
+            self.report(place.0, place.1, Phase::Refused, Some("the announcement was refused".to_owned()));
+        }
+        if !open {
+            let added = self.pending.split_off(before);
+            self.pending.extend(added.into_iter().filter(|e| !matches!(e, Effect::Train(_) | Effect::Submit(_))));
+        }
+        Ok(())
+    }
+
+    /// Proof that the record seen last is a part of the announced one.
+    async fn record_proof(&mut self, announcement: &Announcement) -> Result<Option<Vec<Digest>>, RunError> {
+        let (old_size, new_size) = (self.round.memory().record.size, announcement.record.size);
+        if old_size == 0 || new_size <= old_size {
+            return Ok(None);
+        }
+        let of = v1::get_proof_request::Of::Consistency(v1::ConsistencyQuery { old_size, new_size });
+        let response = self.client.get_proof(v1::GetProofRequest { of: Some(of) }).await.map_err(|s| lost(&s))?;
+        let hashes = response.into_inner().hashes;
+        malformed(hashes.iter().map(|hash| convert::digest("hashes", hash)).collect::<Result<_, _>>()).map(Some)
+    }
+
+    /// The cohort is fixed: promise it an answer.
+    async fn closed(&mut self, place: &v1::AttemptRef) -> Result<(), RunError> {
+        let digest = malformed(convert::digest("announcement", &place.announcement))?;
+        self.hear(false).await?;
+        if !self.has_heard(digest) {
+            return Ok(());
+        }
+        match self.fetch_cohort(digest).await? {
+            Some(list) => self.offer(Event::Cohort(list)),
+            None => Ok(()),
+        }
+    }
+
+    /// The sum and t answers are there: open.
+    async fn opened(&mut self, place: &v1::AttemptRef) -> Result<(), RunError> {
+        let digest = malformed(convert::digest("announcement", &place.announcement))?;
+        if let Some(verdict) = self.has_combined(digest) {
+            return self.offer(Event::Combined(verdict));
+        }
+        if !matches!(self.round, protocol::client::Round::Answered(_)) || !self.has_heard(digest) {
+            self.closed(place).await?;
+        }
+        if !self.me.is_house() || !self.has_heard(digest) {
+            return Ok(());
+        }
+        for answer in self.fetch_answers(digest).await? {
+            self.offer(Event::Answered(answer))?;
+        }
+        Ok(())
+    }
+
+    /// t houses signed what the attempt came to. `true` when this member went along.
+    async fn settled(&mut self, settled: v1::Settled) -> Result<bool, RunError> {
+        let Some(reference) = settled.attempt else { return Ok(false) };
+        let (round, _) = place(reference.round, reference.attempt)?;
+        if round < self.round.memory().next_round {
+            return Ok(true);
+        }
+        let digest = malformed(convert::digest("announcement", &reference.announcement))?;
+        let outcomes = settled.outcomes.into_iter().map(|outcome| convert::signed("outcomes", Some(outcome)));
+        let outcomes: Vec<Signed<Outcome>> = malformed(outcomes.collect::<Result<_, _>>())?;
+        let Some(Ok(cohort)) = outcomes.first().map(|first| first.unverified().map(|outcome| outcome.cohort)) else {
+            tracing::error!(%round, "settled without an outcome to prove it");
+            return Ok(false);
+        };
+        let signed = check::settled(self.me.federation(), digest, cohort, &outcomes)?;
+        if let Some(own) = self.has_combined(digest) {
+            if own != signed {
+                let (own, signed) = (format!("{own:?}"), format!("{signed:?}"));
+                return Err(RunError::Diverged { round: round.get(), own, signed });
+            }
+            return self.accepted(Event::Settled { cohort, outcomes });
+        }
+        let Some(view) = self.view.as_ref().filter(|view| view.digest == digest) else {
+            tracing::error!(%round, "settled, but its announcement was not shown");
+            return Ok(false);
+        };
+        let (announced, announcement) = (view.signed.clone(), Arc::new(view.announcement.clone()));
+        if let (Verdict::Applied { state }, true) = (signed, self.me.is_house()) {
+            tracing::info!(%round, "catching up");
+            if !self.catch_up(announcement, cohort, state).await? {
+                return Err(RunError::Lost(format!("what round {round} needs to be opened is not there")));
+            }
+        }
+        self.accepted(Event::CaughtUp { signed: announced, cohort, outcomes })
+    }
+
+    fn abandoned(&mut self, abandoned: &v1::Abandoned) -> Result<(), RunError> {
+        let (round, attempt) = place(abandoned.round, abandoned.attempt)?;
+        let heard = self
+            .round
+            .heard()
+            .is_some_and(|heard| heard.announcement().round == round && heard.announcement().attempt == attempt);
+        if heard {
+            // The reason is for people; the state machine does not ask for it.
+            self.offer(Event::Abandoned { round, attempt, reason: Abandonment::Stopped })?;
+        }
+        if round >= self.round.memory().next_round {
+            self.report(round, attempt, Phase::Abandoned, Some(abandoned.reason.clone()));
+        }
+        Ok(())
+    }
+}
+
+fn place(round: u32, attempt: u32) -> Result<(RoundNumber, Attempt), RunError> {
+    malformed(RoundNumber::new(round).and_then(|round| Ok((round, Attempt::new(attempt)?))))
+}
+
+fn malformed<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T, RunError> {
+    result.map_err(|error| RunError::Malformed(error.to_string()))
+}

@@ -1,0 +1,341 @@
+//! What a client must not forget, in small files that are flushed before anything is done on their strength.
+//!
+//! ```text
+//! state/lock            one process at a time
+//! state/roster          the pinned roster
+//! state/memory          what this member promised and knows (`protocol::client::Memory`)
+//! state/adapter         the adapter state that the memory names
+//! state/candidate       the state that the round under way came to, until t houses signed it
+//! state/handled         the last event of an attempt that is over
+//! state/keys/SEQUENCE   one-time keys; each erased with its attempt
+//! state/rounds/R-A/     one attempt's contribution, byte for byte as it was or will be sent
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+
+use protocol::client::Memory;
+use protocol::{Attempt, Message as _, Roster, RoundNumber};
+use rand::CryptoRng;
+use secure_sum::SealingKey;
+
+use crate::files::{self, FileError, Named as _};
+use crate::sealing;
+
+/// Larger than any adapter state, contribution or roster of ours.
+const MAX_BYTES: usize = 1 << 31;
+
+/// The open, locked store of one client.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    _lock: File,
+}
+
+/// One attempt's files.
+#[derive(Debug, Clone)]
+pub struct AttemptStore {
+    dir: PathBuf,
+}
+
+/// Why the store cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Another process has it open.
+    #[error("{} is in use by another plainchant-client", .0.display())]
+    InUse(PathBuf),
+    /// A file holds something else.
+    #[error("{}: {reason}; restore it from a backup", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Which adapter state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// The one that the next round starts from.
+    Adapter,
+    /// What the round under way came to.
+    Candidate,
+}
+
+impl Slot {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Adapter => "adapter",
+            Self::Candidate => "candidate",
+        }
+    }
+}
+
+/// A kept one-time key.
+pub struct KeptKey {
+    /// Its place in this member's sequence.
+    pub sequence: u64,
+    /// The key.
+    pub key: SealingKey,
+}
+
+impl Store {
+    /// Opens the store in `dir`, making it first where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let dir = dir.join("state");
+        files::create_dir(&dir.join("keys"))?;
+        files::create_dir(&dir.join("rounds"))?;
+        let path = dir.join("lock");
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path).at(&path)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { dir, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse(dir)),
+            Err(TryLockError::Error(source)) => Err(FileError { path, source }.into()),
+        }
+    }
+
+    /// The ledger's file.
+    pub fn ledger_path(&self) -> PathBuf {
+        self.dir.join("ledger")
+    }
+
+    /// The pinned roster.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn roster(&self) -> Result<Option<Roster>, StoreError> {
+        let path = self.dir.join("roster");
+        let Some(bytes) = files::read(&path, MAX_BYTES)? else { return Ok(None) };
+        Roster::from_bytes(&bytes).map(Some).map_err(|e| malformed(&path, e))
+    }
+
+    /// Pins the roster, for good.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn pin_roster(&self, roster: &Roster) -> Result<(), StoreError> {
+        Ok(files::write(&self.dir.join("roster"), &roster.to_bytes())?)
+    }
+
+    /// What this member promised and knows.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn memory(&self) -> Result<Option<Memory>, StoreError> {
+        let path = self.dir.join("memory");
+        let Some(bytes) = files::read(&path, MAX_BYTES)? else { return Ok(None) };
+        Memory::from_bytes(&bytes).map(Some).map_err(|e| malformed(&path, e))
+    }
+
+    /// Replaces the memory.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_memory(&self, memory: &Memory) -> Result<(), StoreError> {
+        Ok(files::write(&self.dir.join("memory"), &memory.to_bytes())?)
+    }
+
+    /// The bytes of an adapter state.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn state(&self, slot: Slot) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(files::read(&self.dir.join(slot.file()), MAX_BYTES)?)
+    }
+
+    /// Keeps an adapter state.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_state(&self, slot: Slot, bytes: &[u8]) -> Result<(), StoreError> {
+        Ok(files::write(&self.dir.join(slot.file()), bytes)?)
+    }
+
+    /// The last event of an attempt that is over; 0 for none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn handled(&self) -> Result<u64, StoreError> {
+        self.number("handled")
+    }
+
+    /// Events up to `sequence` need no second look.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_handled(&self, sequence: u64) -> Result<(), StoreError> {
+        Ok(files::write(&self.dir.join("handled"), &sequence.to_be_bytes())?)
+    }
+
+    /// Makes `count` one-time keys, durable before their public halves leave. No sequence number is used twice.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn add_keys<R: CryptoRng>(&self, count: usize, rng: &mut R) -> Result<Vec<KeptKey>, StoreError> {
+        let first = self.number("next-key")?;
+        files::write(&self.dir.join("next-key"), &(first + count as u64).to_be_bytes())?;
+        (first..)
+            .take(count)
+            .map(|sequence| {
+                let key = SealingKey::generate(rng);
+                files::write(&self.key_path(sequence), sealing::to_secret(&key).as_slice())?;
+                Ok(KeptKey { sequence, key })
+            })
+            .collect()
+    }
+
+    /// The key with this sequence number, unless it was erased.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn key(&self, sequence: u64) -> Result<Option<SealingKey>, StoreError> {
+        let path = self.key_path(sequence);
+        let Some(secret) = files::read_secret(&path)? else { return Ok(None) };
+        sealing::from_secret(&secret).map(Some).map_err(|e| malformed(&path, e))
+    }
+
+    /// Erases the keys up to `sequence`: the aggregator uses a member's keys in their order, so the ones before it are
+    /// never used either.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn erase_keys(&self, sequence: u64) -> Result<(), StoreError> {
+        let keys = self.dir.join("keys");
+        for entry in fs::read_dir(&keys).at(&keys)? {
+            let path = entry.at(&keys)?.path();
+            let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<u64>().ok());
+            if number.is_some_and(|number| number <= sequence) {
+                files::erase(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The files of an attempt.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn attempt(&self, round: RoundNumber, attempt: Attempt) -> Result<AttemptStore, StoreError> {
+        let dir = self.dir.join("rounds").join(format!("{round}-{attempt}"));
+        files::create_dir(&dir)?;
+        Ok(AttemptStore { dir })
+    }
+
+    /// Removes the files of attempts of rounds before `round`; what they proved is in the adapter and the ledger.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn forget_before(&self, round: u32) -> Result<(), StoreError> {
+        let rounds = self.dir.join("rounds");
+        for entry in fs::read_dir(&rounds).at(&rounds)? {
+            let path = entry.at(&rounds)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            let number = name.split('-').next().and_then(|number| number.parse::<u32>().ok());
+            if number.is_some_and(|number| number < round) {
+                fs::remove_dir_all(&path).at(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn key_path(&self, sequence: u64) -> PathBuf {
+        self.dir.join("keys").join(sequence.to_string())
+    }
+
+    fn number(&self, name: &str) -> Result<u64, StoreError> {
+        let path = self.dir.join(name);
+        let Some(bytes) = files::read(&path, 8)? else { return Ok(0) };
+        let bytes: [u8; 8] = bytes.as_slice().try_into().map_err(|_| malformed(&path, "is no number"))?;
+        Ok(u64::from_be_bytes(bytes))
+    }
+}
+
+impl AttemptStore {
+    /// What stands under `name`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(files::read(&self.dir.join(name), MAX_BYTES)?)
+    }
+
+    /// Keeps `bytes` under `name`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        Ok(files::write(&self.dir.join(name), bytes)?)
+    }
+}
+
+/// The memory of the client in `dir`, whether it runs or not: files are replaced whole.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn peek_memory(dir: &Path) -> Result<Option<Memory>, StoreError> {
+    let path = dir.join("state").join("memory");
+    let Some(bytes) = files::read(&path, MAX_BYTES)? else { return Ok(None) };
+    Memory::from_bytes(&bytes).map(Some).map_err(|e| malformed(&path, e))
+}
+
+/// The bytes of the ledger of the client in `dir`, whether it runs or not.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn peek_ledger(dir: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    Ok(files::read(&dir.join("state").join("ledger"), MAX_BYTES)?)
+}
+
+fn malformed(path: &Path, reason: impl ToString) -> StoreError {
+    StoreError::Malformed { path: path.to_owned(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn everything_is_there_after_opening_again_and_only_one_process_may() {
+        let dir = tempfile::tempdir().unwrap();
+        let (round, attempt) = (RoundNumber::new(3).unwrap(), Attempt::FIRST);
+        let store = Store::open(dir.path()).unwrap();
+        assert!(matches!(Store::open(dir.path()), Err(StoreError::InUse(_))));
+        store.put_state(Slot::Adapter, b"state").unwrap();
+        store.put_handled(77).unwrap();
+        let memory = Memory::new(protocol::Digest::sha256(b"first"));
+        store.put_memory(&memory).unwrap();
+        store.attempt(round, attempt).unwrap().put("body", b"bytes").unwrap();
+        drop(store);
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(store.state(Slot::Adapter).unwrap().unwrap(), b"state");
+        assert!(store.state(Slot::Candidate).unwrap().is_none());
+        assert_eq!((store.handled().unwrap(), store.memory().unwrap().unwrap()), (77, memory));
+        let files = store.attempt(round, attempt).unwrap();
+        assert_eq!(files.get("body").unwrap().unwrap(), b"bytes");
+        store.forget_before(4).unwrap();
+        assert!(store.attempt(round, attempt).unwrap().get("body").unwrap().is_none());
+    }
+
+    #[test]
+    fn an_erased_key_is_gone_and_its_number_is_not_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let keys = store.add_keys(3, &mut rand::rng()).unwrap();
+        assert_eq!(keys.iter().map(|key| key.sequence).collect::<Vec<_>>(), [0, 1, 2]);
+        let kept = store.key(2).unwrap().unwrap();
+        assert_eq!(sealing::public(&kept), sealing::public(&keys[2].key));
+        store.erase_keys(1).unwrap();
+        assert!(store.key(0).unwrap().is_none() && store.key(1).unwrap().is_none() && store.key(2).unwrap().is_some());
+        store.erase_keys(9).unwrap();
+        assert_eq!(store.add_keys(1, &mut rand::rng()).unwrap()[0].sequence, 3);
+    }
+}

@@ -1,0 +1,98 @@
+//! Data files: what is read, and what is refused by file, line and field.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::PathBuf;
+
+use client::data::{Columns, DataError, Dataset, Format};
+
+const PLAIN: Columns<'static> = Columns { text: "text", label: "label", unit: None };
+
+fn labels() -> Vec<String> {
+    ["eye", "ear"].map(str::to_owned).to_vec()
+}
+
+fn load(name: &str, content: &[u8], columns: Columns<'_>) -> Result<Dataset, DataError> {
+    let dir = tempfile::tempdir().unwrap();
+    let file: PathBuf = dir.path().join(name);
+    std::fs::write(&file, content).unwrap();
+    Dataset::load(&file, None, columns, &labels())
+}
+
+#[test]
+fn the_three_formats_give_the_same_rows() {
+    let tsv = load("a.tsv", b"label\ttext\near\tdeaf \"left\"\neye\tblind\n", PLAIN).unwrap();
+    let csv = load("a.csv", b"text,label\n\"deaf \"\"left\"\"\",ear\nblind,eye\n", PLAIN).unwrap();
+    let jsonl = load(
+        "a.jsonl",
+        b"{\"text\":\"deaf \\\"left\\\"\",\"label\":\"ear\"}\n\n{\"label\":\"eye\",\"text\":\"blind\",\"more\":1}\n",
+        PLAIN,
+    )
+    .unwrap();
+    for set in [&tsv, &csv, &jsonl] {
+        assert_eq!(set.rows()[0].text, "deaf \"left\"");
+        assert_eq!((set.rows()[0].label, set.rows()[1].label), (1, 0));
+        assert_eq!(set.units(), [vec![0], vec![1]]);
+    }
+}
+
+#[test]
+fn rows_of_one_unit_stand_together() {
+    let columns = Columns { unit: Some("patient"), ..PLAIN };
+    let set = load("a.csv", b"patient,text,label\n7,a,eye\n8,b,eye\n7,c,ear\n", columns).unwrap();
+    assert_eq!(set.units(), [vec![0, 2], vec![1]]);
+    assert_eq!(set.largest_unit(), 2);
+    assert!(set.has_named_units());
+    let set = load("a.jsonl", b"{\"patient\":7,\"text\":\"a\",\"label\":\"eye\"}", columns).unwrap();
+    assert_eq!(set.units(), [vec![0]]);
+}
+
+#[test]
+fn a_label_outside_the_charter_is_named_with_its_line() {
+    let error = load("a.tsv", b"text\tlabel\na\teye\nb\tnose\n", PLAIN).unwrap_err();
+    assert!(error.to_string().ends_with("label 'nose' in line 3 is not one of the charter's"), "{error}");
+}
+
+#[test]
+fn a_missing_column_is_named_with_those_that_are_there() {
+    let error = load("a.csv", b"text,chapter\na,eye\n", PLAIN).unwrap_err();
+    let DataError::MissingColumn { line: 1, column, found, .. } = error else { panic!("{error}") };
+    assert_eq!((column.as_str(), found.as_str()), ("label", "text, chapter"));
+    let error = load("a.jsonl", b"{\"text\":\"a\",\"label\":\"eye\"}\n{\"text\":\"a\"}\n", PLAIN).unwrap_err();
+    assert!(matches!(error, DataError::MissingColumn { line: 2, .. }), "{error}");
+}
+
+#[test]
+fn broken_files_are_refused_by_line() {
+    let cases: [(&str, &[u8]); 9] = [
+        ("a.tsv", b""),
+        ("a.csv", b"text,label\n"),
+        ("a.jsonl", b"\n\n"),
+        ("a.tsv", b"text\tlabel\nok\teye\n\xff\xfe\teye\n"),
+        ("a.jsonl", b"{\"text\":\"\xff\",\"label\":\"eye\"}"),
+        ("a.csv", b"text,label\na,eye,more\n"),
+        ("a.jsonl", b"[1,2]"),
+        ("a.jsonl", b"{\"text\":true,\"label\":\"eye\"}"),
+        ("a.csv", b"text,label\n ,eye\n"),
+    ];
+    let found: Vec<String> = cases
+        .iter()
+        .map(|(name, content)| match load(name, content, PLAIN).unwrap_err() {
+            DataError::Empty { .. } => "empty".into(),
+            DataError::NotUtf8 { line, .. } => format!("utf8 {line}"),
+            DataError::Malformed { line, .. } => format!("malformed {line}"),
+            DataError::EmptyField { line, column, .. } => format!("blank {column} {line}"),
+            other => format!("{other}"),
+        })
+        .collect();
+    assert_eq!(
+        found,
+        ["empty", "empty", "empty", "utf8 3", "utf8 1", "malformed 2", "malformed 1", "malformed 1", "blank text 2"]
+    );
+}
+
+#[test]
+fn a_name_without_a_known_ending_needs_a_format() {
+    assert!(matches!(load("a.txt", b"text,label\n", PLAIN), Err(DataError::UnknownFormat { .. })));
+    let missing = Dataset::load("nowhere.bin".as_ref(), Some(Format::Csv), PLAIN, &labels());
+    assert!(matches!(missing, Err(DataError::Read { .. })));
+}
