@@ -65,7 +65,7 @@ pub enum IdentityError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Nobody has joined here.
-    #[error("{} has not joined a federation; run `plainchant-client join {0} --invitation ...` first", .0.display())]
+    #[error("{dir} has not joined a federation; run `plainchant-client join {dir} --invitation ...` first", dir = .0.display())]
     NotJoined(PathBuf),
     /// A file that holds something else.
     #[error("{}: {reason}", path.display())]

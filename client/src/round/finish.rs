@@ -42,7 +42,7 @@ impl Member {
         let signed = Signed::sign(&approval, &self.identity.signer);
         let request = v1::PutApprovalRequest { approval: Some(to_wire(&signed)) };
         match self.client.put_approval(request).await {
-            Ok(response) if response.into_inner().wanted => self.hand_over().await,
+            Ok(response) if response.get_ref().wanted => self.hand_over().await,
             Ok(_) => Ok(()),
             Err(status) if is_refusal(&status) => {
                 tracing::warn!("the approval was not taken: {}", status.message());

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use protocol::client::{Effect, Event};
-use protocol::{
-    Abandonment, Announcement, Attempt, Digest, Message as _, Outcome, RoundNumber, Signed, Verdict, check,
-};
+use protocol::{Abandonment, Announcement, Attempt, Digest, Outcome, RoundNumber, Signed, Verdict, check};
 use protos::convert;
 use protos::v1;
 use protos::v1::event::Kind;

@@ -1,0 +1,241 @@
+//! A whole federation on this machine: an aggregator and four houses over TLS sockets, with a trainer of known integers.
+#![allow(dead_code, reason = "each test file uses its own part")]
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use adapter::State;
+use aggregator::server::{self, Handle};
+use client::connection::Backoff;
+use client::progress::Progress;
+use client::round::{Completed, Home, Options, RunError};
+use client::terms::{self, Terms};
+use client::trainer::{RoundContext, TrainError, Trained, Trainer};
+use protocol::{Charter, HouseName};
+use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
+
+pub const HOUSES: [&str; 4] = ["abbey", "borough", "county", "dale"];
+
+/// A model of 1 layer and a grid on which sums of these tests are exact in 32-bit floats.
+const CHARTER: &str = r#"
+name = "test-federation"
+protocol_version = 1
+aggregator_key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+[model]
+name = "tiny"
+sha256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+architecture = "bert"
+num_hidden_layers = 1
+hidden_size = 8
+intermediate_size = 16
+labels = ["eye", "ear", "nose"]
+max_tokens = 16
+[lora]
+r = 2
+lora_alpha = 4.0
+target_modules = ["query", "value"]
+modules_to_save = ["classifier"]
+seed = 1
+[optimizer]
+kind = "sgd"
+learning_rate = 1.0
+momentum = 0.0
+[privacy]
+mode = "record-shared"
+epsilon = 8.0
+delta = 1e-5
+clipping_norm = 1.0
+integer_norm = 1024
+clamp = 8192
+noise_multiplier = 1.0
+colluders = 1
+[rounds]
+count = COUNT
+min_cohort = 3
+max_cohort = 4
+may_vanish = 1
+submit_at_ms = 400
+close_ms = 2000
+open_ms = 20000
+max_attempts = 20
+[committee]
+threshold = 3
+[release]
+policy = "POLICY"
+"#;
+
+const CONFIG: &str = r#"
+[data]
+file = "none.tsv"
+[training]
+model = "none"
+[policy]
+approve = "any"
+epsilon_ceiling = 8.0
+min_cohort = 3
+min_colluding_members = 1
+hand_over = true
+"#;
+
+/// An aggregator's folder, its server, and the houses' folders.
+pub struct Federation {
+    dir: tempfile::TempDir,
+    pub addr: SocketAddr,
+    pub charter: Charter,
+    server: Option<Handle>,
+}
+
+/// Contributes [`integers`].
+pub struct Known(usize);
+
+impl Trainer for Known {
+    fn contribution(&mut self, round: &RoundContext<'_>, state: &State) -> Result<Trained, TrainError> {
+        let values = integers(self.0, round.announcement.round.get(), state.adapter().trainable_len());
+        let (train, noise) = (Duration::ZERO, Duration::ZERO);
+        Ok(Trained { values: Zeroizing::new(values), loss: None, train, noise })
+    }
+}
+
+/// What house number `house` contributes to a round: different for every house, round and coordinate, of both signs.
+pub fn integers(house: usize, round: u32, count: usize) -> Vec<i64> {
+    let base = i64::from(round) * 100_003 + house as i64 * 7_919;
+    (0..count as i64).map(|i| (base + i * 613) % 16_001 - 8_000).collect()
+}
+
+impl Federation {
+    /// A running aggregator with four houses that have joined.
+    pub async fn new(policy: &str, rounds: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut template = CHARTER.replace("POLICY", policy).replace("COUNT", &rounds.to_string());
+        for house in HOUSES {
+            template += &format!("[[house]]\nname = \"{house}\"\nsampling_rate = 0.01\nnominal_batch = 4\n");
+        }
+        let home = aggregator::setup::init(&dir.path().join("aggregator"), Some(&template), &[], &mut rand::rng())
+            .await
+            .unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut federation = Self { addr: port, charter: home.charter.clone(), dir, server: None };
+        let mut invitations = Vec::new();
+        for house in HOUSES {
+            let name = HouseName::new(house).unwrap();
+            let url = format!("https://{}", federation.addr);
+            invitations.push((house, home.invite(&name, &url, &mut rand::rng()).await.unwrap()));
+        }
+        home.store.close().await;
+        federation.serve().await;
+        for (house, invitation) in invitations {
+            let text = invitation.to_string();
+            client::join::join(&federation.house(house), &text.parse().unwrap()).await.unwrap();
+            std::fs::write(federation.house(house).join("client.toml"), CONFIG).unwrap();
+        }
+        federation
+    }
+
+    pub async fn serve(&mut self) {
+        let mut config = server::Config::new(self.dir.path().join("aggregator"), self.addr);
+        config.pace.gather = Duration::from_millis(600);
+        config.pace.others = Duration::from_millis(300);
+        self.server = Some(server::start(config).await.unwrap());
+    }
+
+    /// Ends the aggregator as a crash would, and starts it again at the same address.
+    pub async fn crash_and_restart(&mut self) {
+        self.server.take().unwrap().kill().await;
+        self.serve().await;
+    }
+
+    pub async fn stop(mut self) {
+        self.server.take().unwrap().shutdown().await.unwrap();
+    }
+
+    pub fn house(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn progress(&self, name: &str) -> PathBuf {
+        self.house(name).join("progress.jsonl")
+    }
+
+    pub fn options(&self, name: &str) -> Options {
+        Options {
+            progress: Progress::to_file(&self.progress(name)).unwrap(),
+            backoff: Backoff::new(Duration::from_millis(50), Duration::from_millis(200)),
+            key_stock: 32,
+            ..Options::for_dir(&self.house(name))
+        }
+    }
+
+    /// Runs a house as a task of its own.
+    pub fn spawn(&self, name: &str, options: Options) -> JoinHandle<Result<Completed, RunError>> {
+        let number = HOUSES.iter().position(|house| *house == name).unwrap();
+        let home = Home::open(&self.house(name)).unwrap();
+        tokio::spawn(client::round::run(home, Some(Box::new(Known(number))), options))
+    }
+
+    /// The adapter that a house saved last.
+    pub fn adapter(&self, name: &str) -> adapter::Adapter {
+        let model = Terms::of(&self.charter).unwrap().model;
+        adapter::Adapter::load_dir(&self.house(name).join("adapter"), &model).unwrap()
+    }
+
+    /// The state after rounds of these cohorts, computed from the integers that go in.
+    pub fn expected(&self, cohorts: &[&[usize]]) -> State {
+        let mut state = Terms::of(&self.charter).unwrap().first_state().unwrap();
+        let count = state.adapter().trainable_len();
+        for (round, cohort) in (1..).zip(cohorts) {
+            let mut sum = vec![0; count];
+            for house in *cohort {
+                sum.iter_mut().zip(integers(*house, round, count)).for_each(|(sum, value)| *sum += value);
+            }
+            state.apply(&sum, terms::unit(&self.charter), 4.0 * cohort.len() as f64).unwrap();
+        }
+        state
+    }
+
+    /// All states that `rounds` rounds can lead to when each cohort is one of `cohorts`.
+    pub fn reachable(&self, rounds: usize, cohorts: &[&[usize]]) -> Vec<[u8; 32]> {
+        let mut histories: Vec<Vec<&[usize]>> = vec![Vec::new()];
+        for _ in 0..rounds {
+            histories = histories
+                .iter()
+                .flat_map(|history| cohorts.iter().map(|cohort| [history.as_slice(), &[*cohort]].concat()))
+                .collect();
+        }
+        histories.iter().map(|history| self.expected(history).digest()).collect()
+    }
+}
+
+/// Waits until a progress file has `count` lines of this phase.
+pub async fn wait_for(progress: &Path, phase: &str, count: usize) {
+    let wanted = format!("\"phase\":\"{phase}\"");
+    for _ in 0..600 {
+        let text = std::fs::read_to_string(progress).unwrap_or_default();
+        if text.matches(&wanted).count() >= count {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no {count} lines of {phase} in {}", progress.display());
+}
+
+/// All houses are done, and agree.
+pub async fn all_completed(tasks: Vec<JoinHandle<Result<Completed, RunError>>>) -> Completed {
+    let mut results = Vec::new();
+    for task in tasks {
+        let result = tokio::time::timeout(Duration::from_secs(90), task).await.unwrap().unwrap().unwrap();
+        results.push(result);
+    }
+    assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{results:?}");
+    results.pop().unwrap()
+}
+
+/// Logs of a failing test, with RUST_LOG.
+pub fn logs() {
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_test_writer()
+        .try_init();
+}

@@ -1,0 +1,137 @@
+//! Whole federations over real TLS sockets: four houses, known integers, and the released sum exactly.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::time::Duration;
+
+use client::round::{Fault, RunError};
+use common::{Federation, HOUSES, all_completed, integers, logs, wait_for};
+
+const ALL: &[usize] = &[0, 1, 2, 3];
+const WITHOUT_FIRST: &[usize] = &[1, 2, 3];
+
+async fn released_sum_is_exact(policy: &str) {
+    logs();
+    let federation = Federation::new(policy, 2).await;
+    let tasks = HOUSES.map(|house| federation.spawn(house, federation.options(house)));
+    let completed = all_completed(tasks.into()).await;
+    assert_eq!(completed.state.as_bytes(), &federation.expected(&[ALL, ALL]).digest());
+    // On this charter's grid the weights are the summed integers times -2^-14: read them back.
+    let weights = federation.adapter("dale").flat();
+    for (i, weight) in weights.iter().enumerate() {
+        let sum: i64 = (1..=2)
+            .flat_map(|round| ALL.iter().map(move |house| (round, *house)))
+            .map(|(round, house)| integers(house, round, weights.len())[i])
+            .sum();
+        assert_eq!(f64::from(*weight) * -16_384.0, sum as f64, "coordinate {i}");
+    }
+    for house in HOUSES {
+        assert_eq!(federation.adapter(house).digest(), federation.adapter("dale").digest());
+        let ledger = privacy::Ledger::open(federation.house(house).join("state/ledger")).unwrap();
+        assert_eq!(ledger.entries().len(), 2);
+        assert!(ledger.entries().iter().all(|entry| ledger.is_confirmed(entry)));
+    }
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_released_sum_is_exactly_the_sum_of_what_went_in_under_policy_aggregator() {
+    released_sum_is_exact("aggregator").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_released_sum_is_exactly_the_sum_of_what_went_in_under_policy_clients() {
+    released_sum_is_exact("clients").await;
+}
+
+/// A house ends at `fault` in the first round, as a crash would, and comes back. The others' contributions count in every
+/// round; its own is there or not, never twice.
+async fn a_crash_costs_at_most_its_own_contribution(fault: Fault) {
+    logs();
+    let federation = Federation::new("aggregator", 2).await;
+    let mut options = federation.options("abbey");
+    options.fault = Some(fault);
+    let crashing = federation.spawn("abbey", options);
+    let mut tasks: Vec<_> =
+        HOUSES[1..].iter().map(|house| federation.spawn(house, federation.options(house))).collect();
+    let crashed = tokio::time::timeout(Duration::from_secs(60), crashing).await.unwrap().unwrap();
+    assert!(matches!(crashed, Err(RunError::Fault(at)) if at == fault), "{crashed:?}");
+    tasks.push(federation.spawn("abbey", federation.options("abbey")));
+    let completed = all_completed(tasks).await;
+    let reachable = federation.reachable(2, &[ALL, WITHOUT_FIRST]);
+    assert!(reachable.contains(completed.state.as_bytes()));
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_house_that_crashes_before_it_submits_costs_at_most_its_contribution() {
+    a_crash_costs_at_most_its_own_contribution(Fault::BeforeSubmit).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_house_that_crashes_after_it_submitted_costs_at_most_its_contribution() {
+    a_crash_costs_at_most_its_own_contribution(Fault::AfterSubmit).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_house_that_crashes_before_it_answers_costs_at_most_its_contribution() {
+    a_crash_costs_at_most_its_own_contribution(Fault::BeforeAnswer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_house_that_crashes_after_it_answered_costs_at_most_its_contribution() {
+    a_crash_costs_at_most_its_own_contribution(Fault::AfterAnswer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_house_that_crashes_before_its_outcome_costs_at_most_its_contribution() {
+    a_crash_costs_at_most_its_own_contribution(Fault::BeforeOutcome).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aggregator_that_crashes_between_steps_loses_nothing() {
+    logs();
+    let mut federation = Federation::new("aggregator", 3).await;
+    let tasks = HOUSES.map(|house| federation.spawn(house, federation.options(house)));
+    let progress = federation.progress("abbey");
+    for (phase, count) in [("announced", 1), ("contributed", 2), ("answered", 2), ("applied", 2)] {
+        wait_for(&progress, phase, count).await;
+        federation.crash_and_restart().await;
+    }
+    let completed = all_completed(tasks.into()).await;
+    let cohorts: [&[usize]; 5] = [ALL, &[1, 2, 3], &[0, 2, 3], &[0, 1, 3], &[0, 1, 2]];
+    assert!(federation.reachable(3, &cohorts).contains(completed.state.as_bytes()));
+    federation.stop().await;
+}
+
+/// A house is away for rounds 2 to 4 and comes back to the same adapter as the others.
+async fn a_house_catches_up(policy: &str) {
+    logs();
+    let federation = Federation::new(policy, 4).await;
+    let mut options = federation.options("abbey");
+    options.fault = Some(Fault::AfterAnswer);
+    let leaving = federation.spawn("abbey", options);
+    let staying: Vec<_> = HOUSES[1..].iter().map(|house| federation.spawn(house, federation.options(house))).collect();
+    let left = tokio::time::timeout(Duration::from_secs(60), leaving).await.unwrap().unwrap();
+    assert!(matches!(left, Err(RunError::Fault(Fault::AfterAnswer))), "{left:?}");
+    let completed = all_completed(staying).await;
+    let history = [ALL, WITHOUT_FIRST, WITHOUT_FIRST, WITHOUT_FIRST];
+    assert_eq!(completed.state.as_bytes(), &federation.expected(&history).digest());
+    let back = all_completed(vec![federation.spawn("abbey", federation.options("abbey"))]).await;
+    assert_eq!(back, completed);
+    assert_eq!(federation.adapter("abbey").digest(), federation.adapter("dale").digest());
+    let ledger = privacy::Ledger::open(federation.house("abbey").join("state/ledger")).unwrap();
+    assert_eq!(ledger.entries().len(), 1, "rounds that were missed cost nothing");
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_house_catches_up_after_three_missed_rounds_under_policy_aggregator() {
+    a_house_catches_up("aggregator").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_house_catches_up_after_three_missed_rounds_under_policy_clients() {
+    a_house_catches_up("clients").await;
+}
