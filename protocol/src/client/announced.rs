@@ -43,6 +43,9 @@ impl Announced {
                 Ok(Step::to(Round::Contributed(Contributed::new(self.heard, self.memory)), effects))
             }
             Event::Cohort(list) => hear::cohort(&self.heard, self.memory, list),
+            Event::Announced { signed, .. } if signed.body_digest() == self.heard.digest() => {
+                Ok(Step::to(Round::Announced(self), Vec::new()))
+            }
             other => hear::otherwise(&self.heard, &self.memory, at_ms, other, "announced"),
         }
     }

@@ -57,6 +57,9 @@ impl Answered {
                 let verdict = check::settled(self.heard.me().federation(), self.heard.digest(), *cohort, outcomes)?;
                 Ok(Step::to(Round::Answered(Self { settled: Some(verdict), ..self }), Vec::new()))
             }
+            Event::Announced { signed, .. } if signed.body_digest() == self.heard.digest() => {
+                Ok(Step::to(Round::Answered(self), Vec::new()))
+            }
             other => hear::otherwise(&self.heard, &self.memory, at_ms, other, "answered"),
         }
     }

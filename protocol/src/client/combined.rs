@@ -70,7 +70,8 @@ impl Combined {
                     return Err(Rejection::SecondOpening { first: self.cohort, second });
                 }
                 let answer = self.memory.promises(self.heard.digest()).and_then(|seen| seen.answer.clone());
-                let effects = answer.map(Effect::SendAnswer).into_iter().collect();
+                let outcome = Effect::SendOutcome(hear::outcome(&self.heard, self.cohort, self.verdict));
+                let effects = answer.map(Effect::SendAnswer).into_iter().chain([outcome]).collect();
                 Ok(Step::to(Round::Combined(self), effects))
             }
             Event::Combined(verdict) if *verdict == self.verdict => {
@@ -80,6 +81,9 @@ impl Combined {
             Event::Combined(_) => Err(Rejection::OutcomeDisagrees { who: me.party() }),
             Event::Answered(signed) => {
                 check::answer(me.federation(), self.heard.digest(), self.cohort, signed)?;
+                Ok(Step::to(Round::Combined(self), Vec::new()))
+            }
+            Event::Announced { signed, .. } if signed.body_digest() == self.heard.digest() => {
                 Ok(Step::to(Round::Combined(self), Vec::new()))
             }
             other => hear::otherwise(&self.heard, &self.memory, at_ms, other, "combined"),

@@ -41,6 +41,11 @@ impl Contributed {
                 }
             }
             Event::Cohort(list) => hear::cohort(&self.heard, self.memory, list),
+            // Said again: perhaps the submission was lost.
+            Event::Announced { signed, .. } if signed.body_digest() == self.heard.digest() => {
+                let first = self.memory.promises(self.heard.digest()).and_then(|seen| seen.contribution.clone());
+                Ok(Step::to(Round::Contributed(self), first.map(Effect::Submit).into_iter().collect()))
+            }
             other => hear::otherwise(&self.heard, &self.memory, at_ms, other, "contributed"),
         }
     }

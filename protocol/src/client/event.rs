@@ -95,6 +95,7 @@ impl Event {
 
 /// What the caller carries out, in order.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a handful of effects a round; boxes would only clutter the callers")]
 pub enum Effect {
     /// Store this durably (fsync) before the effects after it.
     Remember(Memory),

@@ -68,8 +68,11 @@ pub(super) fn announcement(
         Arc::new(Heard { me: Arc::clone(me), announcement: Arc::new(announced), digest, sequence, contributes })
     };
     if let Some(promises) = memory.promises(digest) {
+        if promises.ended {
+            return Ok(Step::to(Round::Idle(Idle::new(Arc::clone(me), memory.clone())), Vec::new()));
+        }
         let sequence = own_sequence(me, &announced)?;
-        return Ok(resume(heard(announced, sequence), memory.clone(), promises));
+        return Ok(resume(heard(announced, sequence), memory.clone(), promises, at_ms));
     }
     let who = Party::Aggregator;
     is_next(memory, &announced, digest)?;
@@ -83,7 +86,7 @@ pub(super) fn announcement(
     if sequence < memory.next_sequence {
         return Err(Rejection::OneTimeKeyReused { sequence, next: memory.next_sequence });
     }
-    let mut effects = forget(memory);
+    let erase = forget(memory);
     let mut memory = memory.clone();
     memory.record = announced.record;
     memory.next_sequence = sequence.saturating_add(1);
@@ -95,13 +98,12 @@ pub(super) fn announcement(
         cohort: None,
         answer: None,
         verdict: None,
+        ended: false,
     });
     let heard = heard(announced, sequence);
-    effects.push(Effect::Remember(memory.clone()));
-    // Too late to train: absent from this cohort, but still of the committee.
-    if heard.contributes && at_ms < heard.announcement.submit_time_ms() {
-        effects.push(Effect::Train(Arc::clone(&heard.announcement)));
-    }
+    let mut effects = vec![Effect::Remember(memory.clone())];
+    effects.extend(erase);
+    effects.extend(train(&heard, at_ms));
     Ok(Step::to(Round::Announced(Announced::new(heard, memory)), effects))
 }
 
@@ -160,9 +162,11 @@ pub(super) fn cohort(heard: &Arc<Heard>, mut memory: Memory, list: &CohortList) 
 
 /// t houses agree: the round is over.
 pub(super) fn settle(heard: &Heard, mut memory: Memory, verdict: Verdict) -> Step {
-    let mut effects = forget(&memory);
+    let erase = forget(&memory);
     memory.settle(heard.announcement.round, verdict);
-    effects.extend([Effect::Remember(memory.clone()), Effect::Settled(verdict)]);
+    let mut effects = vec![Effect::Remember(memory.clone())];
+    effects.extend(erase);
+    effects.push(Effect::Settled(verdict));
     Step::to(Round::Settled(Settled::new(Arc::clone(&heard.me), memory, verdict)), effects)
 }
 
@@ -191,23 +195,29 @@ pub(super) fn own_contribution(heard: &Heard, signed: &Signed<Contribution>) -> 
     }
 }
 
+/// A house in E trains; past the time to submit it is absent from the cohort, but still of the committee.
+fn train(heard: &Heard, at_ms: u64) -> Vec<Effect> {
+    let in_time = heard.contributes && at_ms < heard.announcement.submit_time_ms();
+    in_time.then(|| Effect::Train(Arc::clone(&heard.announcement))).into_iter().collect()
+}
+
 /// The erasure of the one-time keys up to the last used one, when its round ended without an answer.
-fn forget(memory: &Memory) -> Vec<Effect> {
+pub(super) fn forget(memory: &Memory) -> Vec<Effect> {
     let unanswered = memory.seen.as_ref().is_some_and(|seen| seen.answer.is_none());
     let last = memory.next_sequence.checked_sub(1).filter(|_| unanswered);
     last.map(|sequence| Effect::EraseOneTimeKeys { sequence }).into_iter().collect()
 }
 
-fn resume(heard: Arc<Heard>, memory: Memory, promises: &Seen) -> Step {
+/// After a restart: back to where the promises say it was.
+fn resume(heard: Arc<Heard>, memory: Memory, promises: &Seen, at_ms: u64) -> Step {
     match promises.contribution.clone() {
         Some(contribution) => {
             let effects = vec![Effect::Submit(contribution)];
             Step::to(Round::Contributed(Contributed::new(heard, memory)), effects)
         }
         None => {
-            let train = (heard.contributes && promises.cohort.is_none())
-                .then(|| Effect::Train(Arc::clone(&heard.announcement)));
-            Step::to(Round::Announced(Announced::new(heard, memory)), train.into_iter().collect())
+            let effects = if promises.cohort.is_none() { train(&heard, at_ms) } else { Vec::new() };
+            Step::to(Round::Announced(Announced::new(heard, memory)), effects)
         }
     }
 }
@@ -286,6 +296,9 @@ fn abandoned(heard: &Heard, memory: &Memory, round: RoundNumber, attempt: Attemp
     if attempt != announced.attempt {
         return Err(Rejection::WrongAttempt { who, expected: announced.attempt, found: attempt });
     }
-    let effects = forget(memory);
-    Ok(Step::to(Round::Idle(Idle::new(Arc::clone(&heard.me), memory.clone())), effects))
+    let mut memory = memory.clone();
+    memory.promise(|seen| seen.ended = true);
+    let mut effects = vec![Effect::Remember(memory.clone())];
+    effects.extend(forget(&memory));
+    Ok(Step::to(Round::Idle(Idle::new(Arc::clone(&heard.me), memory)), effects))
 }

@@ -95,9 +95,11 @@ pub(super) fn caught_up(
         return Err(Rejection::WrongAdapter { who, expected, found });
     }
     let verdict = check::settled(me.federation(), signed.body_digest(), cohort, outcomes)?;
+    let erase = hear::forget(memory);
     let mut memory = memory.clone();
     memory.settle(announced.round, verdict);
     let mut effects = vec![Effect::Remember(memory.clone())];
+    effects.extend(erase);
     if matches!(verdict, Verdict::Applied { .. }) {
         effects.push(Effect::Settled(verdict));
     }

@@ -37,6 +37,8 @@ pub struct Seen {
     pub answer: Option<Signed<Answer>>,
     /// What the round came to, by this house's own computation.
     pub verdict: Option<Verdict>,
+    /// Whether the attempt is over for this member: settled, or said to be abandoned.
+    pub ended: bool,
 }
 
 impl Memory {
@@ -61,6 +63,9 @@ impl Memory {
 
     /// Goes on after a verdict that t houses signed.
     pub(super) fn settle(&mut self, round: RoundNumber, verdict: Verdict) {
+        if let Some(seen) = self.seen.as_mut().filter(|seen| seen.round == round) {
+            seen.ended = true;
+        }
         if let (Verdict::Applied { state }, Some(next)) = (verdict, round.next()) {
             self.next_round = next;
             self.adapter = state;
@@ -84,6 +89,7 @@ impl Message for Memory {
             writer.option(seen.cohort.as_ref(), Writer::digest);
             writer.option(seen.answer.as_ref(), |writer, signed| signed.write(writer));
             writer.option(seen.verdict.as_ref(), |writer, verdict| verdict.write(writer));
+            writer.u8(u8::from(seen.ended));
         });
     }
 
@@ -102,6 +108,7 @@ impl Message for Memory {
                     cohort: reader.option("cohort", |reader| reader.digest("cohort"))?,
                     answer: reader.option("answer", Signed::read)?,
                     verdict: reader.option("verdict", Verdict::read)?,
+                    ended: reader.option("ended", |_| Ok(()))?.is_some(),
                 })
             })?,
         })
