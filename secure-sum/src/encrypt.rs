@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::fields::Fields;
-use crate::gauss::{Sampler, Seed};
+use crate::gauss::{Sampler, Seed, Words};
 use crate::key::{OneTimeKey, Transformed};
 use crate::layout::Layout;
 use crate::mask::MaskSeed;
@@ -89,7 +89,7 @@ fn check(layout: &Layout, key: &OneTimeKey, values: &[i64]) -> Result<(), Encryp
 /// Buffers of one chunk, reused by a thread and wiped at the end.
 struct Scratch {
     errors: Zeroizing<Vec<i32>>,
-    random: Zeroizing<Vec<u8>>,
+    random: Words,
     /// m + e with one prime.
     narrow: Zeroizing<Vec<i64>>,
     /// m + e with two primes.
@@ -104,7 +104,7 @@ impl Scratch {
         let is_wide = layout.set().moduli().len() > 1;
         Self {
             errors: Zeroizing::new(vec![0; degree]),
-            random: Zeroizing::new(vec![0; Sampler::scratch_bytes(degree)]),
+            random: Words::new(degree),
             narrow: Zeroizing::new(vec![0; if is_wide { 0 } else { degree }]),
             wide: Zeroizing::new(vec![0; if is_wide { degree } else { 0 }]),
             body: vec![0; degree],

@@ -12,6 +12,7 @@ mod table;
 
 use aes::Aes256;
 use aes::cipher::{KeyIvInit, StreamCipher};
+use pulp::{Simd, WithSimd, bytemuck};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
@@ -20,15 +21,14 @@ use table::TAILS;
 /// The largest magnitude that the table gives.
 pub(crate) const LARGEST: i32 = TAILS.len() as i32;
 
-/// Bytes of randomness for one sample.
-const SAMPLE_BYTES: usize = 12;
-
-/// Samples compared side by side.
+/// The number of samples drawn at once is a multiple of the widest vector's lanes.
 const LANES: usize = 16;
 
+/// High 32, middle 32 and low 31 bits.
 type Limbs = [u32; 3];
 
-/// Entries with three, two and one limbs that are not zero.
+/// The table in limbs; entries before [`THREE`] have all three, those before [`TWO`] no high one, the rest only
+/// the low one.
 const SPLIT: [Limbs; TAILS.len()] = split();
 const THREE: usize = count_from(1 << 63);
 const TWO: usize = count_from(1 << 31);
@@ -55,65 +55,73 @@ impl Seed {
 /// A stream of samples.
 pub(crate) struct Sampler(ctr::Ctr128BE<Aes256>);
 
-impl Sampler {
-    /// Bytes of scratch space for `samples` samples.
-    pub(crate) const fn scratch_bytes(samples: usize) -> usize {
-        samples * SAMPLE_BYTES
-    }
+/// The random words of some samples, wiped on drop: all high limbs, then all middle ones, then the low ones.
+pub(crate) struct Words(Zeroizing<Vec<u32>>);
 
-    /// Fills `samples`, a multiple of 16 long; the caller wipes `scratch`.
-    pub(crate) fn fill(&mut self, samples: &mut [i32], scratch: &mut [u8]) {
-        scratch.fill(0);
-        self.0.apply_keystream(scratch);
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                let (out, _) = samples.as_chunks_mut::<LANES>();
-                let (random, _) = scratch.as_chunks::<{ LANES * SAMPLE_BYTES }>();
-                for (out, random) in out.iter_mut().zip(random) {
-                    *out = sixteen(random);
-                }
-            },
-        );
+impl Words {
+    /// Room for `samples` samples.
+    pub(crate) fn new(samples: usize) -> Self {
+        Self(Zeroizing::new(vec![0; 3 * samples]))
     }
 }
 
-/// Sixteen samples: the first 64 bytes are high limbs, then middle and low ones.
-#[inline(always)]
-fn sixteen(random: &[u8; LANES * SAMPLE_BYTES]) -> [i32; LANES] {
-    let limb = |at: usize| -> [u32; LANES] {
-        std::array::from_fn(|i| {
-            let at = 4 * (at * LANES + i);
-            u32::from_le_bytes([random[at], random[at + 1], random[at + 2], random[at + 3]])
-        })
-    };
-    let (high, middle, low) = (limb(0), limb(1), limb(2));
-    let mut count = [0_u32; LANES];
-    for entry in &SPLIT[..THREE] {
-        for i in 0..LANES {
-            let below = u32::from(low[i] >> 1 < entry[2]);
-            let below = u32::from(middle[i] < entry[1]) | (u32::from(middle[i] == entry[1]) & below);
-            count[i] += u32::from(high[i] < entry[0]) | (u32::from(high[i] == entry[0]) & below);
+impl Sampler {
+    /// Fills `samples`, as many as `words` has room for and a multiple of 16.
+    pub(crate) fn fill(&mut self, samples: &mut [i32], words: &mut Words) {
+        words.0.fill(0);
+        self.0.apply_keystream(bytemuck::cast_slice_mut(&mut words.0));
+        compare(samples, &words.0);
+    }
+}
+
+fn compare(samples: &mut [i32], words: &[u32]) {
+    debug_assert!(samples.len().is_multiple_of(LANES));
+    let (high, rest) = words.split_at(samples.len());
+    let (middle, low) = rest.split_at(samples.len());
+    pulp::Arch::new().dispatch(Compare { limbs: [high, middle, low], samples: bytemuck::cast_slice_mut(samples) });
+}
+
+/// Words to samples, a vector at a time.
+struct Compare<'a> {
+    limbs: [&'a [u32]; 3],
+    /// Two's complement.
+    samples: &'a mut [u32],
+}
+
+impl WithSimd for Compare<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let [high, middle, low] = self.limbs.map(|limbs| S::as_simd_u32s(limbs).0);
+        let samples = S::as_mut_simd_u32s(self.samples).0;
+        let (zero, one) = (simd.splat_u32s(0), simd.splat_u32s(1));
+        for (((&high, &middle), &low), out) in high.iter().zip(middle).zip(low).zip(samples) {
+            let bits = simd.wrapping_dyn_shr_u32s(low, one);
+            let no_high = simd.equal_u32s(high, zero);
+            let only_low = simd.and_m32s(no_high, simd.equal_u32s(middle, zero));
+            let mut count = zero;
+            for (k, entry) in SPLIT.iter().enumerate() {
+                let [t_high, t_middle, t_low] = entry.map(|limb| simd.splat_u32s(limb));
+                let mut below = simd.less_than_u32s(bits, t_low);
+                if k < TWO {
+                    let tie = simd.and_m32s(simd.equal_u32s(middle, t_middle), below);
+                    below = simd.or_m32s(simd.less_than_u32s(middle, t_middle), tie);
+                } else {
+                    below = simd.and_m32s(only_low, below);
+                }
+                if k < THREE {
+                    let tie = simd.and_m32s(simd.equal_u32s(high, t_high), below);
+                    below = simd.or_m32s(simd.less_than_u32s(high, t_high), tie);
+                } else if k < TWO {
+                    below = simd.and_m32s(no_high, below);
+                }
+                count = simd.select_u32s(below, simd.add_u32s(count, one), count);
+            }
+            let sign = simd.sub_u32s(zero, simd.and_u32s(low, one));
+            *out = simd.sub_u32s(simd.xor_u32s(count, sign), sign);
         }
     }
-    let no_high: [u32; LANES] = std::array::from_fn(|i| u32::from(high[i] == 0));
-    for entry in &SPLIT[THREE..TWO] {
-        for i in 0..LANES {
-            let below = u32::from(low[i] >> 1 < entry[2]);
-            let below = u32::from(middle[i] < entry[1]) | (u32::from(middle[i] == entry[1]) & below);
-            count[i] += below & no_high[i];
-        }
-    }
-    let only_low: [u32; LANES] = std::array::from_fn(|i| no_high[i] & u32::from(middle[i] == 0));
-    for entry in &SPLIT[TWO..] {
-        for i in 0..LANES {
-            count[i] += u32::from(low[i] >> 1 < entry[2]) & only_low[i];
-        }
-    }
-    std::array::from_fn(|i| {
-        let sign = (low[i] & 1).wrapping_neg() as i32;
-        (count[i] as i32 ^ sign) - sign
-    })
 }
 
 const fn split() -> [Limbs; TAILS.len()] {
@@ -160,8 +168,7 @@ mod tests {
     fn draw(count: usize) -> Vec<i32> {
         let seed = Seed::draw(&mut ChaCha20Rng::seed_from_u64(41));
         let mut samples = vec![0; count];
-        let mut scratch = vec![0; Sampler::scratch_bytes(count)];
-        seed.sampler(5).fill(&mut samples, &mut scratch);
+        seed.sampler(5).fill(&mut samples, &mut Words::new(count));
         samples
     }
 
@@ -188,7 +195,7 @@ mod tests {
         assert!(chi > 25.0 && chi < 112.0, "chi-square {chi}");
     }
 
-    /// The definition, one sample at a time with 128-bit comparisons, against the sixteen lanes. Limbs near the
+    /// The definition, one sample at a time with 128-bit comparisons, against the vectors. Limbs near the
     /// entries themselves are fed in, where a wrong tie would show.
     #[test]
     fn lanes_compare_exactly_also_at_ties() {
@@ -197,21 +204,19 @@ mod tests {
             values.extend([entry.saturating_sub(1), entry, entry + 1, entry ^ (1 << 31)]);
         }
         values.extend([0, (1 << 95) - 1]);
-        for group in values.chunks(LANES) {
-            let mut random = [0; LANES * SAMPLE_BYTES];
-            for (i, &value) in group.iter().enumerate() {
-                let sign = (i & 1) as u32;
-                let limbs = [(value >> 63) as u32, (value >> 31) as u32, (value as u32 & 0x7fff_ffff) << 1 | sign];
-                for (limb, word) in limbs.iter().enumerate() {
-                    let at = 4 * (limb * LANES + i);
-                    random[at..at + 4].copy_from_slice(&word.to_le_bytes());
-                }
-            }
-            let found = sixteen(&random);
-            for (i, &value) in group.iter().enumerate() {
-                let magnitude = TAILS.iter().filter(|&&t| value < t).count() as i32;
-                assert_eq!(found[i], if i & 1 == 1 { -magnitude } else { magnitude });
-            }
+        values.resize(values.len().next_multiple_of(LANES), 5);
+        let count = values.len();
+        let mut words = vec![0; 3 * count];
+        for (i, &value) in values.iter().enumerate() {
+            words[i] = (value >> 63) as u32;
+            words[count + i] = (value >> 31) as u32;
+            words[2 * count + i] = (value as u32 & 0x7fff_ffff) << 1 | (i & 1) as u32;
+        }
+        let mut samples = vec![0; count];
+        compare(&mut samples, &words);
+        for (i, (&value, &sample)) in values.iter().zip(&samples).enumerate() {
+            let magnitude = TAILS.iter().filter(|&&t| value < t).count() as i32;
+            assert_eq!(sample, if i & 1 == 1 { -magnitude } else { magnitude });
         }
     }
 
@@ -227,8 +232,7 @@ mod tests {
         let seed = Seed::draw(&mut ChaCha20Rng::seed_from_u64(1));
         let mut drawn = [vec![0; 64], vec![0; 64]];
         for (index, samples) in drawn.iter_mut().enumerate() {
-            let mut scratch = vec![0; Sampler::scratch_bytes(64)];
-            seed.sampler(index).fill(samples, &mut scratch);
+            seed.sampler(index).fill(samples, &mut Words::new(64));
         }
         assert_ne!(drawn[0], drawn[1]);
     }

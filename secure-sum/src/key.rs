@@ -3,7 +3,7 @@
 use rand::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::gauss::{Sampler, Seed};
+use crate::gauss::{Seed, Words};
 use crate::layout::Layout;
 use crate::params::ParameterSet;
 use crate::ring::Residue;
@@ -20,8 +20,7 @@ impl OneTimeKey {
     pub fn generate<R: CryptoRng + ?Sized>(layout: &Layout, rng: &mut R) -> Self {
         let degree = layout.set().ring_degree();
         let mut coefficients = Zeroizing::new(vec![0; degree]);
-        let mut scratch = Zeroizing::new(vec![0; Sampler::scratch_bytes(degree)]);
-        Seed::draw(rng).sampler(0).fill(&mut coefficients, &mut scratch);
+        Seed::draw(rng).sampler(0).fill(&mut coefficients, &mut Words::new(degree));
         Self { set: layout.set(), coefficients }
     }
 
