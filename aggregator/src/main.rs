@@ -1,2 +1,7 @@
-//! Skeleton.
-fn main() {}
+//! `plainchant-aggregator`: the model builder's program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    aggregator::cli::run(std::env::args_os())
+}

@@ -101,8 +101,7 @@ pub async fn start(config: Config) -> Result<Handle, ServeError> {
     let federation = FederationServer::new(FederationService::new(shared.clone()))
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES);
-    let enrolment =
-        EnrolmentServer::new(EnrolmentService::new(shared)).max_decoding_message_size(JOIN_BYTES);
+    let enrolment = EnrolmentServer::new(EnrolmentService::new(shared)).max_decoding_message_size(JOIN_BYTES);
     let router = Server::builder()
         .tls_config(tls)?
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
@@ -144,13 +143,11 @@ impl Handle {
         }
     }
 
-    /// Stops at once, as a crash would: nothing is drained, and what was not committed is lost.
+    /// Stops at once, as a crash would: whatever the engine had not committed is lost, and calls under way fail.
     pub async fn kill(self) {
-        self.server.abort();
-        self.engine.kill();
-        // The tasks are gone when this returns: the directory can be opened again.
-        let _ = self.server.await;
-        self.engine.stop().await;
+        self.engine.kill().await;
+        // A failure of the server adds nothing to a crash.
+        let _ = self.shutdown().await;
     }
 
     /// Resolves when the server stops by itself, which only a failure makes it do.

@@ -1,0 +1,133 @@
+//! The command line, and its help.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs a Plainchant federation: houses train on data that stays with them, and only sums of encrypted updates are
+/// ever opened.
+///
+/// The first five minutes:
+///
+///   plainchant-aggregator init fed --charter my-charter.toml
+///   plainchant-aggregator serve fed --listen 0.0.0.0:7443
+///   plainchant-aggregator invite fed st-mary --url https://builder.example:7443
+///   plainchant-aggregator status fed
+///   plainchant-aggregator export fed adapter
+///
+/// Exit codes: 0 done, 2 something in the command or a file must change, 75 try again later.
+#[derive(Debug, Parser)]
+#[command(name = "plainchant-aggregator", version, verbatim_doc_comment)]
+pub(super) struct Arguments {
+    /// Say more; twice for everything. PLAINCHANT_LOG takes a filter such as `aggregator=debug`.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(super) verbose: u8,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make an aggregator in a new directory: keys, certificates, database, charter.
+    Init(Init),
+    /// Print an invitation for one member of the charter.
+    Invite(Invite),
+    /// Run the rounds until stopped. Ctrl-C or SIGTERM lets calls under way end; a restart goes on where it was.
+    Serve(Serve),
+    /// Show who has joined, the round, the last outcome and the privacy spent.
+    Status(Status),
+    /// Write the final adapter as a PEFT directory.
+    Export(Export),
+    /// Print the signed checkpoint of the federation's record.
+    Log(Log),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Init {
+    /// The directory to make; one that holds an aggregator is refused.
+    pub(super) dir: PathBuf,
+    /// The contract. Its `aggregator_key` line is filled in, all else stays byte for byte. Default: a sample that
+    /// explains every key.
+    #[arg(long, value_name = "FILE")]
+    pub(super) charter: Option<PathBuf>,
+    /// A name or address to put into the server's certificate beside localhost; may be repeated. Plainchant's own
+    /// client does not need it.
+    #[arg(long = "host", value_name = "HOST")]
+    pub(super) hosts: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Invite {
+    /// The aggregator's directory.
+    pub(super) dir: PathBuf,
+    /// A member's name, as the charter has it.
+    pub(super) name: String,
+    /// Where the member reaches this aggregator.
+    #[arg(long, default_value = "https://127.0.0.1:7443", value_parser = https)]
+    pub(super) url: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// The aggregator's directory.
+    pub(super) dir: PathBuf,
+    /// Where to listen; port 0 picks a free one.
+    #[arg(long, default_value = "127.0.0.1:7443", env = "PLAINCHANT_LISTEN")]
+    pub(super) listen: SocketAddr,
+    /// Write the port to this file once connections are taken.
+    #[arg(long, value_name = "FILE")]
+    pub(super) port_file: Option<PathBuf>,
+    /// Once enough houses are ready: seconds to wait for the others.
+    #[arg(long, default_value_t = 20, value_name = "SECONDS")]
+    pub(super) gather_seconds: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// The aggregator's directory.
+    pub(super) dir: PathBuf,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// The aggregator's directory.
+    pub(super) dir: PathBuf,
+    /// Where to write `adapter_config.json` and `adapter_model.safetensors`.
+    pub(super) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Log {
+    /// The aggregator's directory.
+    pub(super) dir: PathBuf,
+}
+
+fn https(text: &str) -> Result<String, String> {
+    if text.starts_with("https://") && text.len() > "https://".len() {
+        return Ok(text.trim_end_matches('/').to_owned());
+    }
+    Err("write https://HOST:PORT".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn an_address_without_tls_is_refused() {
+        assert!(https("http://builder.example").is_err());
+        assert!(https("https://").is_err());
+        assert_eq!(https("https://builder.example:7443/").as_deref(), Ok("https://builder.example:7443"));
+    }
+}

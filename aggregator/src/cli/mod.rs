@@ -1,0 +1,125 @@
+//! The program `plainchant-aggregator`.
+
+mod args;
+mod export;
+mod logging;
+mod serve;
+mod show;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use protocol::HouseName;
+
+use crate::server::ServeError;
+use crate::setup::{self, SetupError};
+use args::{Arguments, Command, Init, Invite};
+
+/// Wrong arguments, a wrong file, a directory that is in use.
+const USAGE: u8 = 2;
+/// It did not work now; the same command may work later.
+const TRY_LATER: u8 = 75;
+
+/// Runs the program with these arguments, the first of which is its name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors; nothing is left to do when the terminal is gone.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    logging::start(arguments.verbose);
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")
+        .and_then(|runtime| runtime.block_on(dispatch(arguments.command)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("plainchant-aggregator: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Init(args) => init(args).await,
+        Command::Invite(args) => invite(args).await,
+        Command::Serve(args) => serve::serve(args).await,
+        Command::Status(args) => show::status(args).await,
+        Command::Export(args) => export::export(args).await,
+        Command::Log(args) => show::log(args).await,
+    }
+}
+
+async fn init(args: Init) -> anyhow::Result<()> {
+    let template = match &args.charter {
+        Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?),
+        None => None,
+    };
+    let home = setup::init(&args.dir, template.as_deref(), &args.hosts, &mut rand::rng()).await?;
+    let dir = args.dir.display();
+    println!("{dir}: an aggregator for the federation `{}`", home.charter.name);
+    println!("charter {}", home.charter.digest());
+    println!();
+    if template.is_none() {
+        println!("Its charter is the sample. A charter is final once the first member is invited: to write your own,");
+        println!("edit a copy of {dir}/{}, then `init` another directory with --charter COPY.", setup::CHARTER);
+        println!();
+    }
+    println!("Next: plainchant-aggregator serve {dir} --listen 0.0.0.0:7443");
+    println!("and   plainchant-aggregator invite {dir} NAME --url https://HOST:7443   for each of");
+    for (name, _) in home.charter.members() {
+        println!("      {name}");
+    }
+    home.store.close().await;
+    Ok(())
+}
+
+async fn invite(args: Invite) -> anyhow::Result<()> {
+    let name = HouseName::new(&args.name).map_err(|source| SetupError::Name { name: args.name.clone(), source })?;
+    let home = setup::open(&args.dir).await?;
+    let invitation = home.invite(&name, &args.url, &mut rand::rng()).await?;
+    // Alone on standard output, so that a script can take it.
+    println!("{invitation}");
+    eprintln!("Hand this line to `{name}` as you would a password: it works once, within 7 days.");
+    eprintln!("There: plainchant-client join DIR INVITATION");
+    home.store.close().await;
+    Ok(())
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let later = error.chain().any(|cause| {
+        matches!(
+            cause.downcast_ref::<ServeError>(),
+            Some(ServeError::Listen { .. } | ServeError::Transport(_) | ServeError::Engine(_) | ServeError::Task(_))
+        ) || matches!(cause.downcast_ref::<SetupError>(), Some(SetupError::Store(_)))
+            || cause.is::<crate::store::StoreError>()
+            || cause.is::<NotYet>()
+    });
+    if later { TRY_LATER } else { USAGE }
+}
+
+/// Something that is not there yet.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NotYet(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_tell_usage_from_trying_later() {
+        let usage = anyhow::Error::from(SetupError::NoKeyLine);
+        assert_eq!(exit_code(&usage), 2);
+        let later = anyhow::Error::from(NotYet("no adapter".into())).context("export");
+        assert_eq!(exit_code(&later), 75);
+    }
+}

@@ -1,0 +1,48 @@
+//! `status` and `log`: what the storage says, beside a running server or without one.
+
+use anyhow::Context as _;
+
+use super::args::{Log, Status};
+use crate::engine::Record;
+use crate::{setup, status};
+
+pub(super) async fn status(args: Status) -> anyhow::Result<()> {
+    let home = setup::open(&args.dir).await?;
+    let status = status::read(&home).await?;
+    home.store.close().await;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&status).context("cannot write JSON")?);
+        return Ok(());
+    }
+    println!("federation  {}", status.federation);
+    println!("charter     {}", status.charter);
+    match &status.halted {
+        Some(reason) => println!("stage       halted: {reason}"),
+        None => println!("stage       {}", status.stage),
+    }
+    println!("joined      {}", list(&status.joined));
+    println!("missing     {}", list(&status.missing));
+    let keys: Vec<String> = status.keys.iter().map(|(name, stock)| format!("{name} {stock}")).collect();
+    println!("keys        {}", list(&keys));
+    println!("round       {} of {}, attempt {}", status.round, status.rounds, status.attempt);
+    println!("last        {}", status.last.as_deref().unwrap_or("-"));
+    match status.epsilon {
+        Some(epsilon) => println!("epsilon     {epsilon:.3} at delta {:e}, by the accountant", status.delta),
+        None => println!("epsilon     NO PRIVACY: the charter's mode is `none`"),
+    }
+    println!("record      {} leaves", status.record);
+    println!("adapter     {}", if status.final_adapter { "here: `export` writes it" } else { "not here yet" });
+    Ok(())
+}
+
+pub(super) async fn log(args: Log) -> anyhow::Result<()> {
+    let home = setup::open(&args.dir).await?;
+    let record = Record::load(home.store.leaves().await?)?;
+    home.store.close().await;
+    print!("{}", record.checkpoint(&home.charter, &home.identity));
+    Ok(())
+}
+
+fn list(items: &[String]) -> String {
+    if items.is_empty() { "-".to_owned() } else { items.join(", ") }
+}

@@ -1,0 +1,184 @@
+//! When a round begins, and with whom: the houses that are ready, once waiting for more would help nobody.
+
+use std::time::Duration;
+
+use protocol::server::{Event, Round, Start};
+use protocol::{
+    Announcement, CommitteeSeat, HouseName, MemberIndex, Message as _, OneTimeKeyOffer, PROTOCOL_VERSION, Signed,
+};
+use secure_sum::Layout;
+use tokio::time::Instant;
+
+use super::core::{Core, RETRY, Stage};
+use crate::clock;
+use crate::refusal::Refusal;
+use crate::store::Write;
+use crate::terms;
+
+/// Look again after this long where only a member's keys are missing.
+const KEYS: Duration = Duration::from_secs(5);
+
+impl Core {
+    /// Announces the round when it is time; else returns how long to wait, or `None` where only an input helps.
+    pub(super) async fn gather(&mut self) -> Result<Option<Duration>, Refusal> {
+        if self.is_behind() {
+            return Ok(Some(RETRY));
+        }
+        let Some((ready, patience)) = self.enough() else { return Ok(None) };
+        if let Some(wait) = patience {
+            return Ok(Some(wait));
+        }
+        let Some(seats) = self.committee_seats().await? else { return Ok(Some(KEYS)) };
+        self.announce(ready, seats).await?;
+        Ok(Some(Duration::ZERO))
+    }
+
+    /// The houses to announce and how long to wait for more of them; `None` while they are too few.
+    fn enough(&mut self) -> Option<(Vec<HouseName>, Option<Duration>)> {
+        let pace = self.pace;
+        let before: Vec<HouseName> = self
+            .previous
+            .as_ref()
+            .and_then(Round::announced)
+            .map(|announced| announced.announcement().expected.clone())
+            .unwrap_or_default();
+        let houses = self.charter.houses.len();
+        let most = self.charter.rounds.max_cohort as usize;
+        let Stage::Running(current) = &mut self.stage else { return None };
+        let Round::Gathering(gathering) = &current.round else { return None };
+        let ready: Vec<HouseName> = gathering.ready().cloned().collect();
+        if ready.len() < gathering.needed() {
+            current.enough_since = None;
+            return None;
+        }
+        let waited = current.enough_since.get_or_insert_with(Instant::now).elapsed();
+        let again = !before.is_empty() && before.iter().all(|name| ready.contains(name));
+        let patience = if ready.len() == houses {
+            Duration::ZERO
+        } else if again {
+            pace.others.min(pace.gather)
+        } else {
+            pace.gather
+        };
+        let wait = patience.checked_sub(waited).filter(|left| !left.is_zero());
+        let turn = current.round.frame().round.get() as usize + current.round.frame().attempt.get() as usize;
+        Some((take_turns(ready, most, turn), wait))
+    }
+
+    /// A fresh one-time key of every member; `None`, and a line in the log, when one has none left.
+    async fn committee_seats(&mut self) -> Result<Option<Vec<(u64, CommitteeSeat)>>, Refusal> {
+        let (Stage::Running(current), Some(federation)) = (&mut self.stage, &self.federation) else { return Ok(None) };
+        let mut seats = Vec::new();
+        for (position, member) in federation.roster().members().iter().enumerate() {
+            let Some(key) = self.store.next_key(member.name()).await? else {
+                if current.reported.as_ref() != Some(member.name()) {
+                    tracing::warn!(member = %member.name(), "no one-time key left: the round waits for it");
+                    current.reported = Some(member.name().clone());
+                }
+                return Ok(None);
+            };
+            let damaged = |_| Refusal::Failure(format!("a stored one-time key of {} cannot be read", member.name()));
+            let offer: Signed<OneTimeKeyOffer> = Signed::from_bytes(&key.body).map_err(damaged)?;
+            let index = u8::try_from(position + 1).ok().and_then(|index| MemberIndex::new(index).ok());
+            let index = index.ok_or_else(|| Refusal::Failure("the roster has more than 255 members".into()))?;
+            seats.push((key.sequence, CommitteeSeat { index, offer }));
+        }
+        current.reported = None;
+        Ok(Some(seats))
+    }
+
+    async fn announce(&mut self, expected: Vec<HouseName>, seats: Vec<(u64, CommitteeSeat)>) -> Result<(), Refusal> {
+        let (Stage::Running(current), Some(federation)) = (&self.stage, &self.federation) else { return Ok(()) };
+        let Start { round, attempt, adapter, record } = current.round.frame().clone();
+        let layout = self.layout(expected.len())?;
+        let rounds = &self.charter.rounds;
+        let uses = seats.iter().map(|(sequence, seat)| Write::UseKey {
+            member: seat.offer.signer().clone(),
+            sequence: *sequence,
+            round,
+            attempt,
+        });
+        let mut beside: Vec<Write> = uses.collect();
+        let announcement = Announcement {
+            protocol_version: PROTOCOL_VERSION,
+            record,
+            charter: self.charter.digest(),
+            roster: federation.roster_digest(),
+            round,
+            attempt,
+            expected,
+            may_vanish: rounds.may_vanish,
+            adapter,
+            announced_at_ms: clock::now_ms(),
+            submit_at_ms: rounds.submit_at_ms,
+            close_ms: rounds.close_ms,
+            open_ms: rounds.open_ms,
+            committee: seats.into_iter().map(|(_, seat)| seat).collect(),
+            layout: layout.to_bytes(),
+            data_commitment: None,
+        };
+        let signed = Signed::sign(&announcement, self.identity.signer());
+        beside.push(Write::Attempt { round, attempt, announcement: signed.body_digest() });
+        let houses = announcement.expected.len();
+        self.input(Event::Announced(signed), beside).await?;
+        if let Stage::Running(current) = &mut self.stage {
+            current.layout = Some(layout.into());
+        }
+        tracing::info!(%round, %attempt, houses, "announced");
+        self.clear_earlier().await;
+        Ok(())
+    }
+
+    /// The layout of a round of so many houses.
+    fn layout(&self, expected: usize) -> Result<Layout, Refusal> {
+        let failed = |error: terms::TermsError| Refusal::Failure(error.to_string());
+        let expected = u32::try_from(expected).unwrap_or(u32::MAX);
+        terms::layout(&self.charter, expected, self.charter.rounds.may_vanish, self.count).map_err(failed)
+    }
+
+    /// Drops the ciphertexts and shares of attempts that are over. What is left behind is tried again next time.
+    pub(super) async fn clear_earlier(&self) {
+        let current = match &self.stage {
+            Stage::Running(current) => current.announcement(),
+            _ => None,
+        };
+        let cleared = async {
+            for announcement in self.store.announcements().await? {
+                if Some(announcement) != current {
+                    self.store.blobs().clear(&announcement).await?;
+                }
+            }
+            Ok::<_, crate::store::StoreError>(())
+        };
+        if let Err(error) = cleared.await {
+            tracing::warn!(%error, "bodies of earlier attempts could not be removed");
+        }
+    }
+}
+
+/// At most `most` of the ready houses, in their order; where some must stay out, another set each time.
+fn take_turns(ready: Vec<HouseName>, most: usize, turn: usize) -> Vec<HouseName> {
+    let count = ready.len();
+    if count <= most {
+        return ready;
+    }
+    let first = turn % count;
+    let taken = |position: usize| (position + count - first) % count < most;
+    ready.into_iter().enumerate().filter(|(position, _)| taken(*position)).map(|(_, name)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn houses_take_turns_in_roster_order() {
+        let names: Vec<_> = ["a", "b", "c", "d"].map(|name| HouseName::new(name).unwrap()).to_vec();
+        let turn = |most, turn| {
+            take_turns(names.clone(), most, turn).iter().map(|name| name.as_str().to_owned()).collect::<String>()
+        };
+        assert_eq!(turn(4, 3), "abcd");
+        assert_eq!([turn(3, 0), turn(3, 1), turn(3, 2), turn(3, 3)], ["abc", "bcd", "acd", "abd"]);
+    }
+}

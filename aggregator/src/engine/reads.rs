@@ -1,0 +1,71 @@
+//! What members may fetch, straight from the storage.
+
+use protocol::server::{Event, Input};
+use protocol::{Answer, CohortList, HouseName, Message as _, Roster, Signed};
+
+use super::{Engine, sealed_from_bytes};
+use crate::refusal::Refusal;
+use crate::store::{BlobError, Setting, Shelf, StoredAttempt};
+
+impl Engine {
+    /// The frozen roster, canonical bytes.
+    pub(crate) async fn roster(&self) -> Result<Vec<u8>, Refusal> {
+        match self.store.setting(Setting::Roster).await? {
+            Some(roster) => Ok(roster),
+            None => Err(Refusal::RosterIncomplete { missing: self.missing().await? }),
+        }
+    }
+
+    /// The shares that the cohort of an attempt sealed to `caller`, by sender.
+    pub(crate) async fn sealed_shares(
+        &self,
+        caller: &HouseName,
+        attempt: &StoredAttempt,
+    ) -> Result<Vec<(HouseName, Vec<u8>)>, Refusal> {
+        let damaged = |what: &str| Refusal::Failure(format!("stored {what} cannot be read"));
+        let cohort = attempt.cohort.as_ref().ok_or(Refusal::NotYet { what: "the cohort list" })?;
+        let cohort = CohortList::from_bytes(cohort).map_err(|_| damaged("cohort list"))?;
+        let roster = Roster::from_bytes(&self.roster().await?).map_err(|_| damaged("roster"))?;
+        let no_part = || Refusal::NoPart { caller: caller.clone(), what: "this committee" };
+        let position = roster.index_of(caller).ok_or_else(no_part)?.position();
+        let kept = self.store.contributions(&attempt.announcement).await?;
+        let mut shares = Vec::with_capacity(cohort.contributions.len());
+        for manifest in &cohort.contributions {
+            let stored = kept.iter().find(|stored| stored.manifest == *manifest);
+            let stored = stored.ok_or_else(|| damaged("contribution"))?;
+            let blob = match self.store.blobs().get(Shelf::Attempt(attempt.announcement), &stored.sealed).await {
+                Err(BlobError::Store(object_store::Error::NotFound { .. })) => {
+                    return Err(Refusal::Over { what: "the attempt, and its shares are gone: it" });
+                }
+                blob => blob?,
+            };
+            let mut all = sealed_from_bytes(&blob).map_err(|_| damaged("shares"))?;
+            if position >= all.len() {
+                return Err(damaged("shares"));
+            }
+            shares.push((manifest.signer().clone(), all.swap_remove(position)));
+        }
+        Ok(shares)
+    }
+
+    /// The answers of an attempt but those known to be false.
+    pub(crate) async fn answers(&self, attempt: &StoredAttempt) -> Result<Vec<Signed<Answer>>, Refusal> {
+        let damaged = || Refusal::Failure("a stored step cannot be read".into());
+        let mut answers: Vec<(protocol::MemberIndex, Signed<Answer>)> = Vec::new();
+        for step in self.store.steps(attempt.round, attempt.attempt).await? {
+            match Input::from_bytes(&step.body).map_err(|_| damaged())?.event {
+                Event::Answer(signed) => answers.push((signed.unverified().map_err(|_| damaged())?.index, signed)),
+                Event::FalseAnswer(index) => answers.retain(|(other, _)| *other != index),
+                _ => {}
+            }
+        }
+        answers.sort_by_key(|(index, _)| *index);
+        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+    }
+
+    async fn missing(&self) -> Result<Vec<HouseName>, Refusal> {
+        let joined = self.store.members().await?;
+        let joined = |name: &HouseName| joined.iter().any(|member| member.name == *name);
+        Ok(self.members.iter().filter(|name| !joined(name)).cloned().collect())
+    }
+}

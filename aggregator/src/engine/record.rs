@@ -1,0 +1,74 @@
+//! The federation's record in memory: the Merkle tree over its leaves, and what the leaves say.
+
+use protocol::log::{Checkpoint, Log};
+use protocol::{Attempt, Charter, Conclusion, Digest, Message as _, RecordHead, RecordLeaf, RoundNumber, Verdict};
+
+use crate::identity::Identity;
+use crate::refusal::Refusal;
+
+/// The record; every leaf is stored before it is pushed.
+pub(crate) struct Record {
+    log: Log,
+    leaves: Vec<Vec<u8>>,
+    /// The latest applied round: its announcement, its place and the state it led to.
+    applied: Option<(Digest, (RoundNumber, Attempt), Digest)>,
+}
+
+impl Record {
+    /// From the stored leaves, in order.
+    pub(crate) fn load(leaves: Vec<Vec<u8>>) -> Result<Self, Refusal> {
+        let mut record = Self { log: Log::new(), leaves: Vec::new(), applied: None };
+        for body in leaves {
+            let position = record.len();
+            RecordLeaf::from_bytes(&body)
+                .map_err(|error| Refusal::Failure(format!("leaf {position} of the record: {error}")))?;
+            record.push(body);
+        }
+        Ok(record)
+    }
+
+    pub(super) fn push(&mut self, body: Vec<u8>) {
+        self.log.append_bytes(&body);
+        if let Ok(leaf) = RecordLeaf::from_bytes(&body)
+            && let Conclusion::Settled(Verdict::Applied { state }) = leaf.conclusion
+        {
+            self.applied = Some((leaf.announcement, (leaf.round, leaf.attempt), state));
+        }
+        self.leaves.push(body);
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.log.size()
+    }
+
+    pub(super) fn head(&self) -> RecordHead {
+        self.log.head()
+    }
+
+    /// The state after the latest applied round.
+    pub(super) fn last_state(&self) -> Option<Digest> {
+        self.applied.map(|(_, _, state)| state)
+    }
+
+    /// The latest applied round's announcement and place.
+    pub(super) fn last_applied(&self) -> Option<(Digest, (RoundNumber, Attempt))> {
+        self.applied.map(|(announcement, place, _)| (announcement, place))
+    }
+
+    /// The signed head.
+    pub(crate) fn checkpoint(&self, charter: &Charter, identity: &Identity) -> String {
+        Checkpoint::new(charter.name.as_str(), self.head()).sign(identity.signer())
+    }
+
+    pub(super) fn inclusion(&self, leaf: u64, size: u64) -> Result<(Vec<Digest>, Vec<u8>), Refusal> {
+        let none = || Refusal::NoProof(format!("leaf {leaf} of {size}; the record has {} leaves", self.len()));
+        let hashes = self.log.inclusion(leaf, size).ok_or_else(none)?;
+        let body = usize::try_from(leaf).ok().and_then(|leaf| self.leaves.get(leaf)).ok_or_else(none)?;
+        Ok((hashes, body.clone()))
+    }
+
+    pub(super) fn consistency(&self, old: u64, new: u64) -> Result<Vec<Digest>, Refusal> {
+        let none = || Refusal::NoProof(format!("from {old} to {new}; the record has {} leaves", self.len()));
+        self.log.consistency(old, new).ok_or_else(none)
+    }
+}

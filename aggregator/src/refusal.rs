@@ -1,0 +1,308 @@
+//! Why a caller did not get what it asked for, and the one place where that becomes a gRPC status.
+//!
+//! A rejection is the caller's fault and names the rule; "not yet" asks it to come back; a failure is ours, is logged in
+//! full and told in one sentence.
+
+use protocol::{Digest, HouseName, Rejection};
+use protos::convert::WireError;
+use secure_sum::ChunkError;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+
+use crate::identity::IssueError;
+use crate::store::{BlobError, EnrolError, StoreError};
+
+/// Metadata key of a status under which the broken rule's name travels.
+pub const RULE_KEY: &str = "plainchant-rule";
+
+/// Why a caller did not get what it asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// No certificate of this federation.
+    #[error("this call needs a member's certificate; join with an invitation first")]
+    NoCertificate,
+    /// A certificate that is not of an enrolled member.
+    #[error("the certificate is not that of an enrolled member")]
+    NotEnrolled,
+    /// Signed by another member than the caller.
+    #[error("the caller is `{caller}`, but the message is signed by `{signer}`")]
+    NotTheCaller {
+        /// Who called.
+        caller: HouseName,
+        /// Who signed.
+        signer: HouseName,
+    },
+    /// A wire message of the wrong shape.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// A rule of the protocol.
+    #[error(transparent)]
+    Protocol(#[from] Rejection),
+    /// A key that is no valid key.
+    #[error("`{field}` is not a usable public key")]
+    BadKey {
+        /// The field.
+        field: &'static str,
+    },
+    /// The signature of a joining member does not hold.
+    #[error("the signature over the join request does not hold under its signing_key")]
+    BadJoinSignature,
+    /// No invitation fits.
+    #[error(transparent)]
+    Enrol(EnrolError),
+    /// The signing request does not fit.
+    #[error(transparent)]
+    Issue(IssueError),
+    /// Too many wrong tokens.
+    #[error("too many wrong invitations; try again in {seconds} s")]
+    Locked {
+        /// How long it lasts.
+        seconds: u64,
+    },
+    /// Members are missing.
+    #[error("the roster is not complete; still to join: {}", names(missing))]
+    RosterIncomplete {
+        /// Who.
+        missing: Vec<HouseName>,
+    },
+    /// No attempt has this announcement.
+    #[error("no attempt has announcement {0}")]
+    UnknownAttempt(Digest),
+    /// The thing asked for does not exist yet.
+    #[error("{what} is not there yet")]
+    NotYet {
+        /// What.
+        what: &'static str,
+    },
+    /// The caller is not part of it.
+    #[error("`{caller}` has no part in {what}")]
+    NoPart {
+        /// Who called.
+        caller: HouseName,
+        /// In what.
+        what: &'static str,
+    },
+    /// The thing asked about has ended.
+    #[error("{what} is over")]
+    Over {
+        /// What.
+        what: &'static str,
+    },
+    /// The federation was given up.
+    #[error("the federation is halted: {0}; its operator must look")]
+    Halted(String),
+    /// A submission's stream breaks a rule.
+    #[error("submission: {0}")]
+    Submission(#[from] SubmissionFault),
+    /// Another submission of the caller is under way, or it failed too often in this attempt.
+    #[error("{0}")]
+    Busy(&'static str),
+    /// The record has no such proof.
+    #[error("no such proof: {0}")]
+    NoProof(String),
+    /// The final state is not wanted or not the approved one.
+    #[error("final state: {0}")]
+    FinalState(String),
+    /// The program is shutting down.
+    #[error("the aggregator is shutting down; try again later")]
+    ShuttingDown,
+    /// Ours: storage.
+    #[error(transparent)]
+    Store(StoreError),
+    /// Ours: anything else.
+    #[error("{0}")]
+    Failure(String),
+}
+
+/// What was wrong with a submission's stream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmissionFault {
+    /// The first message is no header, or a later one is.
+    #[error("the first message, and no other, is a header")]
+    Header,
+    /// Sealed shares that the manifest does not name.
+    #[error("sealed share {index} is not the one in the manifest, or there are {found} instead of {expected}")]
+    SealedShares {
+        /// From 1; the first that differs.
+        index: usize,
+        /// How many came.
+        found: usize,
+        /// How many the manifest names.
+        expected: usize,
+    },
+    /// The manifest's chunk count is not the layout's.
+    #[error("the manifest has {found} chunks; the round's layout has {expected}")]
+    ChunkCount {
+        /// In the manifest.
+        found: u32,
+        /// In the layout.
+        expected: usize,
+    },
+    /// Commitments that are none for this layout and committee.
+    #[error("commitments: {0}")]
+    Commitments(String),
+    /// A run that does not start where the one before ended.
+    #[error("a run starts at chunk {found}; chunk {expected} comes next")]
+    Order {
+        /// Where it starts.
+        found: u32,
+        /// Where it must start.
+        expected: u32,
+    },
+    /// A run that does not hold whole chunks.
+    #[error("a run has {found} bytes; it must hold 1 or more whole chunks of {chunk} bytes, at most {limit} bytes")]
+    RunLength {
+        /// Bytes of the run.
+        found: usize,
+        /// Bytes of a chunk.
+        chunk: usize,
+        /// Most bytes.
+        limit: usize,
+    },
+    /// More chunks than the layout has.
+    #[error("more than the layout's {expected} chunks came")]
+    TooMany {
+        /// The layout's.
+        expected: usize,
+    },
+    /// Fewer chunks than the layout has.
+    #[error("the stream ended after {found} of {expected} chunks")]
+    Truncated {
+        /// How many came.
+        found: usize,
+        /// The layout's.
+        expected: usize,
+    },
+    /// A chunk that is no ciphertext.
+    #[error("chunk {index}: {source}")]
+    Chunk {
+        /// Which, from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: ChunkError,
+    },
+    /// The chunks are not those that were signed.
+    #[error("the chunks have digest {found}; the manifest says {expected}")]
+    Digest {
+        /// Of the chunks that came.
+        found: Digest,
+        /// In the manifest.
+        expected: Digest,
+    },
+}
+
+impl Refusal {
+    /// A stable name of the rule, for clients and logs.
+    #[must_use]
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::NoCertificate => "no-certificate",
+            Self::NotEnrolled => "not-enrolled",
+            Self::NotTheCaller { .. } => "not-the-caller",
+            Self::Wire(_) => "wire",
+            Self::Protocol(rejection) => rejection.code(),
+            Self::BadKey { .. } => "bad-key",
+            Self::BadJoinSignature => "bad-join-signature",
+            Self::Enrol(EnrolError::UnknownToken { .. }) => "unknown-invitation",
+            Self::Enrol(EnrolError::Used { .. }) => "used-invitation",
+            Self::Enrol(EnrolError::Expired { .. }) => "expired-invitation",
+            Self::Enrol(EnrolError::Taken { .. }) => "already-joined",
+            Self::Issue(IssueError::Oversized(_) | IssueError::Refused(_)) => "bad-signing-request",
+            Self::Locked { .. } => "locked",
+            Self::RosterIncomplete { .. } => "roster-incomplete",
+            Self::UnknownAttempt(_) => "unknown-attempt",
+            Self::NotYet { .. } => "not-yet",
+            Self::NoPart { .. } => "no-part",
+            Self::Over { .. } => "over",
+            Self::Halted(_) => "halted",
+            Self::Submission(_) => "bad-submission",
+            Self::Busy(_) => "busy",
+            Self::NoProof(_) => "no-proof",
+            Self::FinalState(_) => "final-state",
+            Self::ShuttingDown => "shutting-down",
+            Self::Enrol(EnrolError::Store(_))
+            | Self::Issue(IssueError::Failed(_))
+            | Self::Store(_)
+            | Self::Failure(_) => "failure",
+        }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Self::NoCertificate => Code::Unauthenticated,
+            Self::NotEnrolled | Self::NotTheCaller { .. } | Self::NoPart { .. } | Self::BadJoinSignature => {
+                Code::PermissionDenied
+            }
+            Self::Enrol(EnrolError::Store(_))
+            | Self::Issue(IssueError::Failed(_))
+            | Self::Store(_)
+            | Self::Failure(_) => Code::Internal,
+            Self::Enrol(_) => Code::PermissionDenied,
+            Self::Wire(_) | Self::BadKey { .. } | Self::Issue(_) | Self::Submission(_) => Code::InvalidArgument,
+            Self::Protocol(rejection) => protocol_code(rejection),
+            Self::Locked { .. } | Self::Busy(_) => Code::ResourceExhausted,
+            Self::RosterIncomplete { .. }
+            | Self::NotYet { .. }
+            | Self::Over { .. }
+            | Self::Halted(_)
+            | Self::FinalState(_) => Code::FailedPrecondition,
+            Self::UnknownAttempt(_) | Self::NoProof(_) => Code::NotFound,
+            Self::ShuttingDown => Code::Unavailable,
+        }
+    }
+}
+
+fn protocol_code(rejection: &Rejection) -> Code {
+    match rejection {
+        Rejection::BadSignature { .. }
+        | Rejection::WrongSpeaker { .. }
+        | Rejection::UnknownMember { .. }
+        | Rejection::NotAHouse { .. } => Code::PermissionDenied,
+        Rejection::Malformed { .. } | Rejection::BadContribution { .. } => Code::InvalidArgument,
+        _ => Code::FailedPrecondition,
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let (code, rule) = (refusal.code(), refusal.rule());
+        let message = if code == Code::Internal {
+            tracing::error!(error = %refusal, "failure");
+            "failure: the aggregator could not do this; its log says why".to_owned()
+        } else {
+            tracing::info!(rule, reason = %refusal, "refused");
+            format!("{rule}: {refusal}")
+        };
+        let mut status = Status::new(code, message);
+        status.metadata_mut().insert(RULE_KEY, MetadataValue::from_static(rule));
+        status
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<BlobError> for Refusal {
+    fn from(error: BlobError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<EnrolError> for Refusal {
+    fn from(error: EnrolError) -> Self {
+        Self::Enrol(error)
+    }
+}
+
+impl From<IssueError> for Refusal {
+    fn from(error: IssueError) -> Self {
+        Self::Issue(error)
+    }
+}
+
+fn names(names: &[HouseName]) -> String {
+    names.iter().map(HouseName::as_str).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,258 @@
+//! The calls of enrolled members. Each begins by asking who calls.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::Stream;
+use protocol::{Digest, Message as _, OneTimeKeyOffer, PublicKey, Rejection, Signed};
+use protos::convert::{WireError, digest, signed};
+use protos::limits::KEYS_PER_OFFER;
+use protos::v1;
+use protos::v1::federation_server::Federation;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::authorise::{Caller, authorise};
+use super::{Shared, submit, watch};
+use crate::refusal::Refusal;
+use crate::store::{Shelf, StoredKey};
+
+/// Bytes of a sum in one message.
+const SUM_CHUNK_BYTES: usize = 256 << 10;
+/// Unused keys that a member may have in stock.
+const MAX_STOCK: u64 = 4_096;
+
+/// Open to enrolled members only.
+pub(crate) struct FederationService {
+    shared: Arc<Shared>,
+}
+
+impl FederationService {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Refusal> {
+        authorise(&self.shared.store, request).await
+    }
+
+    async fn offer(&self, caller: &Caller, offers: Vec<v1::Signed>) -> Result<v1::OfferKeysResponse, Refusal> {
+        if offers.len() > KEYS_PER_OFFER {
+            return Err(WireError::Length { field: "offers", found: offers.len(), rule: "at most 256" }.into());
+        }
+        let members = self.shared.store.members().await?;
+        let member = members.iter().find(|member| member.name == *caller.name()).ok_or(Refusal::NotEnrolled)?;
+        let key = PublicKey::from_bytes(&member.signing_key).ok_or(Refusal::BadKey { field: "members.signing_key" })?;
+        let mut keys = Vec::with_capacity(offers.len());
+        for offer in offers {
+            let offer: Signed<OneTimeKeyOffer> = signed("offers", Some(offer))?;
+            caller.speaks_for_itself(&offer)?;
+            let statement = offer.verify_by(&key)?;
+            let (expected, found) = (self.shared.charter.digest(), statement.charter);
+            if found != expected {
+                let who = protocol::Party::Member(caller.name().clone());
+                return Err(Rejection::WrongCharter { who, expected, found }.into());
+            }
+            keys.push(StoredKey { sequence: statement.sequence, body: offer.to_bytes() });
+        }
+        if self.shared.store.stock(caller.name()).await? + keys.len() as u64 > MAX_STOCK {
+            return Err(Refusal::Busy("your stock of one-time keys is full"));
+        }
+        let stock = self.shared.store.add_keys(caller.name(), &keys).await?;
+        self.shared.engine.look().await?;
+        Ok(v1::OfferKeysResponse { stock: u32::try_from(stock).unwrap_or(u32::MAX) })
+    }
+
+    async fn cohort(&self, announcement: &[u8]) -> Result<v1::GetCohortResponse, Refusal> {
+        let cohort = self.attempt(announcement).await?.cohort;
+        let cohort = cohort.ok_or(Refusal::NotYet { what: "the cohort list" })?;
+        Ok(v1::GetCohortResponse { cohort: cohort.into() })
+    }
+
+    async fn attempt(&self, announcement: &[u8]) -> Result<crate::store::StoredAttempt, Refusal> {
+        let announcement = digest("announcement", announcement)?;
+        self.shared.store.attempt(&announcement).await?.ok_or(Refusal::UnknownAttempt(announcement))
+    }
+
+    async fn sum(&self, announcement: &[u8]) -> Result<Bytes, Refusal> {
+        let sum = self.attempt(announcement).await?.sum.ok_or(Refusal::NotYet { what: "the sum" })?;
+        Ok(self.shared.store.blobs().get(Shelf::Kept, &sum).await?)
+    }
+
+    async fn proof(&self, request: v1::GetProofRequest) -> Result<v1::GetProofResponse, Refusal> {
+        use v1::get_proof_request::Of;
+        let (hashes, leaf): (Vec<Digest>, Vec<u8>) = match request.of {
+            Some(Of::Inclusion(query)) => self.shared.engine.inclusion(query.leaf_index, query.tree_size).await?,
+            Some(Of::Consistency(query)) => {
+                (self.shared.engine.consistency(query.old_size, query.new_size).await?, Vec::new())
+            }
+            None => return Err(WireError::Missing { field: "of" }.into()),
+        };
+        let hashes = hashes.iter().map(|hash| Bytes::copy_from_slice(hash.as_bytes())).collect();
+        Ok(v1::GetProofResponse { hashes, leaf: leaf.into() })
+    }
+
+    async fn final_state(&self, mut stream: Streaming<v1::PutFinalStateRequest>) -> Result<(), Refusal> {
+        let limit = self.shared.engine.state_bytes();
+        let mut state = Vec::new();
+        let broken = |status: Status| Refusal::FinalState(format!("the stream broke: {}", status.message()));
+        while let Some(part) = stream.message().await.map_err(broken)? {
+            if state.len() + part.data.len() > limit {
+                return Err(Refusal::FinalState(format!(
+                    "it has more than the {limit} bytes of this charter's states"
+                )));
+            }
+            state.extend_from_slice(&part.data);
+        }
+        self.shared.engine.final_state(state).await
+    }
+}
+
+#[tonic::async_trait]
+impl Federation for FederationService {
+    type WatchEventsStream = watch::Events;
+    type GetSumStream = Pin<Box<dyn Stream<Item = Result<v1::SumChunk, Status>> + Send>>;
+
+    async fn get_roster(
+        &self,
+        request: Request<v1::GetRosterRequest>,
+    ) -> Result<Response<v1::GetRosterResponse>, Status> {
+        self.caller(&request).await?;
+        let roster = self.shared.engine.roster().await?;
+        Ok(Response::new(v1::GetRosterResponse { roster: roster.into() }))
+    }
+
+    async fn offer_keys(
+        &self,
+        request: Request<v1::OfferKeysRequest>,
+    ) -> Result<Response<v1::OfferKeysResponse>, Status> {
+        let caller = self.caller(&request).await?;
+        Ok(Response::new(self.offer(&caller, request.into_inner().offers).await?))
+    }
+
+    async fn mark_ready(
+        &self,
+        request: Request<v1::MarkReadyRequest>,
+    ) -> Result<Response<v1::MarkReadyResponse>, Status> {
+        let caller = self.caller(&request).await?;
+        let ready = signed("ready", request.into_inner().ready).map_err(Refusal::from)?;
+        caller.speaks_for_itself(&ready)?;
+        self.shared.engine.ready(ready).await?;
+        Ok(Response::new(v1::MarkReadyResponse {}))
+    }
+
+    async fn watch_events(
+        &self,
+        request: Request<v1::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        self.caller(&request).await?;
+        Ok(Response::new(watch::events(Arc::clone(&self.shared), request.into_inner().after)))
+    }
+
+    async fn submit(
+        &self,
+        request: Request<Streaming<v1::SubmitRequest>>,
+    ) -> Result<Response<v1::SubmitResponse>, Status> {
+        let caller = self.caller(&request).await?;
+        Ok(Response::new(submit::submit(&self.shared, &caller, request.into_inner()).await?))
+    }
+
+    async fn get_cohort(
+        &self,
+        request: Request<v1::GetCohortRequest>,
+    ) -> Result<Response<v1::GetCohortResponse>, Status> {
+        self.caller(&request).await?;
+        Ok(Response::new(self.cohort(&request.into_inner().announcement).await?))
+    }
+
+    async fn get_sealed_shares(
+        &self,
+        request: Request<v1::GetSealedSharesRequest>,
+    ) -> Result<Response<v1::GetSealedSharesResponse>, Status> {
+        let caller = self.caller(&request).await?;
+        let attempt = self.attempt(&request.into_inner().announcement).await?;
+        let shares = self.shared.engine.sealed_shares(caller.name(), &attempt).await?;
+        let shares = shares
+            .into_iter()
+            .map(|(sender, sealed)| v1::SealedShare { sender: sender.to_string(), sealed: sealed.into() })
+            .collect();
+        Ok(Response::new(v1::GetSealedSharesResponse { shares }))
+    }
+
+    async fn put_answer(
+        &self,
+        request: Request<v1::PutAnswerRequest>,
+    ) -> Result<Response<v1::PutAnswerResponse>, Status> {
+        let caller = self.caller(&request).await?;
+        let answer = signed("answer", request.into_inner().answer).map_err(Refusal::from)?;
+        caller.speaks_for_itself(&answer)?;
+        self.shared.engine.answer(answer).await?;
+        Ok(Response::new(v1::PutAnswerResponse {}))
+    }
+
+    async fn get_sum(&self, request: Request<v1::GetSumRequest>) -> Result<Response<Self::GetSumStream>, Status> {
+        self.caller(&request).await?;
+        let sum = self.sum(&request.into_inner().announcement).await?;
+        let chunks = (0..sum.len().div_ceil(SUM_CHUNK_BYTES)).map(move |index| {
+            let first = index * SUM_CHUNK_BYTES;
+            Ok(v1::SumChunk { data: sum.slice(first..sum.len().min(first + SUM_CHUNK_BYTES)) })
+        });
+        Ok(Response::new(Box::pin(futures::stream::iter(chunks))))
+    }
+
+    async fn get_answers(
+        &self,
+        request: Request<v1::GetAnswersRequest>,
+    ) -> Result<Response<v1::GetAnswersResponse>, Status> {
+        self.caller(&request).await?;
+        let attempt = self.attempt(&request.into_inner().announcement).await?;
+        let answers = self.shared.engine.answers(&attempt).await?;
+        let answers = answers.iter().map(protos::convert::to_wire).collect();
+        Ok(Response::new(v1::GetAnswersResponse { answers }))
+    }
+
+    async fn put_outcome(
+        &self,
+        request: Request<v1::PutOutcomeRequest>,
+    ) -> Result<Response<v1::PutOutcomeResponse>, Status> {
+        let caller = self.caller(&request).await?;
+        let outcome = signed("outcome", request.into_inner().outcome).map_err(Refusal::from)?;
+        caller.speaks_for_itself(&outcome)?;
+        self.shared.engine.outcome(outcome).await?;
+        Ok(Response::new(v1::PutOutcomeResponse {}))
+    }
+
+    async fn put_approval(
+        &self,
+        request: Request<v1::PutApprovalRequest>,
+    ) -> Result<Response<v1::PutApprovalResponse>, Status> {
+        let caller = self.caller(&request).await?;
+        let approval = signed("approval", request.into_inner().approval).map_err(Refusal::from)?;
+        caller.speaks_for_itself(&approval)?;
+        let wanted = self.shared.engine.approve(approval).await?;
+        Ok(Response::new(v1::PutApprovalResponse { wanted }))
+    }
+
+    async fn put_final_state(
+        &self,
+        request: Request<Streaming<v1::PutFinalStateRequest>>,
+    ) -> Result<Response<v1::PutFinalStateResponse>, Status> {
+        self.caller(&request).await?;
+        self.final_state(request.into_inner()).await?;
+        Ok(Response::new(v1::PutFinalStateResponse {}))
+    }
+
+    async fn get_checkpoint(
+        &self,
+        request: Request<v1::GetCheckpointRequest>,
+    ) -> Result<Response<v1::GetCheckpointResponse>, Status> {
+        self.caller(&request).await?;
+        let checkpoint = self.shared.engine.checkpoint().await?;
+        Ok(Response::new(v1::GetCheckpointResponse { checkpoint }))
+    }
+
+    async fn get_proof(&self, request: Request<v1::GetProofRequest>) -> Result<Response<v1::GetProofResponse>, Status> {
+        self.caller(&request).await?;
+        Ok(Response::new(self.proof(request.into_inner()).await?))
+    }
+}

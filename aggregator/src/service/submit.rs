@@ -1,0 +1,178 @@
+//! One contribution's stream: the header is checked against its signature and the round, every chunk as it comes, and
+//! all of it against the signed digest. Only then does the engine hear of it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use protocol::message::ciphertext_digest_of;
+use protocol::{Contribution, Digest, HouseName, Signed};
+use protos::convert::{WireError, signed};
+use protos::limits::{COMMITTEE_MEMBERS, RUN_BYTES, SEALED_SHARE_BYTES};
+use protos::v1;
+use protos::v1::submit_request::Part;
+use secure_sum::{Commitments, Layout, check_chunk};
+use tokio::time::timeout;
+use tonic::Streaming;
+
+use super::Shared;
+use super::authorise::Caller;
+use crate::engine::{Admission, sealed_to_bytes};
+use crate::refusal::{Refusal, SubmissionFault};
+use crate::store::{Blobs, Shelf, StoredContribution};
+
+/// A sender that is silent for this long is dropped.
+const IDLE: Duration = Duration::from_secs(30);
+/// Runs are kept in blobs of about this many bytes.
+const BLOB_BYTES: usize = 4 << 20;
+
+/// Who has a submission under way: one each.
+#[derive(Default)]
+pub(crate) struct Slots {
+    taken: Mutex<BTreeSet<HouseName>>,
+}
+
+struct Slot<'a> {
+    slots: &'a Slots,
+    name: HouseName,
+}
+
+impl Slots {
+    fn take(&self, name: &HouseName) -> Result<Slot<'_>, Refusal> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.insert(name.clone()) {
+            Ok(Slot { slots: self, name: name.clone() })
+        } else {
+            Err(Refusal::Busy("another submission of yours is under way"))
+        }
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.slots.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
+}
+
+/// Takes one contribution in.
+pub(super) async fn submit(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    mut stream: Streaming<v1::SubmitRequest>,
+) -> Result<v1::SubmitResponse, Refusal> {
+    let _slot = shared.submissions.take(caller.name())?;
+    let Some(Part::Header(header)) = next(&mut stream).await? else {
+        return Err(SubmissionFault::Header.into());
+    };
+    let manifest: Signed<Contribution> = signed("contribution", header.contribution)?;
+    caller.speaks_for_itself(&manifest)?;
+    let admission = match shared.engine.admit(manifest.clone()).await? {
+        Some(admission) => admission,
+        // Accepted before: the answer was lost, and is given again.
+        None => return Ok(v1::SubmitResponse {}),
+    };
+    check_sealed(&header.sealed_shares, &admission.contribution)?;
+    let admission = check_commitments(admission).await?;
+    let shelf = Shelf::Attempt(admission.contribution.announcement);
+    let runs = receive(shared.store.blobs(), shelf, &mut stream, &admission).await?;
+    let sealed = shared.store.blobs().put(shelf, sealed_to_bytes(&header.sealed_shares).into()).await?;
+    shared.engine.contribute(StoredContribution { manifest, sealed, runs }).await?;
+    Ok(v1::SubmitResponse {})
+}
+
+async fn next(stream: &mut Streaming<v1::SubmitRequest>) -> Result<Option<Part>, Refusal> {
+    let message = timeout(IDLE, stream.message())
+        .await
+        .map_err(|_| Refusal::Busy("the submission stood still for 30 s; send it again"))?
+        .map_err(|status| Refusal::Failure(format!("the submission's stream broke: {status}")))?;
+    match message {
+        None => Ok(None),
+        Some(v1::SubmitRequest { part: Some(part) }) => Ok(Some(part)),
+        Some(v1::SubmitRequest { part: None }) => Err(WireError::Missing { field: "part" }.into()),
+    }
+}
+
+fn check_sealed(shares: &[Bytes], contribution: &Contribution) -> Result<(), Refusal> {
+    let expected = contribution.sealed_shares.len();
+    let fault = |index| SubmissionFault::SealedShares { index, found: shares.len(), expected };
+    if shares.len() != expected || expected > COMMITTEE_MEMBERS {
+        return Err(fault(shares.len().min(expected) + 1).into());
+    }
+    for (position, (share, digest)) in shares.iter().zip(&contribution.sealed_shares).enumerate() {
+        if share.len() > SEALED_SHARE_BYTES || Digest::sha256(share) != *digest {
+            return Err(fault(position + 1).into());
+        }
+    }
+    Ok(())
+}
+
+/// The commitments are of this layout and committee, and all shares behind them lie on one polynomial.
+async fn check_commitments(admission: Admission) -> Result<Admission, Refusal> {
+    let expected = admission.layout.chunk_count();
+    let found = admission.contribution.chunk_count;
+    if usize::try_from(found) != Ok(expected) {
+        return Err(SubmissionFault::ChunkCount { found, expected }.into());
+    }
+    let checked = tokio::task::spawn_blocking(move || {
+        let Admission { layout, committee, contribution } = &admission;
+        let fault = |reason: String| Refusal::from(SubmissionFault::Commitments(reason));
+        let commitments = Commitments::from_bytes(layout, committee, &contribution.commitments)
+            .map_err(|error| fault(error.to_string()))?;
+        commitments.check_degree(committee).map_err(|error| fault(error.to_string()))?;
+        Ok(admission)
+    });
+    checked.await.map_err(|error| Refusal::Failure(format!("checking commitments stopped: {error}")))?
+}
+
+/// Reads, checks and keeps all chunks; returns the digests of the blobs that hold them, in order.
+async fn receive(
+    blobs: &Blobs,
+    shelf: Shelf,
+    stream: &mut Streaming<v1::SubmitRequest>,
+    admission: &Admission,
+) -> Result<Vec<Digest>, Refusal> {
+    let layout = &admission.layout;
+    let mut chunks = Vec::with_capacity(layout.chunk_count());
+    let (mut runs, mut buffer) = (Vec::new(), BytesMut::new());
+    while let Some(part) = next(stream).await? {
+        let Part::Run(run) = part else { return Err(SubmissionFault::Header.into()) };
+        check_run(layout, run.first, &run.data, &mut chunks)?;
+        buffer.extend_from_slice(&run.data);
+        if buffer.len() >= BLOB_BYTES {
+            runs.push(blobs.put(shelf, buffer.split().freeze()).await?);
+        }
+    }
+    if chunks.len() != layout.chunk_count() {
+        let (found, expected) = (chunks.len(), layout.chunk_count());
+        return Err(SubmissionFault::Truncated { found, expected }.into());
+    }
+    let (found, expected) = (ciphertext_digest_of(&chunks), admission.contribution.ciphertext);
+    if found != expected {
+        return Err(SubmissionFault::Digest { found, expected }.into());
+    }
+    if !buffer.is_empty() {
+        runs.push(blobs.put(shelf, buffer.freeze()).await?);
+    }
+    Ok(runs)
+}
+
+fn check_run(layout: &Layout, first: u32, data: &[u8], chunks: &mut Vec<Digest>) -> Result<(), SubmissionFault> {
+    let expected = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
+    if first != expected {
+        return Err(SubmissionFault::Order { found: first, expected });
+    }
+    let (chunk, limit) = (layout.chunk_bytes(), RUN_BYTES.max(layout.chunk_bytes()));
+    if data.is_empty() || data.len() > limit || data.len() % chunk != 0 {
+        return Err(SubmissionFault::RunLength { found: data.len(), chunk, limit });
+    }
+    for bytes in data.chunks_exact(chunk) {
+        let index = chunks.len();
+        if index >= layout.chunk_count() {
+            return Err(SubmissionFault::TooMany { expected: layout.chunk_count() });
+        }
+        check_chunk(layout, bytes).map_err(|source| SubmissionFault::Chunk { index, source })?;
+        chunks.push(Digest::sha256(bytes));
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! The history as a stream: what has happened since, then what happens.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use prost::Message as _;
+use protos::v1;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::Shared;
+use crate::refusal::Refusal;
+use crate::store::StoredEvent;
+
+/// Events read from the database at once.
+const BATCH: u32 = 128;
+/// Events waiting for a slow watcher.
+const QUEUE: usize = 32;
+
+pub(crate) type Events = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
+
+/// Every event after `after`, then new ones until the caller or the program goes.
+pub(crate) fn events(shared: Arc<Shared>, after: u64) -> Events {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    tokio::spawn(async move {
+        if let Err(refusal) = pump(&shared, after, &sender).await {
+            // The watcher is gone when this fails.
+            let _ = sender.send(Err(refusal.into())).await;
+        }
+    });
+    Box::pin(ReceiverStream::new(receiver))
+}
+
+async fn pump(
+    shared: &Shared,
+    mut after: u64,
+    sender: &mpsc::Sender<Result<v1::Event, Status>>,
+) -> Result<(), Refusal> {
+    let mut last = shared.engine.watch();
+    let mut draining = shared.draining.clone();
+    loop {
+        last.borrow_and_update();
+        let batch = shared.store.events(after, BATCH).await?;
+        let full = batch.len() == BATCH as usize;
+        for stored in batch {
+            after = stored.sequence;
+            if sender.send(Ok(event(&stored)?)).await.is_err() {
+                return Ok(());
+            }
+        }
+        if full {
+            continue;
+        }
+        tokio::select! {
+            changed = last.changed() => if changed.is_err() { return Err(Refusal::ShuttingDown) },
+            _ = draining.wait_for(|draining| *draining) => return Err(Refusal::ShuttingDown),
+            () = sender.closed() => return Ok(()),
+        }
+    }
+}
+
+fn event(stored: &StoredEvent) -> Result<v1::Event, Refusal> {
+    let mut event = v1::Event::decode(stored.body.as_slice())
+        .map_err(|error| Refusal::Failure(format!("event {} cannot be read: {error}", stored.sequence)))?;
+    event.live = stored.live;
+    Ok(event)
+}

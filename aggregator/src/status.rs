@@ -1,0 +1,116 @@
+//! What an operator may want to know at a glance, read from the storage beside a running server.
+
+use privacy::accountant::{Rounds, epsilon};
+use protocol::charter::PrivacyMode;
+use protocol::{Charter, Conclusion, Message as _, RecordLeaf, Verdict};
+use serde::Serialize;
+
+use crate::setup::Home;
+use crate::store::{Setting, StoreError};
+
+/// Where a federation is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// The federation's name.
+    pub federation: String,
+    /// The charter's digest.
+    pub charter: String,
+    /// `enrolling`, `running`, `completed` or `halted`.
+    pub stage: &'static str,
+    /// Why it is halted.
+    pub halted: Option<String>,
+    /// Who has joined.
+    pub joined: Vec<String>,
+    /// Who has not.
+    pub missing: Vec<String>,
+    /// Unused one-time keys of each member.
+    pub keys: Vec<(String, u64)>,
+    /// The current round, from 1; 0 before the first.
+    pub round: u32,
+    /// Rounds of the whole run.
+    pub rounds: u32,
+    /// The current attempt at it.
+    pub attempt: u32,
+    /// How the attempt before ended.
+    pub last: Option<String>,
+    /// What the announced attempts so far cost a member of the house that samples most, by the accountant.
+    pub epsilon: Option<f64>,
+    /// At this delta.
+    pub delta: f64,
+    /// Leaves of the record.
+    pub record: usize,
+    /// Whether the final adapter is here.
+    pub final_adapter: bool,
+}
+
+/// Reads where the federation is.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn read(home: &Home) -> Result<Status, StoreError> {
+    let store = &home.store;
+    let joined: Vec<_> = store.members().await?.into_iter().map(|member| member.name).collect();
+    let members = home.charter.members().map(|(name, _)| name);
+    let missing: Vec<_> = members.filter(|name| !joined.contains(name)).map(|name| name.to_string()).collect();
+    let mut keys = Vec::new();
+    for name in &joined {
+        keys.push((name.to_string(), store.stock(name).await?));
+    }
+    let latest = store.latest_attempt().await?;
+    let leaves = store.leaves().await?;
+    let halted = store.setting(Setting::Halted).await?.map(|reason| String::from_utf8_lossy(&reason).into_owned());
+    let completed = match latest {
+        Some((round, attempt)) => store.has_event(round, attempt, "completed").await?,
+        None => false,
+    };
+    let attempts = store.announcements().await?.len() as u64;
+    Ok(Status {
+        federation: home.charter.name.to_string(),
+        charter: home.charter.digest().to_string(),
+        stage: match (&halted, completed, latest) {
+            (Some(_), ..) => "halted",
+            (None, true, _) => "completed",
+            (None, false, Some(_)) => "running",
+            (None, false, None) => "enrolling",
+        },
+        halted,
+        joined: joined.iter().map(ToString::to_string).collect(),
+        missing,
+        keys,
+        round: latest.map_or(0, |(round, _)| round.get()),
+        rounds: home.charter.rounds.count,
+        attempt: latest.map_or(0, |(_, attempt)| attempt.get()),
+        last: leaves.last().and_then(|body| RecordLeaf::from_bytes(body).ok()).map(|leaf| describe(&leaf)),
+        epsilon: spent(&home.charter, attempts),
+        delta: home.charter.privacy.delta,
+        record: leaves.len(),
+        final_adapter: store.setting(Setting::FinalState).await?.is_some(),
+    })
+}
+
+/// What `attempts` submissions cost, where noise protects anything. The discrete noise's small correction is each
+/// house's own ledger's business; this is the planning figure.
+fn spent(charter: &Charter, attempts: u64) -> Option<f64> {
+    let privacy = &charter.privacy;
+    if privacy.mode == PrivacyMode::None {
+        return None;
+    }
+    if attempts == 0 {
+        return Some(0.0);
+    }
+    let rate = charter.houses.iter().map(|house| house.sampling_rate).fold(0.0, f64::max);
+    let rounds = Rounds::new(rate, privacy.noise_multiplier, attempts);
+    epsilon(&[rounds], privacy.delta).ok().map(|spent| spent.epsilon)
+}
+
+fn describe(leaf: &RecordLeaf) -> String {
+    let houses = leaf.houses.len();
+    let place = format!("round {} attempt {}", leaf.round, leaf.attempt);
+    match &leaf.conclusion {
+        Conclusion::Settled(Verdict::Applied { state }) => {
+            format!("{place}: applied over {houses} houses, state {}", &state.to_string()[..12])
+        }
+        Conclusion::Settled(Verdict::Void { reason }) => format!("{place}: void, {reason}"),
+        Conclusion::Abandoned(reason) => format!("{place}: abandoned, {reason}"),
+    }
+}

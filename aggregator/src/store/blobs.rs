@@ -1,0 +1,144 @@
+//! Large bodies, outside the database: each under the SHA-256 of its bytes, written once, flushed before it counts.
+
+use std::fmt::Write as _;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use protocol::Digest;
+
+/// Where bodies are kept: any store of the `object_store` crate that can put-if-absent.
+#[derive(Clone)]
+pub struct Blobs {
+    store: Arc<dyn ObjectStore>,
+}
+
+/// A family of blobs that live and go together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shelf {
+    /// Ciphertext runs and sealed shares of one attempt, by its announcement; gone when the attempt is over.
+    Attempt(Digest),
+    /// Sums and final states; kept.
+    Kept,
+}
+
+impl Shelf {
+    fn path(self) -> String {
+        match self {
+            Self::Attempt(announcement) => format!("attempts/{announcement}"),
+            Self::Kept => "kept".to_owned(),
+        }
+    }
+
+    fn place(self, digest: &Digest) -> Path {
+        let mut path = self.path();
+        // Writing to a string cannot fail.
+        let _ = write!(path, "/{digest}");
+        Path::from(path)
+    }
+}
+
+/// Why a blob could not be written or read: a failure, never a peer's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// The folder cannot be made or opened.
+    #[error("{}: cannot keep blobs there ({source})", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the store said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store failed; a full disk shows up here.
+    #[error("the blob store failed: {0}")]
+    Store(#[from] object_store::Error),
+    /// The bytes are not those that were written.
+    #[error("blob {0} is damaged: its bytes have another digest; restore it from a backup")]
+    Damaged(Digest),
+}
+
+impl Blobs {
+    /// Blobs under a folder of the local disk, every write flushed to it.
+    ///
+    /// # Errors
+    /// [`BlobError::Folder`] when the folder cannot be made.
+    pub fn open(folder: &FilePath) -> Result<Self, BlobError> {
+        let failed = |source| BlobError::Folder { path: folder.to_path_buf(), source };
+        std::fs::create_dir_all(folder).map_err(|error| failed(Box::new(error)))?;
+        let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(Box::new(error)))?;
+        Ok(Self { store: Arc::new(store.with_fsync(true)) })
+    }
+
+    /// Keeps `bytes` and returns their digest; putting the same bytes again changes nothing.
+    ///
+    /// # Errors
+    /// [`BlobError::Store`].
+    pub async fn put(&self, shelf: Shelf, bytes: Bytes) -> Result<Digest, BlobError> {
+        let digest = Digest::sha256(&bytes);
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.store.put_opts(&shelf.place(&digest), PutPayload::from_bytes(bytes), options).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(digest),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The bytes with this digest, checked against it.
+    ///
+    /// # Errors
+    /// [`BlobError::Store`] when they are missing, [`BlobError::Damaged`] when they changed.
+    pub async fn get(&self, shelf: Shelf, digest: &Digest) -> Result<Bytes, BlobError> {
+        let bytes = self.store.get(&shelf.place(digest)).await?.bytes().await?;
+        if Digest::sha256(&bytes) == *digest { Ok(bytes) } else { Err(BlobError::Damaged(*digest)) }
+    }
+
+    /// Removes all blobs of a finished attempt. Ends without an error when there are none.
+    ///
+    /// # Errors
+    /// [`BlobError::Store`].
+    pub async fn clear(&self, announcement: &Digest) -> Result<(), BlobError> {
+        let prefix = Path::from(Shelf::Attempt(*announcement).path());
+        let found: Vec<_> = self.store.list(Some(&prefix)).map_ok(|meta| meta.location).try_collect().await?;
+        for location in found {
+            self.store.delete(&location).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[tokio::test]
+    async fn blobs_come_back_by_digest_and_a_flipped_byte_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path()).unwrap();
+        let attempt = Shelf::Attempt(Digest::sha256(b"announcement"));
+        let digest = blobs.put(attempt, Bytes::from_static(b"body")).await.unwrap();
+        assert_eq!(digest, blobs.put(attempt, Bytes::from_static(b"body")).await.unwrap());
+        assert_eq!(&blobs.get(attempt, &digest).await.unwrap()[..], b"body");
+        assert!(blobs.get(Shelf::Kept, &digest).await.is_err());
+
+        let file = dir.path().join(format!("{}/{digest}", attempt.path()));
+        std::fs::write(&file, b"bodz").unwrap();
+        assert!(matches!(blobs.get(attempt, &digest).await, Err(BlobError::Damaged(found)) if found == digest));
+    }
+
+    #[tokio::test]
+    async fn clearing_an_attempt_leaves_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path()).unwrap();
+        let (one, two) = (Digest::sha256(b"1"), Digest::sha256(b"2"));
+        let gone = blobs.put(Shelf::Attempt(one), Bytes::from_static(b"x")).await.unwrap();
+        let kept = blobs.put(Shelf::Attempt(two), Bytes::from_static(b"x")).await.unwrap();
+        blobs.clear(&one).await.unwrap();
+        blobs.clear(&one).await.unwrap();
+        assert!(blobs.get(Shelf::Attempt(one), &gone).await.is_err());
+        assert!(blobs.get(Shelf::Attempt(two), &kept).await.is_ok());
+    }
+}

@@ -1,0 +1,212 @@
+//! Who may join, and who has.
+
+use protocol::HouseName;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Store, StoreError, fixed, from_column, to_column};
+
+/// Somebody with a certificate of the federation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnrolledMember {
+    /// Its name; the charter knows its role.
+    pub name: HouseName,
+    /// Ed25519 key of its messages.
+    pub signing_key: [u8; 32],
+    /// X25519 key to which opened answers are sealed.
+    pub mailbox_key: [u8; 32],
+    /// Its certificate, PEM.
+    pub certificate: String,
+    /// SHA-256 of its certificate's DER.
+    pub certificate_digest: [u8; 32],
+    /// When it joined, in milliseconds since 1970.
+    pub joined_at_ms: u64,
+}
+
+/// Somebody about to join.
+pub type NewMember = EnrolledMember;
+
+/// Why nobody was enrolled.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// No invitation has this token for this name.
+    #[error("no invitation for {name} has this token; ask the model builder for a new one")]
+    UnknownToken {
+        /// The name asked for.
+        name: HouseName,
+    },
+    /// The invitation was used before, by other keys.
+    #[error("the invitation for {name} has been used; ask the model builder for a new one")]
+    Used {
+        /// The name asked for.
+        name: HouseName,
+    },
+    /// The invitation is too old.
+    #[error("the invitation for {name} has expired; ask the model builder for a new one")]
+    Expired {
+        /// The name asked for.
+        name: HouseName,
+    },
+    /// Another member has this name or key.
+    #[error("{name}, or somebody with its signing key, has joined before")]
+    Taken {
+        /// The name asked for.
+        name: HouseName,
+    },
+    /// Our failure.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<sqlx::Error> for EnrolError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl Store {
+    /// Notes an invitation by the SHA-256 of its token.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn invite(&self, token_digest: [u8; 32], name: &HouseName, expires_at_ms: u64) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO invitations (token_digest, name, expires_at_ms) VALUES ($1, $2, $3)")
+            .bind(token_digest.as_slice())
+            .bind(name.as_str())
+            .bind(to_column(expires_at_ms, "time")?)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Uses an invitation up and enrols `new`, both or neither. When the same keys joined with it before (their
+    /// answer was lost), the member as enrolled then comes back and nothing changes.
+    ///
+    /// # Errors
+    /// [`EnrolError`]: the caller's fault, but for [`EnrolError::Store`].
+    pub async fn enrol(&self, token_digest: [u8; 32], new: &NewMember) -> Result<EnrolledMember, EnrolError> {
+        let name = || new.name.clone();
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let row =
+            sqlx::query("SELECT expires_at_ms, used_at_ms FROM invitations WHERE token_digest = $1 AND name = $2")
+                .bind(token_digest.as_slice())
+                .bind(new.name.as_str())
+                .fetch_optional(&mut *transaction)
+                .await?
+                .ok_or_else(|| EnrolError::UnknownToken { name: name() })?;
+        if row.try_get::<Option<i64>, _>("used_at_ms")?.is_some() {
+            let before = sqlx::query("SELECT * FROM members WHERE name = $1 AND signing_key = $2 AND mailbox_key = $3")
+                .bind(new.name.as_str())
+                .bind(new.signing_key.as_slice())
+                .bind(new.mailbox_key.as_slice())
+                .fetch_optional(&mut *transaction)
+                .await?;
+            return before.map_or_else(|| Err(EnrolError::Used { name: name() }), |row| Ok(member(&row)?));
+        }
+        if from_column::<u64>(row.try_get("expires_at_ms")?, "invitation")? <= new.joined_at_ms {
+            return Err(EnrolError::Expired { name: name() });
+        }
+        let inserted = sqlx::query(
+            "INSERT INTO members (name, signing_key, mailbox_key, certificate, certificate_digest, joined_at_ms)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        )
+        .bind(new.name.as_str())
+        .bind(new.signing_key.as_slice())
+        .bind(new.mailbox_key.as_slice())
+        .bind(&new.certificate)
+        .bind(new.certificate_digest.as_slice())
+        .bind(to_column(new.joined_at_ms, "time")?)
+        .execute(&mut *transaction)
+        .await?;
+        if inserted.rows_affected() != 1 {
+            return Err(EnrolError::Taken { name: name() });
+        }
+        sqlx::query("UPDATE invitations SET used_at_ms = $1 WHERE token_digest = $2")
+            .bind(to_column(new.joined_at_ms, "time")?)
+            .bind(token_digest.as_slice())
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(new.clone())
+    }
+
+    /// Everybody who has joined, by name.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn members(&self) -> Result<Vec<EnrolledMember>, StoreError> {
+        sqlx::query("SELECT * FROM members ORDER BY name").fetch_all(&self.pool).await?.iter().map(member).collect()
+    }
+
+    /// Who holds the certificate with this digest.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn member_by_certificate(&self, digest: [u8; 32]) -> Result<Option<HouseName>, StoreError> {
+        let name: Option<String> = sqlx::query_scalar("SELECT name FROM members WHERE certificate_digest = $1")
+            .bind(digest.as_slice())
+            .fetch_optional(&self.pool)
+            .await?;
+        name.map(|name| house(&name)).transpose()
+    }
+}
+
+pub(super) fn house(name: &str) -> Result<HouseName, StoreError> {
+    HouseName::new(name).map_err(|_| StoreError::Damaged { what: "a member's name" })
+}
+
+fn member(row: &SqliteRow) -> Result<EnrolledMember, StoreError> {
+    Ok(EnrolledMember {
+        name: house(row.try_get("name")?)?,
+        signing_key: fixed(row.try_get("signing_key")?, "a member's signing key")?,
+        mailbox_key: fixed(row.try_get("mailbox_key")?, "a member's mailbox key")?,
+        certificate: row.try_get("certificate")?,
+        certificate_digest: fixed(row.try_get("certificate_digest")?, "a member's certificate")?,
+        joined_at_ms: from_column(row.try_get("joined_at_ms")?, "a member's time")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn new(name: &str, byte: u8, joined_at_ms: u64) -> NewMember {
+        NewMember {
+            name: HouseName::new(name).unwrap(),
+            signing_key: [byte; 32],
+            mailbox_key: [byte; 32],
+            certificate: "pem".into(),
+            certificate_digest: [byte; 32],
+            joined_at_ms,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_invitation_enrols_its_name_once_and_only_in_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), true).await.unwrap();
+        let anna = HouseName::new("anna").unwrap();
+        store.invite([1; 32], &anna, 100).await.unwrap();
+        store.invite([2; 32], &anna, 100).await.unwrap();
+
+        let wrong = store.enrol([9; 32], &new("anna", 1, 50)).await;
+        assert!(matches!(wrong, Err(EnrolError::UnknownToken { .. })), "{wrong:?}");
+        let others = store.enrol([1; 32], &new("berta", 1, 50)).await;
+        assert!(matches!(others, Err(EnrolError::UnknownToken { .. })), "{others:?}");
+        let late = store.enrol([1; 32], &new("anna", 1, 100)).await;
+        assert!(matches!(late, Err(EnrolError::Expired { .. })), "{late:?}");
+        assert!(store.members().await.unwrap().is_empty());
+
+        let enrolled = store.enrol([1; 32], &new("anna", 1, 99)).await.unwrap();
+        let mut again = new("anna", 1, 99);
+        again.certificate_digest = [7; 32];
+        assert_eq!(store.enrol([1; 32], &again).await.unwrap(), enrolled, "a lost answer is given again");
+        let used = store.enrol([1; 32], &new("anna", 3, 99)).await;
+        assert!(matches!(used, Err(EnrolError::Used { .. })), "{used:?}");
+        let taken = store.enrol([2; 32], &new("anna", 3, 99)).await;
+        assert!(matches!(taken, Err(EnrolError::Taken { .. })), "{taken:?}");
+        assert_eq!(store.member_by_certificate([1; 32]).await.unwrap(), Some(anna));
+        assert_eq!(store.member_by_certificate([7; 32]).await.unwrap(), None);
+    }
+}

@@ -1,0 +1,137 @@
+//! What must survive a restart: a database for everything small, [`Blobs`] for everything large.
+//!
+//! The engine writes through [`Store::commit`] alone: what belongs together is one transaction, on the disk before
+//! anybody is answered. The statements are SQL that SQLite and PostgreSQL both take.
+
+mod blobs;
+mod keys;
+mod members;
+mod rounds;
+mod writes;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+pub use blobs::{BlobError, Blobs, Shelf};
+pub use keys::StoredKey;
+pub use members::{EnrolError, EnrolledMember, NewMember};
+pub use rounds::{StoredAttempt, StoredContribution, StoredEvent, StoredStep};
+pub use writes::{Setting, Write};
+
+const DATABASE: &str = "plainchant.db";
+const BLOBS: &str = "blobs";
+/// How long a writer waits for another process (`invite` beside `serve`).
+const BUSY: Duration = Duration::from_secs(10);
+const CONNECTIONS: u32 = 4;
+
+/// The database and the blobs of one federation.
+#[derive(Clone)]
+pub struct Store {
+    pool: SqlitePool,
+    blobs: Blobs,
+}
+
+/// Why the storage could not be used: a failure, never a peer's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be opened.
+    #[error("{}: cannot open the database ({source}); is this an aggregator's directory?", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the database said.
+        source: sqlx::Error,
+    },
+    /// The database is of another version.
+    #[error("the database does not fit this program: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A statement failed; a full disk shows up here.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A blob could not be written or read.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// A row holds what no version of this program wrote.
+    #[error("the database is damaged: {what} cannot be read; restore it from a backup")]
+    Damaged {
+        /// Which rows.
+        what: &'static str,
+    },
+    /// A count is beyond what a column holds.
+    #[error("{what} is too large to store")]
+    Range {
+        /// Which number.
+        what: &'static str,
+    },
+}
+
+impl Store {
+    /// Opens the storage in `dir`, and makes it there when `create` is set.
+    ///
+    /// # Errors
+    /// [`StoreError`] naming the file.
+    pub async fn open(dir: &Path, create: bool) -> Result<Self, StoreError> {
+        let path = dir.join(DATABASE);
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(create)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .connect_with(options)
+            .await
+            .map_err(|source| StoreError::Open { path, source })?;
+        sqlx::migrate!("./migrations").run(&pool).await?;
+        Ok(Self { pool, blobs: Blobs::open(&dir.join(BLOBS))? })
+    }
+
+    /// True when `dir` holds a database.
+    #[must_use]
+    pub fn exists(dir: &Path) -> bool {
+        dir.join(DATABASE).exists()
+    }
+
+    /// The large bodies.
+    #[must_use]
+    pub fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    /// The value of a setting, when it was written.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn setting(&self, setting: Setting) -> Result<Option<Vec<u8>>, StoreError> {
+        let value = sqlx::query_scalar("SELECT value FROM settings WHERE name = $1")
+            .bind(setting.name())
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(value)
+    }
+
+    /// Closes the database after the statements under way.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// A count or time as the database's 64-bit signed integer.
+fn to_column(number: u64, what: &'static str) -> Result<i64, StoreError> {
+    i64::try_from(number).map_err(|_| StoreError::Range { what })
+}
+
+/// A number of the database as ours.
+fn from_column<T: TryFrom<i64>>(number: i64, what: &'static str) -> Result<T, StoreError> {
+    T::try_from(number).map_err(|_| StoreError::Damaged { what })
+}
+
+/// A digest or key of the database.
+fn fixed(bytes: &[u8], what: &'static str) -> Result<[u8; 32], StoreError> {
+    bytes.try_into().map_err(|_| StoreError::Damaged { what })
+}

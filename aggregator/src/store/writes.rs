@@ -1,0 +1,205 @@
+//! The engine's writes: a batch is one transaction.
+
+use protocol::{Attempt, Digest, HouseName, Message as _, RoundNumber};
+use sqlx::{Sqlite, Transaction};
+
+use super::{Store, StoreError, StoredContribution, to_column};
+
+/// A value that exists once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// The frozen roster, canonical bytes.
+    Roster,
+    /// The state after the last applied round: the digest of its blob.
+    State,
+    /// The state that was handed over at the end: the digest of its blob.
+    FinalState,
+    /// Why the federation stopped before its last round.
+    Halted,
+}
+
+impl Setting {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Roster => "roster",
+            Self::State => "state",
+            Self::FinalState => "final-state",
+            Self::Halted => "halted",
+        }
+    }
+}
+
+/// One row or change.
+#[derive(Debug, Clone)]
+pub enum Write {
+    /// Sets or replaces a value.
+    Set(Setting, Vec<u8>),
+    /// An accepted input of an attempt.
+    Step {
+        /// Its round.
+        round: RoundNumber,
+        /// Its attempt.
+        attempt: Attempt,
+        /// Its place among the attempt's inputs, from 1.
+        sequence: u64,
+        /// What it is.
+        kind: &'static str,
+        /// Its canonical bytes.
+        body: Vec<u8>,
+    },
+    /// Where an accepted contribution's body is.
+    Contribution {
+        /// Digest of the announcement.
+        announcement: Digest,
+        /// Where it is.
+        stored: StoredContribution,
+    },
+    /// Something for members to see.
+    Event {
+        /// Its place in the history, from 1.
+        sequence: u64,
+        /// Its round.
+        round: RoundNumber,
+        /// Its attempt.
+        attempt: Attempt,
+        /// What it is.
+        kind: &'static str,
+        /// A `plainchant.v1.Event`.
+        body: Vec<u8>,
+    },
+    /// A new attempt with its announcement.
+    Attempt {
+        /// Its round.
+        round: RoundNumber,
+        /// Its attempt.
+        attempt: Attempt,
+        /// Digest of the announcement.
+        announcement: Digest,
+    },
+    /// A one-time key is used up.
+    UseKey {
+        /// Whose.
+        member: HouseName,
+        /// Which.
+        sequence: u64,
+        /// By which round.
+        round: RoundNumber,
+        /// By which attempt.
+        attempt: Attempt,
+    },
+    /// The cohort is fixed.
+    Cohort {
+        /// Digest of the announcement.
+        announcement: Digest,
+        /// The cohort list, canonical bytes.
+        body: Vec<u8>,
+    },
+    /// The summed ciphertext is kept.
+    Sum {
+        /// Digest of the announcement.
+        announcement: Digest,
+        /// Digest of the sum's blob.
+        sum: Digest,
+    },
+    /// A leaf of the record.
+    Leaf {
+        /// Its position, from 0.
+        position: u64,
+        /// Its bytes.
+        body: Vec<u8>,
+    },
+    /// A consent to hand over the final adapter.
+    Approval {
+        /// Whose.
+        member: HouseName,
+        /// The signed approval, canonical bytes.
+        body: Vec<u8>,
+    },
+}
+
+impl Store {
+    /// Writes a batch: all of it is on the disk when this returns, or none of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        for write in writes {
+            apply(&mut transaction, write).await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+}
+
+async fn apply(transaction: &mut Transaction<'_, Sqlite>, write: &Write) -> Result<(), StoreError> {
+    let query = match write {
+        Write::Set(setting, value) => sqlx::query(
+            "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )
+        .bind(setting.name())
+        .bind(value),
+        Write::Step { round, attempt, sequence, kind, body } => {
+            sqlx::query("INSERT INTO steps (round, attempt, sequence, kind, body) VALUES ($1, $2, $3, $4, $5)")
+                .bind(i64::from(round.get()))
+                .bind(i64::from(attempt.get()))
+                .bind(to_column(*sequence, "step")?)
+                .bind(*kind)
+                .bind(body)
+        }
+        Write::Contribution { announcement, stored } => sqlx::query(
+            "INSERT INTO contributions (announcement, member, manifest, sealed, runs) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(announcement.as_bytes().as_slice())
+        .bind(stored.manifest.signer().as_str())
+        .bind(stored.manifest.to_bytes())
+        .bind(stored.sealed.as_bytes().as_slice())
+        .bind(stored.runs.iter().flat_map(|run| *run.as_bytes()).collect::<Vec<u8>>()),
+        Write::Event { sequence, round, attempt, kind, body } => {
+            sqlx::query("INSERT INTO events (sequence, round, attempt, kind, body) VALUES ($1, $2, $3, $4, $5)")
+                .bind(to_column(*sequence, "event")?)
+                .bind(i64::from(round.get()))
+                .bind(i64::from(attempt.get()))
+                .bind(*kind)
+                .bind(body)
+        }
+        Write::Attempt { round, attempt, announcement } => {
+            sqlx::query("INSERT INTO attempts (round, attempt, announcement) VALUES ($1, $2, $3)")
+                .bind(i64::from(round.get()))
+                .bind(i64::from(attempt.get()))
+                .bind(announcement.as_bytes().as_slice())
+        }
+        Write::UseKey { member, sequence, round, attempt } => sqlx::query(
+            "UPDATE one_time_keys SET used_round = $1, used_attempt = $2
+             WHERE member = $3 AND sequence = $4 AND used_round IS NULL",
+        )
+        .bind(i64::from(round.get()))
+        .bind(i64::from(attempt.get()))
+        .bind(member.as_str())
+        .bind(to_column(*sequence, "one-time key")?),
+        Write::Cohort { announcement, body } => {
+            sqlx::query("UPDATE attempts SET cohort = $1 WHERE announcement = $2 AND cohort IS NULL")
+                .bind(body)
+                .bind(announcement.as_bytes().as_slice())
+        }
+        Write::Sum { announcement, sum } => {
+            sqlx::query("UPDATE attempts SET sum_digest = $1 WHERE announcement = $2")
+                .bind(sum.as_bytes().as_slice())
+                .bind(announcement.as_bytes().as_slice())
+        }
+        Write::Leaf { position, body } => sqlx::query("INSERT INTO leaves (position, body) VALUES ($1, $2)")
+            .bind(to_column(*position, "leaf")?)
+            .bind(body),
+        Write::Approval { member, body } => {
+            sqlx::query("INSERT INTO approvals (member, body) VALUES ($1, $2) ON CONFLICT (member) DO NOTHING")
+                .bind(member.as_str())
+                .bind(body)
+        }
+    };
+    let changed = query.execute(&mut **transaction).await?.rows_affected();
+    let once = matches!(write, Write::UseKey { .. } | Write::Cohort { .. } | Write::Sum { .. });
+    if once && changed != 1 {
+        // A key used twice or a second cohort would break the protocol: stop before anything is committed.
+        return Err(StoreError::Damaged { what: "a row that may be written only once" });
+    }
+    Ok(())
+}
