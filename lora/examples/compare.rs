@@ -37,15 +37,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let classifier = Classifier::load(dir, &adapter, expected.labels, &lora::device("cpu")?)?;
 
     let tokenizer = Tokenizer::from_file(&dir.join("tokenizer.json"))?;
-    let same = expected.rows.iter().filter(|row| tokenizer.encode(&row.text, 48).is_ok_and(|e| e.ids == row.ids)).count();
+    let same =
+        expected.rows.iter().filter(|row| tokenizer.encode(&row.text, 48).is_ok_and(|e| e.ids == row.ids)).count();
     println!("{:?}: {same} of {} texts tokenized alike", expected.versions, expected.rows.len());
 
     let texts: Vec<Encoded> = expected.rows.iter().map(|row| Encoded { ids: row.ids.clone() }).collect();
     let hidden = classifier.hidden_states(&texts)?;
     let logits = classifier.logits(&texts)?;
     let over = |pairs: Vec<f32>| pairs.into_iter().fold(0.0f32, f32::max);
-    println!("hidden states: max |diff| {:.2e}", over(expected.rows.iter().zip(&hidden).map(|(r, h)| off(&r.hidden, h)).collect()));
-    println!("logits:        max |diff| {:.2e}", over(expected.rows.iter().zip(&logits).map(|(r, l)| off(&r.logits, l)).collect()));
+    println!(
+        "hidden states: max |diff| {:.2e}",
+        over(expected.rows.iter().zip(&hidden).map(|(r, h)| off(&r.hidden, h)).collect())
+    );
+    println!(
+        "logits:        max |diff| {:.2e}",
+        over(expected.rows.iter().zip(&logits).map(|(r, l)| off(&r.logits, l)).collect())
+    );
 
     let labels: Vec<usize> = expected.rows.iter().map(|row| row.label).collect();
     let mut worst = 0.0f32;

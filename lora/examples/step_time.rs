@@ -24,7 +24,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     classifier.set_threads(threads);
     println!("load {:.2} s", start.elapsed().as_secs_f64());
 
-    let text = |i: usize| Encoded { ids: (0..8 + i % 25).map(|t| (1000 + (i * 31 + t * 17) % 20_000) as u32).collect() };
+    let text =
+        |i: usize| Encoded { ids: (0..8 + i % 25).map(|t| (1000 + (i * 31 + t * 17) % 20_000) as u32).collect() };
     let texts: Vec<Encoded> = (0..count).map(text).collect();
     let labels: Vec<usize> = (0..count).map(|i| i % LABELS).collect();
     let rows: Vec<(Encoded, usize)> = texts.iter().cloned().zip(labels.iter().copied()).collect();

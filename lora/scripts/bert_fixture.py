@@ -5,7 +5,7 @@
 
 Needs torch, transformers and peft. The fixture holds hidden states, logits, losses and, by a loop over the examples, the
 gradient of each example's loss by every lora_B and by the classifier. With --check-model it writes the same for a real
-checkpoint (no gradients of LoRA layers beyond the first and last) to FILE, for lora/examples/compare.rs.
+checkpoint and an adapter about as large as a trained one to FILE, for lora/examples/compare.rs.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def tiny_bert(directory):
     return bert
 
 
-def with_adapter(bert, targets, r, alpha, directory):
+def with_adapter(bert, targets, r, alpha, spread, directory):
     model = Classifier(bert, LABELS)
     lora = peft.LoraConfig(r=r, lora_alpha=alpha, target_modules=targets, modules_to_save=["classifier"], lora_dropout=0.0,
                            bias="none")
@@ -60,8 +60,12 @@ def with_adapter(bert, targets, r, alpha, directory):
     with torch.no_grad():
         for name, p in model.named_parameters():
             if "lora_" in name or "modules_to_save" in name:
-                p.copy_(0.3 * torch.randn_like(p))
+                p.copy_(spread * torch.randn_like(p))
     model.save_pretrained(directory, save_embedding_layers=False)
+    config_file = directory / "adapter_config.json"
+    config = json.loads(config_file.read_text())
+    config["target_modules"].sort()  # peft writes a set, in an order of its own each time
+    config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     return model.eval()
 
 
@@ -107,7 +111,7 @@ def fixture():
     directory.mkdir(parents=True, exist_ok=True)
     bert = tiny_bert(directory)
     targets = ["query", "value", "attention.output.dense", "intermediate.dense"]
-    model = with_adapter(bert, targets, 3, 7, directory / "adapter")
+    model = with_adapter(bert, targets, 3, 7, 0.3, directory / "adapter")
     lengths = [1, 5, 8, 9, 16, 17, 20]
     texts = [torch.randint(0, 100, (n,)).tolist() for n in lengths]
     labels = [i % LABELS for i in range(len(texts))]
@@ -121,7 +125,7 @@ def check_model(model_dir, out):
     torch.manual_seed(7)
     bert = transformers.BertModel.from_pretrained(model_dir, add_pooling_layer=False, attn_implementation="eager")
     adapter = out.with_suffix(".adapter")
-    model = with_adapter(bert, ["query", "value"], 8, 16, adapter)
+    model = with_adapter(bert, ["query", "value"], 8, 16, 0.05, adapter)
     tokenizer = transformers.AutoTokenizer.from_pretrained(model_dir)
     texts = ["Cholera due to Vibrio cholerae 01, biovar eltor", "Type 2 diabetes mellitus with diabetic neuropathy, unspecified",
              "Fall", "Unspecified fracture of upper end of left tibia, subsequent encounter for open fracture type IIIA with delayed "

@@ -64,10 +64,7 @@ impl Attached {
         }
         Ok(Self {
             sites,
-            head_weight: Tensor::from_data(
-                TensorData::new(weight, [labels, config.hidden_size]),
-                device,
-            ),
+            head_weight: Tensor::from_data(TensorData::new(weight, [labels, config.hidden_size]), device),
             head_bias: Tensor::from_data(TensorData::new(bias, [labels]), device),
             labels,
             slots: HeadSlots {
@@ -81,10 +78,7 @@ impl Attached {
     /// The branches for evaluation.
     pub(crate) fn shared_branches(&self) -> Vec<LayerBranches> {
         let branch = |site: &Option<SiteTensors>| site.as_ref().map(|site| site.shared.clone());
-        self.sites
-            .iter()
-            .map(|row| row.each_ref().map(branch))
-            .collect()
+        self.sites.iter().map(|row| row.each_ref().map(branch)).collect()
     }
 }
 
@@ -95,25 +89,16 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn site(
-        &self,
-        layer: usize,
-        site: Site,
-        config: &BertConfig,
-    ) -> Result<Option<SiteTensors>, LoraError> {
+    fn site(&self, layer: usize, site: Site, config: &BertConfig) -> Result<Option<SiteTensors>, LoraError> {
         let name = |part: &str| site_tensor(layer, site, part);
         let (inputs, outputs) = site.shape(config);
-        if self.adapter.get(&name("lora_A")).is_none()
-            && self.adapter.get(&name("lora_B")).is_none()
-        {
+        if self.adapter.get(&name("lora_A")).is_none() && self.adapter.get(&name("lora_B")).is_none() {
             return Ok(None);
         }
         let r = self.adapter.config().r as usize;
         let down = transpose(&self.read(&name("lora_A"), &[r, inputs])?, r, inputs);
         let up = self.read(&name("lora_B"), &[outputs, r])?;
-        let matrix = |values, shape: [usize; 2]| {
-            Tensor::from_data(TensorData::new(values, shape), self.device)
-        };
+        let matrix = |values, shape: [usize; 2]| Tensor::from_data(TensorData::new(values, shape), self.device);
         Ok(Some(SiteTensors {
             shared: Branch {
                 down: matrix(down, [inputs, r]),
@@ -126,19 +111,10 @@ impl Reader<'_> {
     }
 
     fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoraError> {
-        let refuse = |reason: String| LoraError::Adapter {
-            name: name.to_owned(),
-            reason,
-        };
-        let tensor = self
-            .adapter
-            .get(name)
-            .ok_or_else(|| refuse("is missing".to_owned()))?;
+        let refuse = |reason: String| LoraError::Adapter { name: name.to_owned(), reason };
+        let tensor = self.adapter.get(name).ok_or_else(|| refuse("is missing".to_owned()))?;
         if tensor.shape != shape {
-            return Err(refuse(format!(
-                "has shape {:?}, the model calls for {shape:?}",
-                tensor.shape
-            )));
+            return Err(refuse(format!("has shape {:?}, the model calls for {shape:?}", tensor.shape)));
         }
         Ok(tensor.data.clone())
     }
@@ -146,10 +122,7 @@ impl Reader<'_> {
     fn offset(&self, name: &str) -> Result<usize, LoraError> {
         let trained = self.adapter.trainable();
         let slot = trained.iter().find(|slot| slot.name == name);
-        let missing = || LoraError::Adapter {
-            name: name.to_owned(),
-            reason: "is not trainable".to_owned(),
-        };
+        let missing = || LoraError::Adapter { name: name.to_owned(), reason: "is not trainable".to_owned() };
         slot.map(|slot| slot.offset).ok_or_else(missing)
     }
 

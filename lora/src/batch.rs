@@ -46,11 +46,7 @@ impl MicroBatch {
     pub(crate) fn check(&self, config: &BertConfig) -> Result<(), LoraError> {
         for (row, example) in self.indices.iter().enumerate() {
             let start = row * self.tokens;
-            check_ids(
-                *example,
-                &self.ids[start..start + self.lengths[row]],
-                config,
-            )?;
+            check_ids(*example, &self.ids[start..start + self.lengths[row]], config)?;
         }
         Ok(())
     }
@@ -70,11 +66,7 @@ impl MicroBatch {
 /// treated as a text of one padding token; [`Classifier`](crate::Classifier) refuses it.
 #[must_use]
 pub fn micro_batches(examples: &[Encoded]) -> Vec<MicroBatch> {
-    let mut order: Vec<(usize, usize)> = examples
-        .iter()
-        .map(|e| padded(e.ids.len()))
-        .zip(0..)
-        .collect();
+    let mut order: Vec<(usize, usize)> = examples.iter().map(|e| padded(e.ids.len())).zip(0..).collect();
     order.sort_unstable();
     order
         .chunk_by(|a, b| a.0 == b.0)
@@ -107,23 +99,12 @@ fn fill(examples: &[Encoded], rows: &[(usize, usize)]) -> MicroBatch {
     // A dummy row has one real token, so that no softmax and no norm in it is 0/0.
     ids.resize(count * tokens, 0);
     lengths.resize(count, 1);
-    MicroBatch {
-        indices: rows.iter().map(|(_, index)| *index).collect(),
-        ids,
-        lengths,
-        tokens,
-    }
+    MicroBatch { indices: rows.iter().map(|(_, index)| *index).collect(), ids, lengths, tokens }
 }
 
 /// Checks every example against the model's vocabulary and positions.
-pub(crate) fn check<'a>(
-    examples: impl IntoIterator<Item = &'a Encoded>,
-    config: &BertConfig,
-) -> Result<(), LoraError> {
-    examples
-        .into_iter()
-        .enumerate()
-        .try_for_each(|(example, encoded)| check_ids(example, &encoded.ids, config))
+pub(crate) fn check<'a>(examples: impl IntoIterator<Item = &'a Encoded>, config: &BertConfig) -> Result<(), LoraError> {
+    examples.into_iter().enumerate().try_for_each(|(example, encoded)| check_ids(example, &encoded.ids, config))
 }
 
 fn check_ids(example: usize, ids: &[u32], config: &BertConfig) -> Result<(), LoraError> {
@@ -132,18 +113,10 @@ fn check_ids(example: usize, ids: &[u32], config: &BertConfig) -> Result<(), Lor
         return Err(LoraError::Empty { example });
     }
     if tokens > config.max_position_embeddings {
-        return Err(LoraError::TooLong {
-            example,
-            tokens,
-            limit: config.max_position_embeddings,
-        });
+        return Err(LoraError::TooLong { example, tokens, limit: config.max_position_embeddings });
     }
     match ids.iter().find(|id| **id as usize >= config.vocab_size) {
-        Some(id) => Err(LoraError::Token {
-            example,
-            id: *id,
-            limit: config.vocab_size,
-        }),
+        Some(id) => Err(LoraError::Token { example, id: *id, limit: config.vocab_size }),
         None => Ok(()),
     }
 }
@@ -154,9 +127,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn text(len: usize) -> Encoded {
-        Encoded {
-            ids: (1..=len as u32).collect(),
-        }
+        Encoded { ids: (1..=len as u32).collect() }
     }
 
     proptest! {
@@ -187,9 +158,6 @@ mod tests {
         let alone = micro_batches(&[text(11)]);
         let many = micro_batches(&vec![text(11); 12]);
         assert_eq!((alone[0].rows(), alone[0].padded_tokens()), (12, 16));
-        assert_eq!(
-            (many.len(), many[0].rows(), many[0].padded_tokens()),
-            (1, 12, 16)
-        );
+        assert_eq!((many.len(), many[0].rows(), many[0].padded_tokens()), (1, 12, 16));
     }
 }

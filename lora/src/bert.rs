@@ -4,6 +4,8 @@ use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation, module};
 
+use crate::gelu::gelu;
+
 use crate::LoraError;
 use crate::config::BertConfig;
 use crate::linear::{Branch, Linear};
@@ -24,14 +26,8 @@ pub(crate) enum Site {
 }
 
 impl Site {
-    pub(crate) const ALL: [Self; 6] = [
-        Self::Query,
-        Self::Key,
-        Self::Value,
-        Self::AttentionOutput,
-        Self::Intermediate,
-        Self::Output,
-    ];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Query, Self::Key, Self::Value, Self::AttentionOutput, Self::Intermediate, Self::Output];
 
     /// The path inside of a layer, in Hugging Face's spelling.
     pub(crate) fn path(self) -> &'static str {
@@ -115,29 +111,14 @@ impl Bert {
         let file = CheckpointFile::read(&dir.join("model.safetensors"))?;
         let tensors = file.tensors(device)?;
         let hidden = config.hidden_size;
-        let words = tensors.matrix(
-            "embeddings.word_embeddings.weight",
-            [config.vocab_size, hidden],
-        )?;
-        let positions = tensors.matrix(
-            "embeddings.position_embeddings.weight",
-            [config.max_position_embeddings, hidden],
-        )?;
-        let segments = tensors.matrix(
-            "embeddings.token_type_embeddings.weight",
-            [config.type_vocab_size, hidden],
-        )?;
+        let words = tensors.matrix("embeddings.word_embeddings.weight", [config.vocab_size, hidden])?;
+        let positions =
+            tensors.matrix("embeddings.position_embeddings.weight", [config.max_position_embeddings, hidden])?;
+        let segments = tensors.matrix("embeddings.token_type_embeddings.weight", [config.type_vocab_size, hidden])?;
         let norm = Norm::load(&tensors, "embeddings.LayerNorm", &config)?;
-        let layers = (0..config.num_hidden_layers)
-            .map(|i| Layer::load(&tensors, &config, i))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self {
-            words,
-            positions: positions + segments.narrow(0, 0, 1),
-            norm,
-            layers,
-            config,
-        })
+        let layers =
+            (0..config.num_hidden_layers).map(|i| Layer::load(&tensors, &config, i)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { words, positions: positions + segments.narrow(0, 0, 1), norm, layers, config })
     }
 
     pub(crate) fn config(&self) -> &BertConfig {
@@ -145,37 +126,27 @@ impl Bert {
     }
 
     /// The last hidden states, `[examples, tokens, hidden]`. Nothing is recorded for a gradient before the first branch that has one.
-    pub(crate) fn forward(&self, input: &Input, branches: &[LayerBranches]) -> Tensor<3> {
+    pub(crate) fn forward(&self, input: &Input, branches: &[LayerBranches]) -> Result<Tensor<3>, LoraError> {
         let hidden = self.config.hidden_size;
         let mut x = self.embed(input);
         for (layer, branches) in self.layers.iter().zip(branches) {
-            x = layer.forward(x, input, branches, self.config.num_attention_heads);
+            x = layer.forward(x, input, branches, self.config.num_attention_heads)?;
         }
-        x.reshape([input.examples, input.tokens, hidden])
+        Ok(x.reshape([input.examples, input.tokens, hidden]))
     }
 
     /// `[examples * tokens, hidden]`.
     fn embed(&self, input: &Input) -> Tensor<2> {
-        let Input {
-            examples, tokens, ..
-        } = *input;
+        let Input { examples, tokens, .. } = *input;
         let hidden = self.config.hidden_size;
         let known = tokens.min(self.config.max_position_embeddings);
         let mut positions = self.positions.clone().narrow(0, 0, known);
         if known < tokens {
             // Only padding can lie past the last position; what it holds is masked.
-            let last = self
-                .positions
-                .clone()
-                .narrow(0, known - 1, 1)
-                .repeat_dim(0, tokens - known);
+            let last = self.positions.clone().narrow(0, known - 1, 1).repeat_dim(0, tokens - known);
             positions = Tensor::cat(vec![positions, last], 0);
         }
-        let words = self
-            .words
-            .clone()
-            .select(0, input.ids.clone())
-            .reshape([examples, tokens, hidden]);
+        let words = self.words.clone().select(0, input.ids.clone()).reshape([examples, tokens, hidden]);
         let x = (words + positions.unsqueeze()).reshape([examples * tokens, hidden]);
         self.norm.forward(x)
     }
@@ -194,19 +165,8 @@ impl Layer {
         };
         let [q, k, v, a, i, o] = Site::ALL;
         Ok(Self {
-            linears: [
-                linear(q)?,
-                linear(k)?,
-                linear(v)?,
-                linear(a)?,
-                linear(i)?,
-                linear(o)?,
-            ],
-            attention_norm: Norm::load(
-                tensors,
-                &format!("{prefix}.attention.output.LayerNorm"),
-                config,
-            )?,
+            linears: [linear(q)?, linear(k)?, linear(v)?, linear(a)?, linear(i)?, linear(o)?],
+            attention_norm: Norm::load(tensors, &format!("{prefix}.attention.output.LayerNorm"), config)?,
             output_norm: Norm::load(tensors, &format!("{prefix}.output.LayerNorm"), config)?,
         })
     }
@@ -217,18 +177,12 @@ impl Layer {
         input: &Input,
         branches: &LayerBranches,
         heads: usize,
-    ) -> Tensor<2> {
-        let linear = |site: Site, x: Tensor<2>| {
-            self.linears[site as usize].forward(x, branches[site as usize].as_ref())
-        };
-        let Input {
-            examples, tokens, ..
-        } = *input;
+    ) -> Result<Tensor<2>, LoraError> {
+        let linear =
+            |site: Site, x: Tensor<2>| self.linears[site as usize].forward(x, branches[site as usize].as_ref());
+        let Input { examples, tokens, .. } = *input;
         let [_, hidden] = x.dims();
-        let split = |x: Tensor<2>| {
-            x.reshape([examples, tokens, heads, hidden / heads])
-                .swap_dims(1, 2)
-        };
+        let split = |x: Tensor<2>| x.reshape([examples, tokens, heads, hidden / heads]).swap_dims(1, 2);
 
         let query = split(linear(Site::Query, x.clone()));
         let key = split(linear(Site::Key, x.clone()));
@@ -238,11 +192,9 @@ impl Layer {
         let context = activation::softmax(scores, 3).matmul(value);
         let context = context.swap_dims(1, 2).reshape([examples * tokens, hidden]);
 
-        let x = self
-            .attention_norm
-            .forward(linear(Site::AttentionOutput, context) + x);
-        let wide = activation::gelu(linear(Site::Intermediate, x.clone()));
-        self.output_norm.forward(linear(Site::Output, wide) + x)
+        let x = self.attention_norm.forward(linear(Site::AttentionOutput, context) + x);
+        let wide = gelu(linear(Site::Intermediate, x.clone()))?;
+        Ok(self.output_norm.forward(linear(Site::Output, wide) + x))
     }
 }
 

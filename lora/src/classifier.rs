@@ -32,22 +32,12 @@ impl Classifier {
     /// # Errors
     ///
     /// [`LoraError`] naming the file, tensor or adapter tensor at fault.
-    pub fn load(
-        dir: &Path,
-        adapter: &Adapter,
-        labels: usize,
-        device: &Device,
-    ) -> Result<Self, LoraError> {
+    pub fn load(dir: &Path, adapter: &Adapter, labels: usize, device: &Device) -> Result<Self, LoraError> {
         let device = device.clone().without_autodiff();
         let bert = Bert::load(dir, &device)?;
         let attached = Attached::new(adapter, bert.config(), labels, &device)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self {
-            bert,
-            attached,
-            device,
-            threads,
-        })
+        Ok(Self { bert, attached, device, threads })
     }
 
     /// Replaces the adapter's values; the base model stays.
@@ -56,12 +46,7 @@ impl Classifier {
     ///
     /// [`LoraError::Adapter`] where a tensor does not fit; the old adapter then stays.
     pub fn set_adapter(&mut self, adapter: &Adapter) -> Result<(), LoraError> {
-        self.attached = Attached::new(
-            adapter,
-            self.bert.config(),
-            self.attached.labels,
-            &self.device,
-        )?;
+        self.attached = Attached::new(adapter, self.bert.config(), self.attached.labels, &self.device)?;
         Ok(())
     }
 
@@ -91,13 +76,10 @@ impl Classifier {
         batch::check(texts, self.bert.config())?;
         let width = self.bert.config().hidden_size;
         self.per_text(texts, |input, batch| {
-            let hidden = self.bert.forward(input, &self.attached.shared_branches());
+            let hidden = self.bert.forward(input, &self.attached.shared_branches())?;
             let values = to_vec("hidden states", hidden)?;
             let rows = values.chunks_exact(batch.padded_tokens() * width);
-            Ok(rows
-                .zip(batch.lengths())
-                .map(|(row, tokens)| row[..tokens * width].to_vec())
-                .collect())
+            Ok(rows.zip(batch.lengths()).map(|(row, tokens)| row[..tokens * width].to_vec()).collect())
         })
     }
 
@@ -109,14 +91,11 @@ impl Classifier {
     pub fn logits(&self, texts: &[Encoded]) -> Result<Vec<Vec<f32>>, LoraError> {
         batch::check(texts, self.bert.config())?;
         self.per_text(texts, |input, batch| {
-            let hidden = self.bert.forward(input, &self.attached.shared_branches());
+            let hidden = self.bert.forward(input, &self.attached.shared_branches())?;
             let pooled = pool(hidden, batch.lengths());
             let head = Head::shared(&self.attached, batch.rows());
             let values = to_vec("logits", class_logits(pooled, head))?;
-            Ok(values
-                .chunks_exact(self.attached.labels)
-                .map(<[f32]>::to_vec)
-                .collect())
+            Ok(values.chunks_exact(self.attached.labels).map(<[f32]>::to_vec).collect())
         })
     }
 
@@ -126,16 +105,8 @@ impl Classifier {
     /// # Errors
     ///
     /// [`LoraError`] naming the example at fault; nothing is computed then.
-    pub fn per_example_gradients(
-        &self,
-        batch: &MicroBatch,
-        labels: &[usize],
-    ) -> Result<Gradients, LoraError> {
-        let own: Vec<usize> = batch
-            .indices()
-            .iter()
-            .map(|i| self.label(*i, labels))
-            .collect::<Result<_, _>>()?;
+    pub fn per_example_gradients(&self, batch: &MicroBatch, labels: &[usize]) -> Result<Gradients, LoraError> {
+        let own: Vec<usize> = batch.indices().iter().map(|i| self.label(*i, labels)).collect::<Result<_, _>>()?;
         batch.check(self.bert.config())?;
         gradients::per_example(&self.bert, &self.attached, batch, &self.input(batch), &own)
     }
@@ -155,28 +126,17 @@ impl Classifier {
         batch::check(examples, self.bert.config())?;
         (0..examples.len()).try_for_each(|i| self.label(i, labels).map(drop))?;
         let work = |batch: &MicroBatch| self.per_example_gradients(batch, labels);
-        for_each(
-            self.workers(),
-            &micro_batches(examples),
-            work,
-            |batch, gradients| {
-                for (row, index) in batch.indices().iter().enumerate() {
-                    sink(*index, gradients.losses[row], gradients.row(row));
-                }
-            },
-        )
+        for_each(self.workers(), &micro_batches(examples), work, |batch, gradients| {
+            for (row, index) in batch.indices().iter().enumerate() {
+                sink(*index, gradients.losses[row], gradients.row(row));
+            }
+        })
     }
 
     pub(crate) fn label(&self, example: usize, labels: &[usize]) -> Result<usize, LoraError> {
         let label = labels.get(example).copied();
         let limit = self.attached.labels;
-        label
-            .filter(|label| *label < limit)
-            .ok_or(LoraError::Label {
-                example,
-                label,
-                limit,
-            })
+        label.filter(|label| *label < limit).ok_or(LoraError::Label { example, label, limit })
     }
 
     /// `work`'s result for each text of each micro-batch, in the order of `texts`.
@@ -187,34 +147,20 @@ impl Classifier {
     ) -> Result<Vec<Vec<f32>>, LoraError> {
         let mut out = vec![Vec::new(); texts.len()];
         let work = |batch: &MicroBatch| work(&self.input(batch), batch);
-        for_each(
-            self.workers(),
-            &micro_batches(texts),
-            work,
-            |batch, rows| {
-                for (index, row) in batch.indices().iter().zip(rows) {
-                    out[*index] = row;
-                }
-            },
-        )?;
+        for_each(self.workers(), &micro_batches(texts), work, |batch, rows| {
+            for (index, row) in batch.indices().iter().zip(rows) {
+                out[*index] = row;
+            }
+        })?;
         Ok(out)
     }
 
     fn input(&self, batch: &MicroBatch) -> Input {
-        Input::new(
-            batch.ids(),
-            batch.lengths(),
-            batch.padded_tokens(),
-            &self.device,
-        )
+        Input::new(batch.ids(), batch.lengths(), batch.padded_tokens(), &self.device)
     }
 
     fn workers(&self) -> usize {
-        if self.device == Device::flex() {
-            self.threads
-        } else {
-            1
-        }
+        if self.device == Device::flex() { self.threads } else { 1 }
     }
 }
 
@@ -230,16 +176,8 @@ impl Head {
     fn shared(attached: &Attached, examples: usize) -> Self {
         let [labels, hidden] = attached.head_weight.dims();
         Self {
-            weight: attached
-                .head_weight
-                .clone()
-                .unsqueeze::<3>()
-                .expand([examples, labels, hidden]),
-            bias: attached
-                .head_bias
-                .clone()
-                .unsqueeze::<2>()
-                .expand([examples, labels]),
+            weight: attached.head_weight.clone().unsqueeze::<3>().expand([examples, labels, hidden]),
+            bias: attached.head_bias.clone().unsqueeze::<2>().expand([examples, labels]),
         }
     }
 }
@@ -249,36 +187,19 @@ pub(crate) fn pool(hidden: Tensor<3>, lengths: &[usize]) -> Tensor<2> {
     let [examples, tokens, width] = hidden.dims();
     let weights: Vec<f32> = lengths
         .iter()
-        .flat_map(|length| {
-            (0..tokens).map(move |t| {
-                if t < *length {
-                    1.0 / *length as f32
-                } else {
-                    0.0
-                }
-            })
-        })
+        .flat_map(|length| (0..tokens).map(move |t| if t < *length { 1.0 / *length as f32 } else { 0.0 }))
         .collect();
     let device = hidden.device().without_autodiff();
-    let weights: Tensor<3> =
-        Tensor::from_data(TensorData::new(weights, [examples, 1, tokens]), &device);
+    let weights: Tensor<3> = Tensor::from_data(TensorData::new(weights, [examples, 1, tokens]), &device);
     let mean: Tensor<2> = weights.matmul(hidden).reshape([examples, width]);
-    let norm = mean
-        .clone()
-        .square()
-        .sum_dim(1)
-        .sqrt()
-        .clamp_min(SMALLEST_NORM);
+    let norm = mean.clone().square().sum_dim(1).sqrt().clamp_min(SMALLEST_NORM);
     mean / norm
 }
 
 /// The head's output, `[examples, labels]`.
 pub(crate) fn class_logits(pooled: Tensor<2>, head: Head) -> Tensor<2> {
     let [examples, labels] = head.bias.dims();
-    head.weight
-        .matmul(pooled.unsqueeze_dim::<3>(2))
-        .reshape([examples, labels])
-        + head.bias
+    head.weight.matmul(pooled.unsqueeze_dim::<3>(2)).reshape([examples, labels]) + head.bias
 }
 
 /// 1 at each row's label, `[rows, labels]`; rows without a label get label 0.
@@ -287,21 +208,10 @@ pub(crate) fn one_hot(labels: &[usize], rows: usize, width: usize, device: &Devi
     for row in 0..rows {
         values[row * width + labels.get(row).copied().unwrap_or(0)] = 1.0;
     }
-    Tensor::from_data(
-        TensorData::new(values, [rows, width]),
-        &device.clone().without_autodiff(),
-    )
+    Tensor::from_data(TensorData::new(values, [rows, width]), &device.clone().without_autodiff())
 }
 
 /// A tensor's values in row-major order.
-pub(crate) fn to_vec<const D: usize>(
-    what: &'static str,
-    tensor: Tensor<D>,
-) -> Result<Vec<f32>, LoraError> {
-    tensor
-        .try_into_vec_as::<f32>()
-        .map_err(|e| LoraError::Compute {
-            what,
-            reason: e.to_string(),
-        })
+pub(crate) fn to_vec<const D: usize>(what: &'static str, tensor: Tensor<D>) -> Result<Vec<f32>, LoraError> {
+    tensor.try_into_vec_as::<f32>().map_err(|e| LoraError::Compute { what, reason: e.to_string() })
 }

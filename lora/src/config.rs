@@ -56,14 +56,8 @@ impl BertConfig {
     ///
     /// [`LoraError::Read`] or [`LoraError::Config`], which name the file.
     pub fn from_file(path: &Path) -> Result<Self, LoraError> {
-        let text = std::fs::read(path).map_err(|source| LoraError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        let refuse = |reason: String| LoraError::Config {
-            path: path.to_owned(),
-            reason,
-        };
+        let text = std::fs::read(path).map_err(|source| LoraError::Read { path: path.to_owned(), source })?;
+        let refuse = |reason: String| LoraError::Config { path: path.to_owned(), reason };
         let config: Self = serde_json::from_slice(&text).map_err(|e| refuse(e.to_string()))?;
         config.check().map_err(refuse)?;
         Ok(config)
@@ -93,27 +87,18 @@ impl BertConfig {
         let names = [
             ("model_type", &self.model_type, "bert"),
             ("hidden_act", &self.hidden_act, "gelu"),
-            (
-                "position_embedding_type",
-                &self.position_embedding_type,
-                "absolute",
-            ),
+            ("position_embedding_type", &self.position_embedding_type, "absolute"),
         ];
         for (name, value, expected) in names {
             if value != expected {
-                return Err(format!(
-                    "{name} is {value:?}, only {expected:?} is supported"
-                ));
+                return Err(format!("{name} is {value:?}, only {expected:?} is supported"));
             }
         }
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             return Err("num_attention_heads does not divide hidden_size".to_owned());
         }
         if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps < 1.0) {
-            return Err(format!(
-                "layer_norm_eps is {}, expected a small positive number",
-                self.layer_norm_eps
-            ));
+            return Err(format!("layer_norm_eps is {}, expected a small positive number", self.layer_norm_eps));
         }
         Ok(())
     }

@@ -42,31 +42,16 @@ pub fn device_names() -> Vec<&'static str> {
 
 fn unavailable(name: &str) -> LoraError {
     let available = device_names().join(", ");
-    LoraError::Device {
-        name: name.to_owned(),
-        available,
-    }
+    LoraError::Device { name: name.to_owned(), available }
 }
 
-#[cfg(not(any(
-    feature = "cuda",
-    feature = "rocm",
-    feature = "wgpu",
-    feature = "vulkan",
-    feature = "metal"
-)))]
+#[cfg(not(any(feature = "cuda", feature = "rocm", feature = "wgpu", feature = "vulkan", feature = "metal")))]
 fn accelerator(_kind: &str, _index: Option<usize>) -> Option<Device> {
     None
 }
 
 /// A device of `kind` that the machine really has: burn opens devices lazily and panics at the first tensor otherwise.
-#[cfg(any(
-    feature = "cuda",
-    feature = "rocm",
-    feature = "wgpu",
-    feature = "vulkan",
-    feature = "metal"
-))]
+#[cfg(any(feature = "cuda", feature = "rocm", feature = "wgpu", feature = "vulkan", feature = "metal"))]
 fn accelerator(kind: &str, index: Option<usize>) -> Option<Device> {
     use burn::tensor::DeviceType;
 
@@ -84,9 +69,7 @@ fn accelerator(kind: &str, index: Option<usize>) -> Option<Device> {
         _ => return None,
     };
     // A missing driver shows as a panic of the enumeration in some runtimes.
-    let found =
-        std::panic::catch_unwind(|| Device::enumerate(kind).into_iter().collect::<Vec<_>>())
-            .ok()?;
+    let found = std::panic::catch_unwind(|| Device::enumerate(kind).into_iter().collect::<Vec<_>>()).ok()?;
     found.into_iter().nth(index.unwrap_or(0))
 }
 
@@ -103,19 +86,9 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_refused_with_the_names_that_work() {
-        for name in [
-            "",
-            "gpu",
-            "cpu:1",
-            "cuda:",
-            "cuda:x",
-            "cuda:99999999999999999999",
-        ] {
+        for name in ["", "gpu", "cpu:1", "cuda:", "cuda:x", "cuda:99999999999999999999"] {
             let error = device(name).unwrap_err().to_string();
-            assert!(
-                error.contains("cpu") && error.contains(&format!("{name:?}")),
-                "{error}"
-            );
+            assert!(error.contains("cpu") && error.contains(&format!("{name:?}")), "{error}");
         }
     }
 

@@ -38,19 +38,10 @@ fn score(logits: &[Vec<f32>], labels: &[usize]) -> Evaluation {
         rows[*label] += 1;
         hits[*label] += u32::from(label == predicted);
     }
-    let recalls = rows
-        .iter()
-        .zip(&hits)
-        .filter(|(rows, _)| **rows > 0)
-        .map(|(r, h)| f64::from(*h) / f64::from(*r));
+    let recalls = rows.iter().zip(&hits).filter(|(rows, _)| **rows > 0).map(|(r, h)| f64::from(*h) / f64::from(*r));
     let count = labels.len() as f64;
     Evaluation {
-        loss: logits
-            .iter()
-            .zip(labels)
-            .map(|(row, label)| cross_entropy(row, *label))
-            .sum::<f64>()
-            / count,
+        loss: logits.iter().zip(labels).map(|(row, label)| cross_entropy(row, *label)).sum::<f64>() / count,
         plain: f64::from(hits.iter().sum::<u32>()) / count,
         macro_: recalls.clone().sum::<f64>() / recalls.count() as f64,
         predictions,
@@ -74,36 +65,21 @@ mod tests {
     #[test]
     fn accuracies_and_loss_of_a_small_case_by_hand() {
         // Label 0: 2 of 3 right, label 2: 0 of 1 right, label 1 absent.
-        let logits = vec![
-            vec![1.0, 0.0, 0.0],
-            vec![2.0, 1.0, 0.0],
-            vec![0.0, 3.0, 0.0],
-            vec![0.0, 0.0, 0.0],
-        ];
+        let logits = vec![vec![1.0, 0.0, 0.0], vec![2.0, 1.0, 0.0], vec![0.0, 3.0, 0.0], vec![0.0, 0.0, 0.0]];
         let result = score(&logits, &[0, 0, 0, 2]);
         assert_eq!(result.predictions, [0, 0, 1, 0]);
         assert!((result.plain - 0.5).abs() < 1e-12);
         assert!((result.macro_ - 1.0 / 3.0).abs() < 1e-12);
         let e = std::f64::consts::E;
-        let expected = ((e + 2.0).ln() - 1.0)
-            + ((e * e + e + 1.0).ln() - 2.0)
-            + (e.powi(3) + 2.0).ln()
-            + 3f64.ln();
-        assert!(
-            (result.loss - expected / 4.0).abs() < 1e-12,
-            "{}",
-            result.loss
-        );
+        let expected = ((e + 2.0).ln() - 1.0) + ((e * e + e + 1.0).ln() - 2.0) + (e.powi(3) + 2.0).ln() + 3f64.ln();
+        assert!((result.loss - expected / 4.0).abs() < 1e-12, "{}", result.loss);
     }
 
     #[test]
     fn no_rows_have_no_accuracy() {
         let result = score(&[], &[]);
         assert!(
-            result.plain.is_nan()
-                && result.macro_.is_nan()
-                && result.loss.is_nan()
-                && result.predictions.is_empty()
+            result.plain.is_nan() && result.macro_.is_nan() && result.loss.is_nan() && result.predictions.is_empty()
         );
     }
 }

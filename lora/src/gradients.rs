@@ -55,31 +55,18 @@ pub(crate) fn per_example(
     labels: &[usize],
 ) -> Result<Gradients, LoraError> {
     let leaves = Leaves::new(attached, batch.rows());
-    let hidden = bert.forward(input, &leaves.branches);
+    let hidden = bert.forward(input, &leaves.branches)?;
     let pooled = pool(hidden, batch.lengths());
-    let head = Head {
-        weight: leaves.head_weight.clone(),
-        bias: leaves.head_bias.clone(),
-    };
+    let head = Head { weight: leaves.head_weight.clone(), bias: leaves.head_bias.clone() };
     let log_probabilities = activation::log_softmax(class_logits(pooled, head), 1);
-    let chosen = one_hot(
-        labels,
-        batch.rows(),
-        attached.labels,
-        &log_probabilities.device(),
-    );
+    let chosen = one_hot(labels, batch.rows(), attached.labels, &log_probabilities.device());
     let losses = (log_probabilities * chosen).sum_dim(1).neg();
     let mut tape = losses.clone().sum().backward();
 
     let rows = labels.len();
     let mut losses = to_vec("the losses", losses.inner())?;
     losses.truncate(rows);
-    let mut gradients = Gradients {
-        losses,
-        rows,
-        width: attached.width,
-        data: vec![0.0; rows * attached.width],
-    };
+    let mut gradients = Gradients { losses, rows, width: attached.width, data: vec![0.0; rows * attached.width] };
     for (offset, leaf) in &leaves.ups {
         gradients.take(leaf, *offset, &mut tape)?;
     }
@@ -96,47 +83,22 @@ impl Leaves {
             branches.push(row.each_ref().map(|site| {
                 let site = site.as_ref()?;
                 let [outputs, r] = site.up.dims();
-                let copies: Tensor<3> = site
-                    .up
-                    .clone()
-                    .unsqueeze::<3>()
-                    .expand([examples, outputs, r]);
+                let copies: Tensor<3> = site.up.clone().unsqueeze::<3>().expand([examples, outputs, r]);
                 let copies = copies.autodiff().require_grad();
                 ups.push((site.offset, copies.clone()));
-                Some(Branch {
-                    up: Up::PerExample(copies),
-                    ..site.shared.clone()
-                })
+                Some(Branch { up: Up::PerExample(copies), ..site.shared.clone() })
             }));
         }
         let [labels, hidden] = attached.head_weight.dims();
-        let weight: Tensor<3> = attached
-            .head_weight
-            .clone()
-            .unsqueeze::<3>()
-            .expand([examples, labels, hidden]);
-        let bias: Tensor<2> = attached
-            .head_bias
-            .clone()
-            .unsqueeze::<2>()
-            .expand([examples, labels]);
-        Self {
-            branches,
-            ups,
-            head_weight: weight.autodiff().require_grad(),
-            head_bias: bias.autodiff().require_grad(),
-        }
+        let weight: Tensor<3> = attached.head_weight.clone().unsqueeze::<3>().expand([examples, labels, hidden]);
+        let bias: Tensor<2> = attached.head_bias.clone().unsqueeze::<2>().expand([examples, labels]);
+        Self { branches, ups, head_weight: weight.autodiff().require_grad(), head_bias: bias.autodiff().require_grad() }
     }
 }
 
 impl Gradients {
     /// Moves a leaf's gradient, `[examples, ...]`, to `offset` of each row.
-    fn take<const D: usize>(
-        &mut self,
-        leaf: &Tensor<D>,
-        offset: usize,
-        tape: &mut Tape,
-    ) -> Result<(), LoraError> {
+    fn take<const D: usize>(&mut self, leaf: &Tensor<D>, offset: usize, tape: &mut Tape) -> Result<(), LoraError> {
         // A leaf that the loss does not depend on has no gradient: it is zero, as `data` already is.
         let Some(gradient) = leaf.grad_remove(tape) else {
             return Ok(());

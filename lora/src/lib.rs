@@ -19,6 +19,7 @@ mod config;
 mod device;
 mod error;
 mod evaluate;
+mod gelu;
 mod gradients;
 mod linear;
 mod load;

@@ -50,8 +50,7 @@ impl Branch {
                 let [tokens, r] = low.dims();
                 let [examples, outputs, _] = up.dims();
                 let low = low.reshape([examples, tokens / examples, r]);
-                low.matmul(up.clone().swap_dims(1, 2))
-                    .reshape([tokens, outputs])
+                low.matmul(up.clone().swap_dims(1, 2)).reshape([tokens, outputs])
             }
         }
     }

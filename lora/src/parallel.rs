@@ -25,10 +25,7 @@ pub(crate) fn for_each<I: Sync, T: Send>(
             scope.spawn(move || {
                 let run = || {
                     while let Some((index, item)) = take(items, next) {
-                        if sender
-                            .send(work(item).map(|result| (index, result)))
-                            .is_err()
-                        {
+                        if sender.send(work(item).map(|result| (index, result))).is_err() {
                             return;
                         }
                     }
@@ -40,6 +37,8 @@ pub(crate) fn for_each<I: Sync, T: Send>(
             });
         }
         drop(sender);
+        // Dropped with the first error, so that no worker waits for ever to hand its result over.
+        let receiver = receiver;
         while let Ok(message) = receiver.recv() {
             let (index, result) = message?;
             sink(&items[index], result);
@@ -81,11 +80,7 @@ mod tests {
     fn an_error_ends_the_run_and_is_returned() {
         let items: Vec<usize> = (0..100).collect();
         let work = |i: &usize| {
-            if *i == 7 {
-                Err(LoraError::Empty { example: 7 })
-            } else {
-                Ok(())
-            }
+            if *i == 7 { Err(LoraError::Empty { example: 7 }) } else { Ok(()) }
         };
         let result = for_each(2, &items, work, |_, ()| ());
         assert!(matches!(result, Err(LoraError::Empty { example: 7 })));

@@ -24,23 +24,11 @@ impl Tokenizer {
     ///
     /// [`LoraError::Read`] or [`LoraError::Tokenizer`], which name the file.
     pub fn from_file(path: &Path) -> Result<Self, LoraError> {
-        let bytes = std::fs::read(path).map_err(|source| LoraError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        let refuse = |e: tokenizers::Error| LoraError::Tokenizer {
-            path: path.to_owned(),
-            reason: e.to_string(),
-        };
+        let bytes = std::fs::read(path).map_err(|source| LoraError::Read { path: path.to_owned(), source })?;
+        let refuse = |e: tokenizers::Error| LoraError::Tokenizer { path: path.to_owned(), reason: e.to_string() };
         let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(refuse)?;
-        inner
-            .with_padding(None)
-            .with_truncation(None)
-            .map_err(refuse)?;
-        Ok(Self {
-            path: path.to_owned(),
-            inner,
-        })
+        inner.with_padding(None).with_truncation(None).map_err(refuse)?;
+        Ok(Self { path: path.to_owned(), inner })
     }
 
     /// The tokens of `text` with the special tokens around it, at most `max_tokens` in all: a longer text loses its end, never the
@@ -52,31 +40,15 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, max_tokens: usize) -> Result<Encoded, LoraError> {
         use tokenizers::PostProcessor as _;
 
-        let refuse = |reason: String| LoraError::Tokenizer {
-            path: self.path.clone(),
-            reason,
-        };
-        let special = self
-            .inner
-            .get_post_processor()
-            .map_or(0, |p| p.added_tokens(false));
+        let refuse = |reason: String| LoraError::Tokenizer { path: self.path.clone(), reason };
+        let special = self.inner.get_post_processor().map_or(0, |p| p.added_tokens(false));
         let room = max_tokens.saturating_sub(special);
         if room == 0 {
-            return Err(refuse(format!(
-                "{max_tokens} tokens leave no room beside {special} special tokens"
-            )));
+            return Err(refuse(format!("{max_tokens} tokens leave no room beside {special} special tokens")));
         }
-        let mut encoding = self
-            .inner
-            .encode(text, false)
-            .map_err(|e| refuse(e.to_string()))?;
+        let mut encoding = self.inner.encode(text, false).map_err(|e| refuse(e.to_string()))?;
         encoding.truncate(room, 0, tokenizers::TruncationDirection::Right);
-        let encoding = self
-            .inner
-            .post_process(encoding, None, true)
-            .map_err(|e| refuse(e.to_string()))?;
-        Ok(Encoded {
-            ids: encoding.get_ids().to_vec(),
-        })
+        let encoding = self.inner.post_process(encoding, None, true).map_err(|e| refuse(e.to_string()))?;
+        Ok(Encoded { ids: encoding.get_ids().to_vec() })
     }
 }

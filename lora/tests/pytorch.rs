@@ -33,8 +33,7 @@ fn directory() -> PathBuf {
 
 fn load() -> (Expected, Adapter, Classifier) {
     let dir = directory();
-    let expected: Expected =
-        serde_json::from_slice(&std::fs::read(dir.join("expected.json")).unwrap()).unwrap();
+    let expected: Expected = serde_json::from_slice(&std::fs::read(dir.join("expected.json")).unwrap()).unwrap();
     let config = std::fs::read_to_string(dir.join("config.json")).unwrap();
     let model = Model::from_hf_config(&config, expected.labels as u32).unwrap();
     let adapter = Adapter::load_dir(&dir.join("adapter"), &model).unwrap();
@@ -94,9 +93,7 @@ fn a_gradient_is_bit_identical_alone_and_among_others() {
     let many: Vec<Encoded> = (0..40).map(|i| texts[i % texts.len()].clone()).collect();
     let labels: Vec<usize> = (0..40).map(|i| (i * 7) % expected.labels).collect();
     let mut together = vec![Vec::new(); many.len()];
-    classifier
-        .for_each_gradient(&many, &labels, |i, _, gradient| together[i] = gradient.to_vec())
-        .unwrap();
+    classifier.for_each_gradient(&many, &labels, |i, _, gradient| together[i] = gradient.to_vec()).unwrap();
     classifier.set_threads(1);
     for (i, gradient) in together.iter().enumerate() {
         let alone = micro_batches(&many[i..=i]);
