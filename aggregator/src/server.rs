@@ -135,7 +135,11 @@ impl Handle {
         let Self { draining, mut server, engine, .. } = self;
         draining.send_replace(true);
         let ended = tokio::time::timeout(DRAIN, &mut server).await;
-        server.abort();
+        if ended.is_err() {
+            // The address is free again once the task is gone; how it ended says nothing new.
+            server.abort();
+            let _ = server.await;
+        }
         engine.stop().await;
         match ended {
             Ok(result) => Ok(result??),

@@ -37,7 +37,7 @@ pub enum SetupError {
     #[error("{}: in use by an aggregator; choose another directory", .0.display())]
     InUse(PathBuf),
     /// No aggregator's directory.
-    #[error("{}: no aggregator lives here; make one with `plainchant-aggregator init {0}`", .0.display())]
+    #[error("{dir}: no aggregator lives here; make one with `plainchant-aggregator init {dir}`", dir = .0.display())]
     NotInitialised(PathBuf),
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]

@@ -1,0 +1,218 @@
+//! A whole round by hand, with the aggregator killed and restarted after every step; and everything a submission can
+//! do wrong.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use aggregator::store::{Setting, Shelf};
+use aggregator::terms::{Terms, unit};
+use common::{CHARTER, HOUSES, Member, Site, rule};
+use protocol::log::{Checkpoint, leaf_hash, verify_inclusion};
+use protocol::{Announcement, Digest, Message as _, RecordLeaf, Signed, Verdict};
+use protos::v1;
+use protos::v1::event::Kind;
+use protos::v1::submit_request::Part;
+use secure_sum::Layout;
+
+/// Values of a house: both signs, different for each.
+fn values(house: usize, count: usize) -> Vec<i64> {
+    (0..count as i64).map(|i| (house as i64 * 7_919 + i * 613) % 16_001 - 8_000).collect()
+}
+
+async fn announced(site: &mut Site, count: u64) -> (Vec<Member>, Signed<Announcement>) {
+    let addr = site.serve().await;
+    let mut members = Vec::new();
+    for (secret, name) in (1..).zip(HOUSES) {
+        let mut member = Member::join(site, addr, name, secret).await;
+        member.offer_keys(site.charter.digest(), count).await;
+        members.push(member);
+    }
+    let (charter, roster) = (site.charter.digest(), members[0].roster().await.digest());
+    for member in &mut members {
+        member.ready(charter, roster, 1).await.unwrap();
+    }
+    let announcement = members[0].announcement().await;
+    (members, announcement)
+}
+
+#[tokio::test]
+async fn a_round_survives_a_crash_after_every_step_and_releases_the_exact_sum() {
+    let mut site = Site::new(CHARTER).await;
+    let (mut members, announced) = announced(&mut site, 2).await;
+    let announcement = announced.unverified().unwrap();
+    let (charter, digest) = (site.charter.digest(), announced.body_digest());
+    assert_eq!(announcement.charter, charter);
+    let count = Layout::from_bytes(&announcement.layout).unwrap().values().count;
+
+    site.restart(&mut members).await;
+    assert_eq!(members[0].announcement().await, announced, "one attempt, one announcement");
+    for house in 0..members.len() {
+        let parts = members[house].contribution(&announced, &values(house, count));
+        members[house].submit(parts.clone()).await.unwrap();
+        site.restart(&mut members).await;
+        members[house].submit(parts).await.unwrap();
+    }
+    let list = members[0].cohort(digest).await;
+    assert_eq!(list.contributions.len(), 3);
+    for house in 0..members.len() {
+        let answer = members[house].answer(&announced).await;
+        members[house].put_answer(&answer).await.unwrap();
+        site.restart(&mut members).await;
+        members[house].put_answer(&answer).await.unwrap();
+    }
+    members[0].event(|event| matches!(event.kind, Some(Kind::Opened(_))).then_some(())).await;
+
+    // What must come out: the integers that went in, summed and applied.
+    let terms = Terms::of(&site.charter).unwrap();
+    let mut expected = terms.first_state(site.charter.lora.seed).unwrap();
+    let sum: Vec<i64> = (0..count).map(|i| (0..3).map(|house| values(house, count)[i]).sum()).collect();
+    expected.apply(&sum, unit(&site.charter), 12.0).unwrap();
+    let verdict = Verdict::Applied { state: Digest::from_bytes(expected.digest()) };
+    for house in 0..members.len() {
+        members[house].put_outcome(digest, list.digest(), verdict).await.unwrap();
+        site.restart(&mut members).await;
+        members[house].put_outcome(digest, list.digest(), verdict).await.unwrap();
+    }
+    let completed = members[1].event(|event| match &event.kind {
+        Some(Kind::Completed(completed)) => Some(completed.clone()),
+        _ => None,
+    });
+    assert_eq!(&completed.await.state[..], &expected.digest());
+
+    // The history has each event once, numbered from 1.
+    let mut numbers = Vec::new();
+    members[0]
+        .event(|event| {
+            numbers.push(event.sequence);
+            matches!(event.kind, Some(Kind::Completed(_))).then_some(())
+        })
+        .await;
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6], "gathering, announced, closed, opened, settled, completed");
+
+    check_record(&mut members[2], &site).await;
+    check_own_state(&site, &expected).await;
+}
+
+/// The record has one leaf, its proof holds, and it names who was counted.
+async fn check_record(member: &mut Member, site: &Site) {
+    let note = member.client.get_checkpoint(v1::GetCheckpointRequest {}).await.unwrap().into_inner().checkpoint;
+    let key = site.charter.aggregator_key();
+    let checkpoint = Checkpoint::open(&note, "plainchant/test-federation", key).unwrap();
+    assert_eq!(checkpoint.head.size, 1);
+    let query = v1::InclusionQuery { leaf_index: 0, tree_size: 1 };
+    let of = Some(v1::get_proof_request::Of::Inclusion(query));
+    let proof = member.client.get_proof(v1::GetProofRequest { of }).await.unwrap().into_inner();
+    assert!(proof.hashes.is_empty());
+    assert!(verify_inclusion(&leaf_hash(&proof.leaf), 0, 1, &checkpoint.head.root, &[]));
+    let leaf = RecordLeaf::from_bytes(&proof.leaf).unwrap();
+    assert_eq!(leaf.houses.iter().map(|name| name.as_str()).collect::<Vec<_>>(), HOUSES);
+}
+
+/// The aggregator opened the same state, and `export` would find it.
+async fn check_own_state(site: &Site, expected: &adapter::State) {
+    let home = site.home().await;
+    for _ in 0..200 {
+        if let Some(blob) = home.store.setting(Setting::FinalState).await.unwrap() {
+            let digest = Digest::from_bytes(blob.as_slice().try_into().unwrap());
+            let bytes = home.store.blobs().get(Shelf::Kept, &digest).await.unwrap();
+            assert_eq!(&bytes[..], &expected.to_bytes()[..]);
+            let status = aggregator::status::read(&home).await.unwrap();
+            assert_eq!((status.stage, status.record, status.final_adapter), ("completed", 1, true));
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("the aggregator has no final state");
+}
+
+#[tokio::test]
+async fn a_false_answer_is_named_and_dropped() {
+    let mut site = Site::new(CHARTER).await;
+    let (mut members, announced) = announced(&mut site, 1).await;
+    let digest = announced.body_digest();
+    let announcement = announced.unverified().unwrap();
+    let count = Layout::from_bytes(&announcement.layout).unwrap().values().count;
+    for house in 0..members.len() {
+        let parts = members[house].contribution(&announced, &values(house, count));
+        members[house].submit(parts).await.unwrap();
+    }
+    let list = members[0].cohort(digest).await;
+    for member in &mut members[..2] {
+        let answer = member.answer(&announced).await;
+        member.put_answer(&answer).await.unwrap();
+    }
+    let true_answer = members[2].answer(&announced).await.unverified().unwrap();
+    let protocol::AnswerPayload::Open(mut sum) = true_answer.payload else { panic!("under `aggregator` it is open") };
+    sum[40] ^= 1;
+    let false_answer = members[2].signed_answer(digest, list.digest(), true_answer.index, sum);
+    members[2].put_answer(&false_answer).await.unwrap();
+    let request = v1::GetAnswersRequest { announcement: digest.as_bytes().to_vec().into() };
+    for _ in 0..200 {
+        let answers = members[0].client.get_answers(request.clone()).await.unwrap().into_inner().answers;
+        if answers.len() == 2 {
+            assert!(answers.iter().all(|answer| answer.signer != "county"));
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("the false answer is still handed out");
+}
+
+#[tokio::test]
+async fn each_fault_of_a_submission_is_refused_and_a_good_one_still_counts() {
+    let mut site = Site::new(CHARTER).await;
+    let (mut members, announced) = announced(&mut site, 1).await;
+    let layout = Layout::from_bytes(&announced.unverified().unwrap().layout).unwrap();
+    let count = layout.values().count;
+    let good = members[0].contribution(&announced, &values(0, count));
+    let last = good.len() - 1;
+    let faults: [(&str, &dyn Fn(&mut Vec<v1::SubmitRequest>)); 9] = [
+        ("no header", &|parts| drop(parts.remove(0))),
+        ("no part", &|parts| parts[0].part = None),
+        ("truncated stream", &|parts| parts.truncate(last)),
+        ("too many chunks", &|parts| {
+            let mut more = parts[last].clone();
+            if let Some(Part::Run(run)) = &mut more.part {
+                run.first += 1;
+            }
+            parts.push(more);
+        }),
+        ("truncated chunk", &|parts| chunk(&mut parts[1], |data| data.truncate(layout.chunk_bytes() - 1))),
+        ("oversized chunk", &|parts| chunk(&mut parts[1], |data| data.push(0))),
+        ("coefficient >= q", &|parts| chunk(&mut parts[1], |data| data[..32].fill(0xff))),
+        ("another ciphertext", &|parts| chunk(&mut parts[1], |data| data[0] ^= 1)),
+        ("another sealed share", &|parts| {
+            if let Some(Part::Header(header)) = &mut parts[0].part {
+                header.sealed_shares[1] = vec![1, 2, 3].into();
+            }
+        }),
+    ];
+    for (name, fault) in faults {
+        let mut parts = good.clone();
+        fault(&mut parts);
+        let refused = members[0].submit(parts).await.expect_err(name);
+        let expected = if name == "no part" { "wire" } else { "bad-submission" };
+        assert_eq!(rule(&refused), expected, "{name}: {refused}");
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{name}");
+    }
+    let others = members[1].contribution(&announced, &values(1, count));
+    assert_eq!(rule(&members[0].submit(others).await.unwrap_err()), "not-the-caller");
+
+    members[0].submit(good.clone()).await.unwrap();
+    members[0].submit(good).await.unwrap();
+    let second = members[0].contribution(&announced, &values(0, count));
+    assert_eq!(rule(&members[0].submit(second).await.unwrap_err()), "second-contribution");
+    for house in 1..3 {
+        let parts = members[house].contribution(&announced, &values(house, count));
+        members[house].submit(parts).await.unwrap();
+    }
+    assert_eq!(members[0].cohort(announced.body_digest()).await.contributions.len(), 3);
+}
+
+fn chunk(part: &mut v1::SubmitRequest, change: impl FnOnce(&mut Vec<u8>)) {
+    if let Some(Part::Run(run)) = &mut part.part {
+        let mut data = run.data.to_vec();
+        change(&mut data);
+        run.data = data.into();
+    }
+}
