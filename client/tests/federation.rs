@@ -13,7 +13,7 @@ const WITHOUT_FIRST: &[usize] = &[1, 2, 3];
 
 async fn released_sum_is_exact(policy: &str) {
     logs();
-    let federation = Federation::new(policy, 2).await;
+    let federation = Federation::new(policy, 2, 0).await;
     let tasks = HOUSES.map(|house| federation.spawn(house, federation.options(house)));
     let completed = all_completed(tasks.into()).await;
     assert_eq!(completed.state.as_bytes(), &federation.expected(&[ALL, ALL]).digest());
@@ -49,7 +49,7 @@ async fn the_released_sum_is_exactly_the_sum_of_what_went_in_under_policy_client
 /// round; its own is there or not, never twice.
 async fn a_crash_costs_at_most_its_own_contribution(fault: Fault) {
     logs();
-    let federation = Federation::new("aggregator", 2).await;
+    let federation = Federation::new("aggregator", 2, 1).await;
     let mut options = federation.options("abbey");
     options.fault = Some(fault);
     let crashing = federation.spawn("abbey", options);
@@ -92,7 +92,7 @@ async fn a_house_that_crashes_before_its_outcome_costs_at_most_its_contribution(
 #[tokio::test(flavor = "multi_thread")]
 async fn an_aggregator_that_crashes_between_steps_loses_nothing() {
     logs();
-    let mut federation = Federation::new("aggregator", 3).await;
+    let mut federation = Federation::new("aggregator", 3, 1).await;
     let tasks = HOUSES.map(|house| federation.spawn(house, federation.options(house)));
     let progress = federation.progress("abbey");
     for (phase, count) in [("announced", 1), ("contributed", 2), ("answered", 2), ("applied", 2)] {
@@ -108,7 +108,7 @@ async fn an_aggregator_that_crashes_between_steps_loses_nothing() {
 /// A house is away for rounds 2 to 4 and comes back to the same adapter as the others.
 async fn a_house_catches_up(policy: &str) {
     logs();
-    let federation = Federation::new(policy, 4).await;
+    let federation = Federation::new(policy, 4, 0).await;
     let mut options = federation.options("abbey");
     options.fault = Some(Fault::AfterAnswer);
     let leaving = federation.spawn("abbey", options);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use protocol::client::{Effect, Event, Input, Round};
-use protocol::{Digest, Outcome, Ready, Signed, Verdict};
+use protocol::{Attempt, Digest, Outcome, Ready, Rejection, RoundNumber, Signed, Verdict};
 use protos::convert::to_wire;
 use protos::v1;
 
@@ -21,6 +21,8 @@ impl Member {
     /// As [`Member::offer`], and whether it was accepted.
     pub(super) fn accepted(&mut self, event: Event) -> Result<bool, RunError> {
         let kind = event.kind();
+        // What the aggregator asked for and this house refused is told to the house, not only logged.
+        let told = matches!(event, Event::Announced { .. } | Event::Cohort(_) | Event::CaughtUp { .. });
         match self.round.step(&Input { at_ms: now_ms(), event }) {
             Ok(step) => {
                 tracing::debug!(kind, from = self.round.name(), to = step.next.name(), "step");
@@ -29,10 +31,20 @@ impl Member {
                 Ok(true)
             }
             Err(rejection) => {
-                tracing::warn!(kind, state = self.round.name(), rule = rejection.code(), "refused: {rejection}");
+                let place = self.view.as_ref().map(|view| (view.announcement.round, view.announcement.attempt));
+                if let (Some((round, attempt)), true) = (place, told) {
+                    self.refuse(round, attempt, &rejection);
+                } else {
+                    tracing::info!(kind, state = self.round.name(), rule = rejection.code(), "refused: {rejection}");
+                }
                 Ok(false)
             }
         }
+    }
+
+    /// Tells the house that it refused what the aggregator asked for, and by which rule.
+    pub(super) fn refuse(&self, round: RoundNumber, attempt: Attempt, rejection: &Rejection) {
+        self.report(round, attempt, Phase::Refused, Some(format!("{}: {rejection}", rejection.code())));
     }
 
     /// Carries out what is pending, in order. What a lost connection stops stays pending.

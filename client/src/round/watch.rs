@@ -123,7 +123,8 @@ impl Member {
             let announcement = match check::announcement(self.me.federation(), &signed) {
                 Ok(announcement) => announcement,
                 Err(rejection) => {
-                    tracing::error!(rule = rejection.code(), "announcement refused: {rejection}");
+                    let claimed = malformed(signed.unverified())?;
+                    self.refuse(claimed.round, claimed.attempt, &rejection);
                     return Ok(());
                 }
             };
@@ -155,9 +156,7 @@ impl Member {
         };
         let record_proof = self.record_proof(&announcement).await?;
         let before = self.pending.len();
-        if !self.accepted(Event::Announced { signed, epsilon_after, record_proof })? {
-            self.report(place.0, place.1, Phase::Refused, Some("the announcement was refused".to_owned()));
-        }
+        self.offer(Event::Announced { signed, epsilon_after, record_proof })?;
         if !open {
             let added = self.pending.split_off(before);
             self.pending.extend(added.into_iter().filter(|e| !matches!(e, Effect::Train(_) | Effect::Submit(_))));

@@ -56,7 +56,7 @@ colluders = 1
 count = COUNT
 min_cohort = 3
 max_cohort = 4
-may_vanish = 1
+may_vanish = VANISH
 submit_at_ms = 400
 close_ms = 2000
 open_ms = 20000
@@ -107,9 +107,12 @@ pub fn integers(house: usize, round: u32, count: usize) -> Vec<i64> {
 
 impl Federation {
     /// A running aggregator with four houses that have joined.
-    pub async fn new(policy: &str, rounds: u32) -> Self {
+    pub async fn new(policy: &str, rounds: u32, may_vanish: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut template = CHARTER.replace("POLICY", policy).replace("COUNT", &rounds.to_string());
+        let mut template = CHARTER
+            .replace("POLICY", policy)
+            .replace("COUNT", &rounds.to_string())
+            .replace("VANISH", &may_vanish.to_string());
         for house in HOUSES {
             template += &format!("[[house]]\nname = \"{house}\"\nsampling_rate = 0.01\nnominal_batch = 4\n");
         }

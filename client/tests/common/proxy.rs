@@ -1,0 +1,195 @@
+//! A malicious aggregator: it holds the aggregator's own keys, forwards a member's calls to the real one, and tampers.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aggregator::identity::Identity;
+use futures::{Stream, StreamExt as _};
+use protocol::{Announcement, CohortList, Digest, Message as _, Signed};
+use protos::convert;
+use protos::v1::event::Kind;
+use protos::v1::federation_client::FederationClient;
+use protos::v1::federation_server::{Federation, FederationServer};
+use protos::v1::{self};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Server, server::TcpIncoming};
+use tonic::{Request, Response, Status, Streaming};
+
+/// What the proxy does to what the member sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attack {
+    /// Announces under another charter, signed all the same.
+    OtherCharter,
+    /// One bit of a signature in the cohort list is changed.
+    AlteredSignature,
+    /// After the member answered, the same round is closed again with one house less.
+    SecondSet,
+}
+
+pub struct Proxy {
+    real: FederationClient<Channel>,
+    keys: Arc<Identity>,
+    attack: Attack,
+    lists: AtomicUsize,
+    answers: Arc<AtomicUsize>,
+}
+
+/// A channel to `addr` with a member's own key and certificate.
+pub async fn as_member(house: &Path, addr: SocketAddr, authority_pem: &str) -> FederationClient<Channel> {
+    let certificate = std::fs::read(house.join("certificate.pem")).unwrap();
+    let key = std::fs::read(house.join("keys/tls.pem")).unwrap();
+    let tls = ClientTlsConfig::new()
+        .domain_name("aggregator.plainchant")
+        .ca_certificate(Certificate::from_pem(authority_pem))
+        .identity(tonic::transport::Identity::from_pem(certificate, key));
+    let endpoint = Endpoint::from_shared(format!("https://{addr}")).unwrap().tls_config(tls).unwrap();
+    FederationClient::new(endpoint.connect().await.unwrap())
+}
+
+/// Serves the attack to one member; gives the address and a count of the answers that the member gave.
+pub async fn attack(
+    house: &Path,
+    aggregator: &Path,
+    real: SocketAddr,
+    attack: Attack,
+) -> (SocketAddr, Arc<AtomicUsize>) {
+    let keys = Arc::new(Identity::load(aggregator).unwrap());
+    let authority = std::fs::read_to_string(aggregator.join("authority.pem")).unwrap();
+    let real = as_member(house, real, &authority).await;
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = incoming.local_addr().unwrap();
+    let answers = Arc::new(AtomicUsize::new(0));
+    let tls = keys.tls();
+    let proxy = Proxy { real, keys, attack, lists: AtomicUsize::new(0), answers: Arc::clone(&answers) };
+    let router = Server::builder().tls_config(tls).unwrap().add_service(FederationServer::new(proxy));
+    tokio::spawn(router.serve_with_incoming(incoming));
+    (addr, answers)
+}
+
+type Sent<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Proxy {
+    fn other_charter(&self, event: v1::Event) -> v1::Event {
+        let Some(Kind::Announced(signed)) = event.kind.clone() else { return event };
+        let signed: Signed<Announcement> = convert::signed("announced", Some(signed)).unwrap();
+        let mut announcement = signed.unverified().unwrap();
+        announcement.charter = Digest::sha256(b"another charter");
+        let signed = Signed::sign(&announcement, self.keys.signer());
+        v1::Event { kind: Some(Kind::Announced(convert::to_wire(&signed))), ..event }
+    }
+}
+
+/// Calls that pass through unchanged, in the form that `async_trait` gives to methods.
+macro_rules! forward {
+    ($($name:ident: $request:ty => $response:ty),* $(,)?) => {
+        $(fn $name<'a, 'async_trait>(
+            &'a self,
+            request: Request<$request>,
+        ) -> Pin<Box<dyn Future<Output = Result<Response<$response>, Status>> + Send + 'async_trait>>
+        where
+            'a: 'async_trait,
+            Self: 'async_trait,
+        {
+            let mut real = self.real.clone();
+            Box::pin(async move { real.$name(request.into_inner()).await })
+        })*
+    };
+}
+
+#[tonic::async_trait]
+impl Federation for Proxy {
+    type WatchEventsStream = Sent<v1::Event>;
+    type GetSumStream = Sent<v1::SumChunk>;
+
+    forward! {
+        get_roster: v1::GetRosterRequest => v1::GetRosterResponse,
+        offer_keys: v1::OfferKeysRequest => v1::OfferKeysResponse,
+        mark_ready: v1::MarkReadyRequest => v1::MarkReadyResponse,
+        get_sealed_shares: v1::GetSealedSharesRequest => v1::GetSealedSharesResponse,
+        get_answers: v1::GetAnswersRequest => v1::GetAnswersResponse,
+        put_outcome: v1::PutOutcomeRequest => v1::PutOutcomeResponse,
+        put_approval: v1::PutApprovalRequest => v1::PutApprovalResponse,
+        get_checkpoint: v1::GetCheckpointRequest => v1::GetCheckpointResponse,
+        get_proof: v1::GetProofRequest => v1::GetProofResponse,
+    }
+
+    async fn watch_events(
+        &self,
+        request: Request<v1::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        let events = self.real.clone().watch_events(request.into_inner()).await?.into_inner();
+        let (attack, keys) = (self.attack, Arc::clone(&self.keys));
+        let tamper = Proxy {
+            real: self.real.clone(),
+            keys,
+            attack,
+            lists: AtomicUsize::new(0),
+            answers: Arc::clone(&self.answers),
+        };
+        let events = events.flat_map(move |event| {
+            let Ok(event) = event else { return futures::stream::iter(vec![event]) };
+            let all = match attack {
+                Attack::OtherCharter => vec![tamper.other_charter(event)],
+                Attack::SecondSet if matches!(event.kind, Some(Kind::Closed(_))) => {
+                    let live = v1::Event { live: true, ..event };
+                    vec![live.clone(), live]
+                }
+                _ => vec![event],
+            };
+            futures::stream::iter(all.into_iter().map(Ok).collect::<Vec<_>>())
+        });
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn submit(
+        &self,
+        request: Request<Streaming<v1::SubmitRequest>>,
+    ) -> Result<Response<v1::SubmitResponse>, Status> {
+        let parts: Vec<v1::SubmitRequest> = request.into_inner().filter_map(|part| async { part.ok() }).collect().await;
+        self.real.clone().submit(futures::stream::iter(parts)).await
+    }
+
+    async fn get_cohort(
+        &self,
+        request: Request<v1::GetCohortRequest>,
+    ) -> Result<Response<v1::GetCohortResponse>, Status> {
+        let mut response = self.real.clone().get_cohort(request.into_inner()).await?.into_inner();
+        let asked = self.lists.fetch_add(1, Ordering::Relaxed);
+        let mut list = CohortList::from_bytes(&response.cohort).unwrap();
+        match self.attack {
+            Attack::AlteredSignature => {
+                let first = &list.contributions[1];
+                let mut signature = *first.signature();
+                signature[40] ^= 1;
+                list.contributions[1] =
+                    Signed::from_parts(first.body().to_vec(), first.signer().clone(), signature).unwrap();
+            }
+            Attack::SecondSet if asked > 0 => drop(list.contributions.pop()),
+            _ => {}
+        }
+        response.cohort = list.to_bytes().into();
+        Ok(Response::new(response))
+    }
+
+    async fn put_answer(
+        &self,
+        request: Request<v1::PutAnswerRequest>,
+    ) -> Result<Response<v1::PutAnswerResponse>, Status> {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        self.real.clone().put_answer(request.into_inner()).await
+    }
+
+    async fn get_sum(&self, request: Request<v1::GetSumRequest>) -> Result<Response<Self::GetSumStream>, Status> {
+        let sum = self.real.clone().get_sum(request.into_inner()).await?.into_inner();
+        Ok(Response::new(Box::pin(sum)))
+    }
+
+    async fn put_final_state(
+        &self,
+        _: Request<Streaming<v1::PutFinalStateRequest>>,
+    ) -> Result<Response<v1::PutFinalStateResponse>, Status> {
+        Err(Status::unimplemented("not in these tests"))
+    }
+}

@@ -1,0 +1,122 @@
+//! What a house refuses of a malicious aggregator, and what the aggregator refuses of a malicious house, each by its rule.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+#[path = "common/proxy.rs"]
+mod proxy;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use client::round::{Fault, RunError};
+use common::{Federation, HOUSES, logs, wait_for};
+use protocol::{Contribution, Digest, HouseName, Message as _, Signed, Signer};
+use protos::convert::to_wire;
+use protos::v1;
+use proxy::{Attack, as_member, attack};
+use tokio::task::JoinHandle;
+
+/// Runs a federation in which the aggregator attacks the first house, until that house has refused something. Gives the
+/// federation, the lines of that house's progress file and the number of answers it gave.
+async fn attacked(kind: Attack) -> (Federation, String, usize) {
+    logs();
+    let federation = Federation::new("aggregator", 1, 1).await;
+    let house = federation.house("abbey");
+    let (addr, answers) = attack(&house, &federation.house("aggregator"), federation.addr, kind).await;
+    let membership = std::fs::read_to_string(house.join("membership.toml")).unwrap();
+    let redirected = membership.replace(&federation.addr.to_string(), &addr.to_string());
+    assert_ne!(membership, redirected);
+    std::fs::write(house.join("membership.toml"), redirected).unwrap();
+    let tasks: Vec<JoinHandle<_>> =
+        HOUSES.iter().map(|house| federation.spawn(house, federation.options(house))).collect();
+    wait_for(&federation.progress("abbey"), "refused", 1).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    tasks.iter().for_each(JoinHandle::abort);
+    let lines = std::fs::read_to_string(federation.progress("abbey")).unwrap();
+    let given = answers.load(Ordering::Relaxed);
+    (federation, lines, given)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announcement_under_another_charter_is_not_trained_for() {
+    let (federation, lines, answers) = attacked(Attack::OtherCharter).await;
+    assert!(lines.contains("wrong-charter: the aggregator"), "{lines}");
+    assert!(!lines.contains("contributed") && answers == 0, "{lines}");
+    let ledger = privacy::Ledger::open(federation.house("abbey").join("state/ledger")).unwrap();
+    assert!(ledger.entries().is_empty(), "nothing was reserved");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cohort_list_with_one_signature_altered_is_not_answered() {
+    let (_, lines, answers) = attacked(Attack::AlteredSignature).await;
+    assert!(lines.contains("bad-signature: the signature of member `borough`"), "{lines}");
+    assert_eq!(answers, 0, "{lines}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_set_of_the_same_round_is_not_answered() {
+    let (_, lines, answers) = attacked(Attack::SecondSet).await;
+    assert!(lines.contains("second-opening: the aggregator asked to open a second set"), "{lines}");
+    assert_eq!(answers, 1, "the first set was answered: {lines}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_contribution_and_one_in_anothers_name_are_refused() {
+    logs();
+    let federation = Federation::new("aggregator", 1, 1).await;
+    let house = federation.house("abbey");
+    let mut options = federation.options("abbey");
+    options.fault = Some(Fault::AfterSubmit);
+    let first = federation.spawn("abbey", options);
+    let others: Vec<_> = HOUSES[1..].iter().map(|house| federation.spawn(house, federation.options(house))).collect();
+    let stopped = first.await.unwrap();
+    assert!(matches!(stopped, Err(RunError::Fault(_))), "{stopped:?}");
+
+    let bytes = std::fs::read(house.join("state/rounds/1-1/manifest")).unwrap();
+    let mut manifest = Signed::<Contribution>::from_bytes(&bytes).unwrap().unverified().unwrap();
+    manifest.ciphertext = Digest::sha256(b"another ciphertext");
+    let seed: [u8; 32] = std::fs::read(house.join("keys/signing")).unwrap().try_into().unwrap();
+    let signer = Signer::new(HouseName::new("abbey").unwrap(), &seed);
+    let authority = std::fs::read_to_string(federation.house("aggregator").join("authority.pem")).unwrap();
+    let mut raw = as_member(&house, federation.addr, &authority).await;
+    let submit = |signed: &Signed<Contribution>| {
+        let header = v1::SubmitHeader { contribution: Some(to_wire(signed)), sealed_shares: Vec::new() };
+        let part = v1::submit_request::Part::Header(header);
+        futures::stream::iter(vec![v1::SubmitRequest { part: Some(part) }])
+    };
+    let refused = raw.submit(submit(&Signed::sign(&manifest, &signer))).await.unwrap_err();
+    assert!(refused.message().contains("submitted two contributions"), "{refused:?}");
+
+    manifest.member = HouseName::new("borough").unwrap();
+    let seed: [u8; 32] = std::fs::read(federation.house("borough").join("keys/signing")).unwrap().try_into().unwrap();
+    let stolen = Signed::sign(&manifest, &Signer::new(manifest.member.clone(), &seed));
+    let refused = raw.submit(submit(&stolen)).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused:?}");
+    others.iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_joins_one_member_once_and_only_under_its_charter() {
+    logs();
+    let federation = Federation::new("aggregator", 1, 0).await;
+    let membership = client::identity::Identity::load(&federation.house("abbey")).unwrap();
+    assert_eq!(membership.charter.digest(), federation.charter.digest());
+    let again =
+        client::join::join(&federation.house("abbey"), &invitation(&federation, federation.charter.digest())).await;
+    assert!(matches!(again, Err(client::join::JoinError::AlreadyJoined(_))));
+    let guessed =
+        client::join::join(&federation.house("new"), &invitation(&federation, federation.charter.digest())).await;
+    assert!(matches!(guessed, Err(client::join::JoinError::Refused { .. })), "a guessed token");
+    federation.stop().await;
+}
+
+/// An invitation with a token that was never given out.
+fn invitation(federation: &Federation, charter: Digest) -> protocol::Invitation {
+    protocol::Invitation {
+        url: format!("https://{}", federation.addr),
+        authority: std::fs::read(federation.house("abbey").join("authority.der")).unwrap(),
+        charter,
+        name: HouseName::new("abbey").unwrap(),
+        token: [7; 32],
+    }
+}
