@@ -11,6 +11,9 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 const LABELS: usize = 3;
 
+/// Type, shape and bytes of a tensor in a checkpoint.
+type RawTensor = (Dtype, Vec<usize>, Vec<u8>);
+
 fn source() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tiny-bert"))
 }
@@ -31,7 +34,7 @@ fn load(dir: &Path) -> Result<Classifier, LoraError> {
 }
 
 /// Rewrites the checkpoint with `change` applied to its tensors.
-fn rewrite(dir: &Path, change: impl Fn(&mut BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>)) {
+fn rewrite(dir: &Path, change: impl Fn(&mut BTreeMap<String, RawTensor>)) {
     let path = dir.join("model.safetensors");
     let bytes = std::fs::read(&path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -99,7 +102,7 @@ fn a_checkpoint_cut_short_at_any_place_is_refused() {
 #[test]
 fn tensors_missing_misshapen_of_another_type_or_not_finite_are_named() {
     const NAME: &str = "encoder.layer.1.output.dense.weight";
-    let cases: [(fn(&mut (Dtype, Vec<usize>, Vec<u8>)), &str); 3] = [
+    let cases: [(fn(&mut RawTensor), &str); 3] = [
         (|t| t.1.reverse(), "[64, 32], the configuration calls for [32, 64]"),
         (|t| t.0 = Dtype::I32, "I32"),
         (|t| t.2[..4].copy_from_slice(&f32::NAN.to_le_bytes()), "not finite"),
