@@ -3,13 +3,20 @@
 
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install dp-accounting
     /tmp/venv/bin/python scripts/dp_accounting_grid.py > tests/fixtures/dp_accounting.json
+
+Two numbers a setting, both with dp-accounting's orders and conversion:
+  epsilon     RdpAccountant as released. At fractional orders it adds the absolute values of an alternating series, or
+              leaves out an order whose series has not converged: an upper bound, up to tens of percent above the truth.
+  integrated  the divergence at fractional orders by numerical integration of its definition.
 """
 
 import importlib.metadata
 import json
 
 import dp_accounting
+import numpy as np
 from dp_accounting import rdp
+from dp_accounting.rdp import rdp_privacy_accountant as formulas
 
 RATES = [1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0]
 NOISE = [0.5, 0.81, 1.0, 2.0, 4.0, 10.0]
@@ -26,6 +33,30 @@ def epsilon(rate, noise, steps, delta):
     return float(accountant.get_epsilon(delta))
 
 
+def divergence(rate, noise, order):
+    """Renyi divergence of one round, by the trapezoidal rule at fractional orders."""
+    if rate == 1.0 or float(order).is_integer():
+        return float(formulas._compute_rdp_poisson_subsampled_gaussian(rate, noise, [order])[0])
+    x = np.arange(-20 * noise, order + 20 * noise, noise / 400)
+    scale = np.log(noise / 400) - np.log(noise * np.sqrt(2 * np.pi))
+    log_without = scale - x**2 / (2 * noise**2)
+    log_ratio = np.logaddexp(np.log1p(-rate), np.log(rate) + (2 * x - 1) / (2 * noise**2))
+    log_terms = log_without + order * log_ratio
+    top = log_terms.max()
+    if top > 50:
+        return float((top + np.log(np.exp(log_terms - top).sum())) / (order - 1))
+    # The moment minus 1 and minus the first-order term, whose mean is 0: nothing is lost where it is near 1.
+    without, with_unit = np.exp(log_without), np.exp(scale - (x - 1) ** 2 / (2 * noise**2))
+    excess = np.exp(log_terms) - without - order * rate * (with_unit - without)
+    return float(np.log1p(excess.sum()) / (order - 1))
+
+
+def integrated(rate, noise, steps, delta):
+    orders = formulas.DEFAULT_RDP_ORDERS
+    divergences = [steps * divergence(rate, noise, order) for order in orders]
+    return float(formulas.compute_epsilon(orders, divergences, delta)[0])
+
+
 def main():
     grid = [(rate, noise, steps, DELTAS[(i + j + k) % 3])
             for i, rate in enumerate(RATES)
@@ -40,7 +71,9 @@ def main():
         "package": "dp-accounting",
         "version": importlib.metadata.version("dp-accounting"),
         "settings": [
-            {"rate": r, "noise": z, "steps": t, "delta": d, "epsilon": epsilon(r, z, t, d)} for r, z, t, d in grid
+            {"rate": r, "noise": z, "steps": t, "delta": d,
+             "epsilon": epsilon(r, z, t, d), "integrated": integrated(r, z, t, d)}
+            for r, z, t, d in grid
         ],
         "mixed": {"delta": 1e-5, "epsilon": float(mixed.get_epsilon(1e-5))},
     }, indent=1))

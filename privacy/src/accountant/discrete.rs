@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn corrections_are_positive_and_negligible_from_four_grid_units_on() {
         let grid = Grid { dimension: 1_000_000, integer_norm: 1 << 15, shares: 10_000, deviation: 4.0 };
-        let wide = Grid { deviation: 1000.0, shares: 3, ..grid };
+        let wide = Grid { deviation: 15_000.0, shares: 3, ..grid };
         assert!(grid.correction(1.0).at(2.5) > 0.0);
         assert!(grid.correction(1.0).at(2.5) < 1e-58);
         assert!(grid.correction(0.1).at(2.5).is_infinite(), "too little noise for the bound at fractional orders");

@@ -3,7 +3,8 @@
 use super::special::{log_add, log_erfc, log_expm1, log_sub, log1p_exp};
 use std::f64::consts::{LN_2, SQRT_2};
 
-/// Terms of the series at a fractional order; one that has not converged by then is not used.
+/// Terms of the series at a fractional order. What is left then is below 1e-9 of the sum, and counted as if it were the
+/// last term.
 const MOST_TERMS: u32 = 1000;
 /// Terms smaller than exp(-36) of the sum end the series.
 const NEGLIGIBLE: f64 = 36.0;
@@ -44,14 +45,15 @@ fn integer_order(rate: f64, noise: f64, order: f64) -> f64 {
 }
 
 /// `ln A` by the two series of section 3.3, split at the point where the two densities' shares are equal. Binomials
-/// past the order alternate in sign; both signs are summed apart.
+/// past the order alternate in sign; both signs are summed apart. Past the order the terms fall, so what a series leaves
+/// out is no more than its last term: that is added, and the result is an upper bound. None while they still grow.
 fn fractional_order(rate: f64, noise: f64, order: f64) -> Option<f64> {
     let split = noise * noise * (1.0 / rate - 1.0).ln() + 0.5;
     let (log_rate, log_rest) = (rate.ln(), (-rate).ln_1p());
     let half_square = |x: f64| (x * x - x) / (2.0 * noise * noise);
     let tail = |x: f64| log_erfc(x / (SQRT_2 * noise)) - LN_2;
     let (mut plus, mut minus) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
-    let mut last = [f64::NEG_INFINITY; 2];
+    let mut last = [f64::INFINITY; 2];
     let mut log_binomial = 0.0;
     let mut negative = false;
     for term in 0..MOST_TERMS {
@@ -59,10 +61,12 @@ fn fractional_order(rate: f64, noise: f64, order: f64) -> Option<f64> {
         let j = order - i;
         let below = log_binomial + i * log_rate + j * log_rest + half_square(i) + tail(i - split);
         let above = log_binomial + j * log_rate + i * log_rest + half_square(j) + tail(split - j);
+        let both = log_add(below, above);
         let sum = if negative { &mut minus } else { &mut plus };
-        *sum = log_add(*sum, log_add(below, above));
-        if below < last[0] && above < last[1] && below.max(above) < plus - NEGLIGIBLE {
-            return Some(log_sub(plus, minus));
+        *sum = log_add(*sum, both);
+        let falling = j < 0.0 && below < last[0] && above < last[1];
+        if falling && (both < plus - NEGLIGIBLE || term + 1 == MOST_TERMS) {
+            return Some(log_add(log_sub(plus, minus), both));
         }
         last = [below, above];
         log_binomial += (j.abs() / (i + 1.0)).ln();

@@ -126,7 +126,7 @@ impl Chain {
                     }
                 }
                 // Without its newline the line was never acknowledged: nothing was trained on its strength.
-                Err(_) if !complete => self.repair(|chain| {
+                Err(_) if !complete && is_torn(number, text) => self.repair(|chain| {
                     chain.file.set_len(good as u64)?;
                     chain.file.sync_all()
                 })?,
@@ -139,6 +139,14 @@ impl Chain {
     fn repair(&mut self, how: impl FnOnce(&mut Self) -> std::io::Result<()>) -> Result<(), LedgerError> {
         how(self).map_err(|error| LedgerError::Io { path: self.path.clone(), error })
     }
+}
+
+/// The beginning of a line of ours, or blocks that the file grew by and that were never filled; anything else may be
+/// somebody's file and is not cut.
+fn is_torn(number: u64, text: &[u8]) -> bool {
+    let start = format!("{{\"line\":{number},");
+    let common = start.len().min(text.len());
+    text.len() <= LONGEST_LINE && (text[..common] == start.as_bytes()[..common] || text.iter().all(|byte| *byte == 0))
 }
 
 fn encode(line: u64, event: &Event, previous: [u8; 32]) -> Result<(String, [u8; 32]), LedgerError> {

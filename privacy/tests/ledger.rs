@@ -1,0 +1,250 @@
+//! The ledger on a real file: spending, crashes, tampering.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use privacy::accountant::{AccountantError, Rounds, epsilon};
+use privacy::{Entry, Head, Kind, Ledger, LedgerError};
+use std::{fs, path::PathBuf};
+
+const DELTA: f64 = 1e-5;
+
+struct Home {
+    _directory: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn home() -> Home {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.jsonl");
+    Home { _directory: directory, path }
+}
+
+fn entry(round: u64) -> Entry {
+    Entry {
+        federation: [7; 32],
+        round,
+        attempt: 1,
+        kind: Kind::Training,
+        rate: 256.0 / 11945.0,
+        noise_multiplier: 0.81,
+        steps: 1,
+        dimension: 20_000,
+        integer_norm: 1 << 15,
+        shares: 3,
+        share_deviation: 15_324.25,
+    }
+}
+
+/// A ledger of three lines: round 1 reserved and confirmed, round 2 reserved.
+fn three_lines(home: &Home) -> Vec<u8> {
+    let mut ledger = Ledger::open(&home.path).unwrap();
+    ledger.reserve(&entry(1)).unwrap();
+    ledger.confirm(&entry(1)).unwrap();
+    ledger.reserve(&entry(2)).unwrap();
+    fs::read(&home.path).unwrap()
+}
+
+#[test]
+fn a_reservation_is_on_the_disk_and_spent_before_it_is_confirmed() {
+    let home = home();
+    let mut ledger = Ledger::open(&home.path).unwrap();
+    assert_eq!(ledger.epsilon(DELTA).unwrap().epsilon, 0.0);
+    let foreseen = ledger.epsilon_with(&entry(1), DELTA).unwrap();
+    ledger.reserve(&entry(1)).unwrap();
+    assert_eq!(fs::read(&home.path).unwrap().iter().filter(|byte| **byte == b'\n').count(), 1);
+    assert_eq!(ledger.epsilon(DELTA).unwrap(), foreseen);
+    ledger.confirm(&entry(1)).unwrap();
+    ledger.confirm(&entry(1)).unwrap();
+    assert_eq!(ledger.epsilon(DELTA).unwrap(), foreseen);
+    assert_eq!(ledger.head().lines, 2);
+}
+
+#[test]
+fn reloading_gives_the_same_entries_bit_for_bit() {
+    let home = home();
+    let odd = [0.1 + 0.2, f64::MIN_POSITIVE, 1.0 / 3.0, 1.0 - f64::EPSILON / 2.0];
+    let entries: Vec<Entry> = odd
+        .iter()
+        .zip(1..)
+        .map(|(rate, round)| Entry {
+            rate: *rate,
+            kind: Kind::Evaluation,
+            federation: [round as u8; 32],
+            ..entry(round)
+        })
+        .collect();
+    let mut ledger = Ledger::open(&home.path).unwrap();
+    for entry in &entries {
+        ledger.reserve(entry).unwrap();
+    }
+    ledger.confirm(&entries[2]).unwrap();
+    let (spent, head) = (ledger.epsilon(DELTA).unwrap(), ledger.head());
+    drop(ledger);
+    let ledger = Ledger::open(&home.path).unwrap();
+    assert_eq!(ledger.entries(), entries);
+    assert_eq!((ledger.epsilon(DELTA).unwrap(), ledger.head()), (spent, head));
+    assert!(ledger.is_confirmed(&entries[2]) && !ledger.is_confirmed(&entries[1]));
+}
+
+#[test]
+fn equal_rounds_cost_what_the_accountant_says_of_them_together() {
+    let home = home();
+    let mut ledger = Ledger::open(&home.path).unwrap();
+    for round in 1..=60 {
+        ledger.reserve(&entry(round)).unwrap();
+    }
+    let other = Entry { kind: Kind::Evaluation, rate: 1.0, noise_multiplier: 20.0, share_deviation: 4e5, ..entry(60) };
+    ledger.reserve(&other).unwrap();
+    let expected = epsilon(&[Rounds::new(256.0 / 11945.0, 0.81, 60), Rounds::new(1.0, 20.0, 1)], DELTA).unwrap();
+    assert!((ledger.epsilon(DELTA).unwrap().epsilon / expected.epsilon - 1.0).abs() < 1e-12);
+}
+
+#[test]
+fn the_ceiling_refuses_before_anything_is_written() {
+    let home = home();
+    let mut ledger = Ledger::open(&home.path).unwrap();
+    let ceiling = 2.5;
+    let mut rounds = 0;
+    let refusal = loop {
+        match ledger.reserve_within(&entry(rounds + 1), ceiling, DELTA) {
+            Ok(spent) => assert!(spent.epsilon <= ceiling),
+            Err(error) => break error,
+        }
+        rounds += 1;
+    };
+    let LedgerError::Ceiling { would_be, .. } = refusal else { panic!("{refusal}") };
+    assert!(rounds > 0 && would_be > ceiling && ledger.epsilon(DELTA).unwrap().epsilon <= ceiling);
+    assert_eq!(ledger.head().lines, rounds);
+    drop(ledger);
+    let ledger = Ledger::open(&home.path).unwrap();
+    assert!(matches!(ledger.check_ceiling(&entry(999), ceiling, DELTA), Err(LedgerError::Ceiling { .. })), "restart");
+    for ceiling in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let refused = ledger.check_ceiling(&entry(999), ceiling, DELTA);
+        assert!(matches!(refused, Err(LedgerError::Accountant(AccountantError::Epsilon(_)))));
+    }
+}
+
+#[test]
+fn a_round_is_reserved_once_but_a_new_attempt_or_kind_is_another() {
+    let home = home();
+    let mut ledger = Ledger::open(&home.path).unwrap();
+    ledger.reserve(&entry(1)).unwrap();
+    let louder = Entry { noise_multiplier: 0.5, ..entry(1) };
+    for again in [entry(1), louder] {
+        assert!(matches!(ledger.reserve(&again), Err(LedgerError::AlreadyReserved { round: 1, attempt: 1 })));
+        assert!(matches!(ledger.reserve_within(&again, 9.0, DELTA), Err(LedgerError::AlreadyReserved { .. })));
+    }
+    ledger.reserve(&Entry { attempt: 2, ..entry(1) }).unwrap();
+    ledger.reserve(&Entry { kind: Kind::Evaluation, ..entry(1) }).unwrap();
+    ledger.reserve(&Entry { federation: [8; 32], ..entry(1) }).unwrap();
+    assert!(matches!(ledger.confirm(&entry(5)), Err(LedgerError::NotReserved { round: 5, attempt: 1 })));
+    let wrong = Entry { rate: 1.5, ..entry(9) };
+    assert!(matches!(ledger.reserve(&wrong), Err(LedgerError::Accountant(AccountantError::Rate(_)))));
+    assert_eq!(ledger.head().lines, 4);
+}
+
+#[test]
+fn a_second_opening_is_refused_while_the_first_lives() {
+    let home = home();
+    let ledger = Ledger::open(&home.path).unwrap();
+    assert!(matches!(Ledger::open(&home.path), Err(LedgerError::Locked { .. })));
+    drop(ledger);
+    assert!(Ledger::open(&home.path).is_ok());
+}
+
+#[test]
+fn a_crash_at_any_byte_of_a_write_loses_at_most_the_unacknowledged_line() {
+    let home = home();
+    let bytes = three_lines(&home);
+    let ends: Vec<usize> = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(i, _)| i).collect();
+    // Every byte around the newlines, every seventh elsewhere: each cut costs several fsyncs.
+    let near = |length: usize| ends.iter().any(|end| length.abs_diff(*end) <= 2) || length < 3;
+    for length in (0..=bytes.len()).filter(|length| length % 7 == 0 || near(*length)) {
+        fs::write(&home.path, &bytes[..length]).unwrap();
+        let mut ledger = Ledger::open(&home.path).unwrap();
+        // A line counts when all of it is there, its newline or not.
+        let lines = ends.iter().filter(|end| length >= **end).count() as u64;
+        assert_eq!(ledger.head().lines, lines, "cut to {length}");
+        ledger.reserve(&entry(3)).unwrap();
+        drop(ledger);
+        assert_eq!(Ledger::open(&home.path).unwrap().head().lines, lines + 1, "after repair of {length}");
+    }
+}
+
+#[test]
+fn blocks_that_were_never_filled_are_a_torn_line_but_a_foreign_file_is_left_alone() {
+    let home = home();
+    let mut bytes = three_lines(&home);
+    bytes.extend([0; 700]);
+    fs::write(&home.path, &bytes).unwrap();
+    assert_eq!(Ledger::open(&home.path).unwrap().head().lines, 3);
+    assert_eq!(fs::read(&home.path).unwrap().len(), bytes.len() - 700);
+
+    fs::write(&home.path, "not a ledger").unwrap();
+    assert!(matches!(Ledger::open(&home.path), Err(LedgerError::Altered { line: 1, .. })));
+    assert_eq!(fs::read(&home.path).unwrap(), b"not a ledger");
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_an_error_that_names_its_line() {
+    let home = home();
+    let bytes = three_lines(&home);
+    let mut line = 1;
+    for at in 0..bytes.len() - 1 {
+        let mut altered = bytes.clone();
+        altered[at] ^= 1;
+        fs::write(&home.path, &altered).unwrap();
+        match Ledger::open(&home.path) {
+            Err(LedgerError::Altered { line: named, .. }) => assert_eq!(named, line, "byte {at}"),
+            other => panic!("byte {at}: {other:?}"),
+        }
+        line += u64::from(bytes[at] == b'\n');
+    }
+}
+
+#[test]
+fn deleted_swapped_repeated_and_rewritten_lines_are_named() {
+    let home = home();
+    let text = String::from_utf8(three_lines(&home)).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let spaced = lines[1].replace(':', ": ");
+    for (altered, expected) in [
+        (vec![lines[1], lines[2]], 1),
+        (vec![lines[0], lines[2]], 2),
+        (vec![lines[0], lines[2], lines[1]], 2),
+        (vec![lines[0], lines[0], lines[1]], 2),
+        (vec![lines[0], &spaced, lines[2]], 2),
+        (vec![lines[0], "", lines[1]], 2),
+        (vec![lines[0], lines[1], lines[2], "{}"], 4),
+    ] {
+        fs::write(&home.path, altered.join("\n") + "\n").unwrap();
+        match Ledger::open(&home.path) {
+            Err(LedgerError::Altered { line, .. }) => assert_eq!(line, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_old_copy_put_back_is_noticed_by_a_head_kept_elsewhere() {
+    let home = home();
+    let old = three_lines(&home);
+    let mut ledger = Ledger::open(&home.path).unwrap();
+    let before = ledger.head();
+    ledger.reserve(&entry(3)).unwrap();
+    let head = ledger.head();
+    assert!(ledger.includes(&before) && ledger.includes(&head));
+    assert!(ledger.includes(&Head { lines: 0, digest: [0; 32] }));
+    drop(ledger);
+    fs::write(&home.path, &old).unwrap();
+    let mut restored = Ledger::open(&home.path).unwrap();
+    assert!(restored.includes(&before) && !restored.includes(&head));
+    restored.reserve(&entry(4)).unwrap();
+    assert!(!restored.includes(&head), "another fourth line");
+}
+
+#[test]
+fn a_missing_directory_is_an_error_with_the_path() {
+    let home = home();
+    let error = Ledger::open(home.path.join("nowhere")).unwrap_err();
+    assert!(matches!(&error, LedgerError::Io { .. }) && error.to_string().contains("nowhere"), "{error}");
+}
