@@ -80,10 +80,19 @@ fn check(layout: &Layout, key: &OneTimeKey, values: &[i64]) -> Result<(), Encryp
         return Err(EncryptError::Count { expected, found: values.len() });
     }
     let limit = layout.value_limit();
-    match values.par_iter().position_first(|v| v.unsigned_abs() > limit) {
-        Some(index) => Err(EncryptError::ValueOutOfRange { index, limit }),
-        None => Ok(()),
+    let largest = values.par_chunks(layout.values_per_chunk()).map(largest_size).max().unwrap_or(0);
+    if largest <= limit {
+        return Ok(());
     }
+    let index = values.iter().position(|v| v.unsigned_abs() > limit).unwrap_or(0);
+    Err(EncryptError::ValueOutOfRange { index, limit })
+}
+
+fn largest_size(values: &[i64]) -> u64 {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || values.iter().fold(0, |largest, v| v.unsigned_abs().max(largest)),
+    )
 }
 
 /// Buffers of one chunk, reused by a thread and wiped at the end.

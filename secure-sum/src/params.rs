@@ -71,6 +71,18 @@ impl ParameterSet {
         }
     }
 
+    /// Classical security in bits left to a contribution after its round was opened with one other honest client:
+    /// the opened sums of keys and errors leave half the variance (Hint-LWE). That costs 3.8 bits of P50 and 1.5
+    /// bits of P100 by the primal attack of `scripts/hint_loss.py`, rounded up here: a margin of 18 and 13 bits
+    /// over the floor.
+    #[must_use]
+    pub const fn bits_after_opening(self) -> u32 {
+        match self {
+            Self::P50 => self.estimated_bits() - 4,
+            Self::P100 => self.estimated_bits() - 2,
+        }
+    }
+
     pub(crate) const fn code(self) -> u8 {
         match self {
             Self::P50 => 1,
@@ -94,8 +106,8 @@ impl ParameterSet {
 
 /// A set below the floor does not compile.
 const _: () = {
-    assert!(ParameterSet::P50.estimated_bits() >= SECURITY_FLOOR_BITS);
-    assert!(ParameterSet::P100.estimated_bits() >= SECURITY_FLOOR_BITS);
+    assert!(ParameterSet::P50.bits_after_opening() >= SECURITY_FLOOR_BITS);
+    assert!(ParameterSet::P100.bits_after_opening() >= SECURITY_FLOOR_BITS);
 };
 
 impl fmt::Display for ParameterSet {
