@@ -14,6 +14,9 @@ const LABELS: usize = 3;
 /// Type, shape and bytes of a tensor in a checkpoint.
 type RawTensor = (Dtype, Vec<usize>, Vec<u8>);
 
+/// One way to spoil a tensor.
+type Spoil = fn(&mut RawTensor);
+
 fn source() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tiny-bert"))
 }
@@ -102,7 +105,7 @@ fn a_checkpoint_cut_short_at_any_place_is_refused() {
 #[test]
 fn tensors_missing_misshapen_of_another_type_or_not_finite_are_named() {
     const NAME: &str = "encoder.layer.1.output.dense.weight";
-    let cases: [(fn(&mut RawTensor), &str); 3] = [
+    let cases: [(Spoil, &str); 3] = [
         (|t| t.1.reverse(), "[64, 32], the configuration calls for [32, 64]"),
         (|t| t.0 = Dtype::I32, "I32"),
         (|t| t.2[..4].copy_from_slice(&f32::NAN.to_le_bytes()), "not finite"),
