@@ -45,6 +45,24 @@ async fn the_released_sum_is_exactly_the_sum_of_what_went_in_under_policy_client
     released_sum_is_exact("clients").await;
 }
 
+/// With a trustee, k = 5 and t = 3. A trustee answers and erases its keys, and neither trains nor sees an adapter.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trustee_answers_and_holds_no_data() {
+    logs();
+    let federation = Federation::with_trustees("clients", 2, 0, &["notary"]).await;
+    let tasks = [&HOUSES[..], &["notary"]].concat();
+    let tasks = tasks.iter().map(|member| federation.spawn(member, federation.options(member))).collect();
+    let completed = all_completed(tasks).await;
+    assert_eq!(completed.state.as_bytes(), &federation.expected(&[ALL, ALL]).digest());
+    let lines = std::fs::read_to_string(federation.progress("notary")).unwrap();
+    assert_eq!(lines.matches("\"answered\"").count(), 2, "{lines}");
+    assert!(!lines.contains("contributed") && !lines.contains("refused"), "{lines}");
+    let state = federation.house("notary").join("state");
+    assert!(!state.join("ledger").exists() && !state.join("candidate").exists());
+    assert!(!state.join("keys/0").exists() && state.join("keys/31").exists(), "used keys are erased, others kept");
+    federation.stop().await;
+}
+
 /// A house ends at `fault` in the first round, as a crash would, and comes back. The others' contributions count in every
 /// round; its own is there or not, never twice.
 async fn a_crash_costs_at_most_its_own_contribution(fault: Fault) {

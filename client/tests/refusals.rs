@@ -31,7 +31,11 @@ async fn attacked(kind: Attack) -> (Federation, String, usize) {
         HOUSES.iter().map(|house| federation.spawn(house, federation.options(house))).collect();
     wait_for(&federation.progress("abbey"), "refused", 1).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    tasks.iter().for_each(JoinHandle::abort);
+    for task in tasks {
+        task.abort();
+        // Its folder is free once it is gone.
+        let _ = task.await;
+    }
     let lines = std::fs::read_to_string(federation.progress("abbey")).unwrap();
     let given = answers.load(Ordering::Relaxed);
     (federation, lines, given)

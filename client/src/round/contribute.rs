@@ -205,6 +205,13 @@ impl Member {
     }
 }
 
+/// A manifest and what it binds.
+struct Encrypted {
+    signed: Signed<Contribution>,
+    sealed: Vec<Vec<u8>>,
+    body: Vec<u8>,
+}
+
 /// All that making a contribution needs, for another thread.
 struct Job {
     identity: Arc<Identity>,
@@ -224,7 +231,7 @@ impl Job {
             trainer.contribution(&context, &self.state)?
         };
         let (made, encrypt) = timed(|| self.encrypt(&trained.values));
-        let (signed, sealed, body) = made?;
+        let Encrypted { signed, sealed, body } = made?;
         Ok(Made {
             signed,
             sealed,
@@ -237,7 +244,7 @@ impl Job {
     }
 
     /// Encrypts under a fresh key, deals its shares to the committee, and signs the manifest of it all.
-    fn encrypt(&self, values: &[i64]) -> Result<(Signed<Contribution>, Vec<Vec<u8>>, Vec<u8>), RunError> {
+    fn encrypt(&self, values: &[i64]) -> Result<Encrypted, RunError> {
         let failed = |e: &dyn std::fmt::Display| RunError::Train(TrainError::Encrypt(e.to_string()));
         let (layout, announcement, rng) = (&self.layout, &self.announcement, &mut rand::rng());
         let (name, digest) = (self.identity.name(), announcement.digest());
@@ -262,7 +269,7 @@ impl Job {
             commitments: dealing.commitments.to_bytes(),
             sealed_shares: sealed.iter().map(|share| Digest::sha256(share)).collect(),
         };
-        Ok((Signed::sign(&manifest, &self.identity.signer), sealed, body))
+        Ok(Encrypted { signed: Signed::sign(&manifest, &self.identity.signer), sealed, body })
     }
 }
 

@@ -17,7 +17,7 @@ use protocol::{Charter, HouseName};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-pub const HOUSES: [&str; 4] = ["abbey", "borough", "county", "dale"];
+pub(crate) const HOUSES: [&str; 4] = ["abbey", "borough", "county", "dale"];
 
 /// A model of 1 layer and a grid on which sums of these tests are exact in 32-bit floats.
 const CHARTER: &str = r#"
@@ -76,20 +76,21 @@ model = "none"
 approve = "any"
 epsilon_ceiling = 8.0
 min_cohort = 3
-min_colluding_members = 1
 hand_over = true
 "#;
 
+const TRUSTEE: &str = "[policy]\napprove = \"any\"\nepsilon_ceiling = 8.0\nmin_cohort = 3\n";
+
 /// An aggregator's folder, its server, and the houses' folders.
-pub struct Federation {
+pub(crate) struct Federation {
     dir: tempfile::TempDir,
-    pub addr: SocketAddr,
-    pub charter: Charter,
+    pub(crate) addr: SocketAddr,
+    pub(crate) charter: Charter,
     server: Option<Handle>,
 }
 
 /// Contributes [`integers`].
-pub struct Known(usize);
+pub(crate) struct Known(usize);
 
 impl Trainer for Known {
     fn contribution(&mut self, round: &RoundContext<'_>, state: &State) -> Result<Trained, TrainError> {
@@ -100,14 +101,19 @@ impl Trainer for Known {
 }
 
 /// What house number `house` contributes to a round: different for every house, round and coordinate, of both signs.
-pub fn integers(house: usize, round: u32, count: usize) -> Vec<i64> {
+pub(crate) fn integers(house: usize, round: u32, count: usize) -> Vec<i64> {
     let base = i64::from(round) * 100_003 + house as i64 * 7_919;
     (0..count as i64).map(|i| (base + i * 613) % 16_001 - 8_000).collect()
 }
 
 impl Federation {
     /// A running aggregator with four houses that have joined.
-    pub async fn new(policy: &str, rounds: u32, may_vanish: u32) -> Self {
+    pub(crate) async fn new(policy: &str, rounds: u32, may_vanish: u32) -> Self {
+        Self::with_trustees(policy, rounds, may_vanish, &[]).await
+    }
+
+    /// The same, and members that hold key shares but no data.
+    pub(crate) async fn with_trustees(policy: &str, rounds: u32, may_vanish: u32, trustees: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut template = CHARTER
             .replace("POLICY", policy)
@@ -116,13 +122,16 @@ impl Federation {
         for house in HOUSES {
             template += &format!("[[house]]\nname = \"{house}\"\nsampling_rate = 0.01\nnominal_batch = 4\n");
         }
+        for trustee in trustees {
+            template += &format!("[[trustee]]\nname = \"{trustee}\"\n");
+        }
         let home = aggregator::setup::init(&dir.path().join("aggregator"), Some(&template), &[], &mut rand::rng())
             .await
             .unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut federation = Self { addr: port, charter: home.charter.clone(), dir, server: None };
         let mut invitations = Vec::new();
-        for house in HOUSES {
+        for house in HOUSES.iter().chain(trustees) {
             let name = HouseName::new(house).unwrap();
             let url = format!("https://{}", federation.addr);
             invitations.push((house, home.invite(&name, &url, &mut rand::rng()).await.unwrap()));
@@ -132,12 +141,13 @@ impl Federation {
         for (house, invitation) in invitations {
             let text = invitation.to_string();
             client::join::join(&federation.house(house), &text.parse().unwrap()).await.unwrap();
-            std::fs::write(federation.house(house).join("client.toml"), CONFIG).unwrap();
+            let config = if trustees.contains(house) { TRUSTEE } else { CONFIG };
+            std::fs::write(federation.house(house).join("client.toml"), config).unwrap();
         }
         federation
     }
 
-    pub async fn serve(&mut self) {
+    pub(crate) async fn serve(&mut self) {
         let mut config = server::Config::new(self.dir.path().join("aggregator"), self.addr);
         config.pace.gather = Duration::from_millis(600);
         config.pace.others = Duration::from_millis(300);
@@ -145,24 +155,24 @@ impl Federation {
     }
 
     /// Ends the aggregator as a crash would, and starts it again at the same address.
-    pub async fn crash_and_restart(&mut self) {
+    pub(crate) async fn crash_and_restart(&mut self) {
         self.server.take().unwrap().kill().await;
         self.serve().await;
     }
 
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.server.take().unwrap().shutdown().await.unwrap();
     }
 
-    pub fn house(&self, name: &str) -> PathBuf {
+    pub(crate) fn house(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn progress(&self, name: &str) -> PathBuf {
+    pub(crate) fn progress(&self, name: &str) -> PathBuf {
         self.house(name).join("progress.jsonl")
     }
 
-    pub fn options(&self, name: &str) -> Options {
+    pub(crate) fn options(&self, name: &str) -> Options {
         Options {
             progress: Progress::to_file(&self.progress(name)).unwrap(),
             backoff: Backoff::new(Duration::from_millis(50), Duration::from_millis(200)),
@@ -171,21 +181,22 @@ impl Federation {
         }
     }
 
-    /// Runs a house as a task of its own.
-    pub fn spawn(&self, name: &str, options: Options) -> JoinHandle<Result<Completed, RunError>> {
-        let number = HOUSES.iter().position(|house| *house == name).unwrap();
+    /// Runs a member as a task of its own.
+    pub(crate) fn spawn(&self, name: &str, options: Options) -> JoinHandle<Result<Completed, RunError>> {
+        let number = HOUSES.iter().position(|house| *house == name);
+        let trainer = number.map(|number| Box::new(Known(number)) as Box<dyn Trainer>);
         let home = Home::open(&self.house(name)).unwrap();
-        tokio::spawn(client::round::run(home, Some(Box::new(Known(number))), options))
+        tokio::spawn(client::round::run(home, trainer, options))
     }
 
     /// The adapter that a house saved last.
-    pub fn adapter(&self, name: &str) -> adapter::Adapter {
+    pub(crate) fn adapter(&self, name: &str) -> adapter::Adapter {
         let model = Terms::of(&self.charter).unwrap().model;
         adapter::Adapter::load_dir(&self.house(name).join("adapter"), &model).unwrap()
     }
 
     /// The state after rounds of these cohorts, computed from the integers that go in.
-    pub fn expected(&self, cohorts: &[&[usize]]) -> State {
+    pub(crate) fn expected(&self, cohorts: &[&[usize]]) -> State {
         let mut state = Terms::of(&self.charter).unwrap().first_state().unwrap();
         let count = state.adapter().trainable_len();
         for (round, cohort) in (1..).zip(cohorts) {
@@ -199,7 +210,7 @@ impl Federation {
     }
 
     /// All states that `rounds` rounds can lead to when each cohort is one of `cohorts`.
-    pub fn reachable(&self, rounds: usize, cohorts: &[&[usize]]) -> Vec<[u8; 32]> {
+    pub(crate) fn reachable(&self, rounds: usize, cohorts: &[&[usize]]) -> Vec<[u8; 32]> {
         let mut histories: Vec<Vec<&[usize]>> = vec![Vec::new()];
         for _ in 0..rounds {
             histories = histories
@@ -212,7 +223,7 @@ impl Federation {
 }
 
 /// Waits until a progress file has `count` lines of this phase.
-pub async fn wait_for(progress: &Path, phase: &str, count: usize) {
+pub(crate) async fn wait_for(progress: &Path, phase: &str, count: usize) {
     let wanted = format!("\"phase\":\"{phase}\"");
     for _ in 0..600 {
         let text = std::fs::read_to_string(progress).unwrap_or_default();
@@ -225,7 +236,7 @@ pub async fn wait_for(progress: &Path, phase: &str, count: usize) {
 }
 
 /// All houses are done, and agree.
-pub async fn all_completed(tasks: Vec<JoinHandle<Result<Completed, RunError>>>) -> Completed {
+pub(crate) async fn all_completed(tasks: Vec<JoinHandle<Result<Completed, RunError>>>) -> Completed {
     let mut results = Vec::new();
     for task in tasks {
         let result = tokio::time::timeout(Duration::from_secs(90), task).await.unwrap().unwrap().unwrap();
@@ -236,7 +247,7 @@ pub async fn all_completed(tasks: Vec<JoinHandle<Result<Completed, RunError>>>) 
 }
 
 /// Logs of a failing test, with RUST_LOG.
-pub fn logs() {
+pub(crate) fn logs() {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_test_writer()

@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// What the proxy does to what the member sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attack {
+pub(crate) enum Attack {
     /// Announces under another charter, signed all the same.
     OtherCharter,
     /// One bit of a signature in the cohort list is changed.
@@ -28,7 +28,7 @@ pub enum Attack {
     SecondSet,
 }
 
-pub struct Proxy {
+pub(crate) struct Proxy {
     real: FederationClient<Channel>,
     keys: Arc<Identity>,
     attack: Attack,
@@ -37,7 +37,7 @@ pub struct Proxy {
 }
 
 /// A channel to `addr` with a member's own key and certificate.
-pub async fn as_member(house: &Path, addr: SocketAddr, authority_pem: &str) -> FederationClient<Channel> {
+pub(crate) async fn as_member(house: &Path, addr: SocketAddr, authority_pem: &str) -> FederationClient<Channel> {
     let certificate = std::fs::read(house.join("certificate.pem")).unwrap();
     let key = std::fs::read(house.join("keys/tls.pem")).unwrap();
     let tls = ClientTlsConfig::new()
@@ -49,7 +49,7 @@ pub async fn as_member(house: &Path, addr: SocketAddr, authority_pem: &str) -> F
 }
 
 /// Serves the attack to one member; gives the address and a count of the answers that the member gave.
-pub async fn attack(
+pub(crate) async fn attack(
     house: &Path,
     aggregator: &Path,
     real: SocketAddr,

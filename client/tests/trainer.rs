@@ -1,0 +1,194 @@
+//! The record trainer on a real (tiny) BERT, beside a plain loop over examples.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+
+use client::config::{DataConfig, TrainingConfig};
+use client::terms::Terms;
+use client::trainer::{RecordTrainer, RoundContext, TrainError, Trainer};
+use lora::{Classifier, Tokenizer};
+use protocol::{Announcement, Attempt, Charter, Digest, HouseName, RecordHead, RoundNumber};
+
+const WORDS: [&str; 6] = ["fracture", "of", "left", "arm", "eye", "ear"];
+const ROWS: [(&str, &str, &str); 5] = [
+    ("1", "fracture of left arm", "injury"),
+    ("2", "left eye", "eye"),
+    ("1", "arm", "injury"),
+    ("3", "left ear of eye", "ear"),
+    ("1", "of ear", "ear"),
+];
+const LABELS: [&str; 3] = ["eye", "ear", "injury"];
+
+struct Bench {
+    dir: tempfile::TempDir,
+    charter: Charter,
+}
+
+impl Bench {
+    /// The tiny checkpoint of `lora`'s tests, a word tokenizer, five rows, and a charter with sampling rate 1.
+    fn new(mode: &str, multiplier: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lora/tests/fixtures/tiny-bert");
+        for file in ["config.json", "model.safetensors"] {
+            std::fs::copy(fixture.join(file), dir.path().join(file)).unwrap();
+        }
+        let vocabulary: serde_json::Map<_, _> =
+            WORDS.iter().zip(1..).map(|(word, id)| ((*word).to_owned(), serde_json::json!(id))).collect();
+        let tokenizer = serde_json::json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": { "type": "Whitespace" }, "post_processor": null, "decoder": null,
+            "model": { "type": "WordLevel", "vocab": vocabulary, "unk_token": "of" },
+        });
+        std::fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+        let rows: String = ROWS.iter().map(|(patient, text, label)| format!("{patient},{text},{label}\n")).collect();
+        std::fs::write(dir.path().join("rows.csv"), format!("patient,text,label\n{rows}")).unwrap();
+        let weights = Digest::sha256(&std::fs::read(dir.path().join("model.safetensors")).unwrap());
+        let none = mode == "none";
+        let text = protocol::charter::SAMPLE
+            .replace("53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", &weights.to_string())
+            .replace("num_hidden_layers = 6", "num_hidden_layers = 2")
+            .replace("hidden_size = 384", "hidden_size = 32")
+            .replace("intermediate_size = 1536", "intermediate_size = 64")
+            .replace(r#"["infections", "neoplasms", "injuries"]"#, &format!("{LABELS:?}"))
+            .replace("max_tokens = 64", "max_tokens = 16")
+            .replace("mode = \"record-shared\"", &format!("mode = \"{mode}\""))
+            .replace("\nepsilon = 3.0", if none { "\nepsilon = 0.0" } else { "\nepsilon = 3.0" })
+            .replace("delta = 1e-5", if none { "delta = 0.0" } else { "delta = 1e-5" })
+            .replace("noise_multiplier = 0.81", &format!("noise_multiplier = {multiplier}"))
+            .replace("clipping_norm = 1.0", "clipping_norm = 0.25")
+            .replace("sampling_rate = 0.02", "sampling_rate = 1.0");
+        Self { charter: Charter::parse(&text).unwrap(), dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn trainer(&self, unit_column: Option<&str>) -> Result<RecordTrainer, TrainError> {
+        let data = DataConfig {
+            file: self.path("rows.csv"),
+            format: None,
+            text_column: "text".into(),
+            label_column: "label".into(),
+            unit_column: unit_column.map(str::to_owned),
+        };
+        let training = TrainingConfig { model: self.dir.path().into(), device: "cpu".into(), threads: Some(1) };
+        RecordTrainer::load(&self.charter, &data, &training)
+    }
+
+    fn contribution(&self, trainer: &mut RecordTrainer) -> Vec<i64> {
+        let state = Terms::of(&self.charter).unwrap().first_state().unwrap();
+        let (announcement, house) = (announcement(&self.charter), HouseName::new("lakeside").unwrap());
+        let context = RoundContext { charter: &self.charter, announcement: &announcement, house: &house };
+        trainer.contribution(&context, &state).unwrap().values.to_vec()
+    }
+
+    /// Each row's gradient, one after the other.
+    fn gradients(&self) -> Vec<Vec<f32>> {
+        let first = Terms::of(&self.charter).unwrap().first_state().unwrap();
+        let device = lora::device("cpu").unwrap();
+        let classifier = Classifier::load(self.dir.path(), first.adapter(), LABELS.len(), &device).unwrap();
+        let tokenizer = Tokenizer::from_file(&self.path("tokenizer.json")).unwrap();
+        let one = |(_, text, label): &(&str, &str, &str)| {
+            let label = LABELS.iter().position(|known| known == label).unwrap();
+            let mut gradient = Vec::new();
+            let example = tokenizer.encode(text, 16).unwrap();
+            classifier.for_each_gradient(&[example], &[label], |_, _, found| gradient = found.to_vec()).unwrap();
+            gradient
+        };
+        ROWS.iter().map(one).collect()
+    }
+}
+
+fn announcement(charter: &Charter) -> Announcement {
+    Announcement {
+        protocol_version: 1,
+        record: RecordHead { size: 0, root: Digest::sha256(b"") },
+        charter: charter.digest(),
+        roster: Digest::sha256(b"roster"),
+        round: RoundNumber::FIRST,
+        attempt: Attempt::FIRST,
+        expected: charter.houses.iter().map(|house| house.name.clone()).collect(),
+        may_vanish: 1,
+        adapter: Digest::sha256(b"adapter"),
+        announced_at_ms: 0,
+        submit_at_ms: 1,
+        close_ms: 2,
+        open_ms: 3,
+        committee: Vec::new(),
+        layout: Vec::new(),
+        data_commitment: None,
+    }
+}
+
+/// Mean of some gradients, shrunk to norm 0.25, on the sample charter's grid of 4096 units.
+fn clipped(rows: &[&Vec<f32>]) -> Vec<f64> {
+    let mean: Vec<f64> =
+        (0..rows[0].len()).map(|i| rows.iter().map(|row| f64::from(row[i])).sum::<f64>() / rows.len() as f64).collect();
+    let norm = mean.iter().map(|x| x * x).sum::<f64>().sqrt();
+    mean.iter().map(|x| x * (0.25 / norm).min(1.0) * 4096.0 / 0.25).collect()
+}
+
+fn assert_sum_of(found: &[i64], units: &[Vec<f64>]) {
+    assert!(found.iter().any(|value| value.abs() > 100), "the gradients are not all zero");
+    for (i, found) in found.iter().enumerate() {
+        let exact: f64 = units.iter().map(|unit| unit[i]).sum();
+        // Each unit is truncated toward zero by itself.
+        assert!((*found as f64 - exact).abs() <= units.len() as f64, "coordinate {i}: {found} for {exact}");
+    }
+}
+
+#[test]
+fn without_noise_a_contribution_is_the_sum_of_the_rows_clipped_gradients() {
+    let bench = Bench::new("none", "0.0");
+    let found = bench.contribution(&mut bench.trainer(None).unwrap());
+    let units: Vec<Vec<f64>> = bench.gradients().iter().map(|row| clipped(&[row])).collect();
+    assert_sum_of(&found, &units);
+}
+
+#[test]
+fn with_a_unit_column_a_patients_rows_are_clipped_as_one() {
+    let bench = Bench::new("none", "0.0");
+    let found = bench.contribution(&mut bench.trainer(Some("patient")).unwrap());
+    let rows = bench.gradients();
+    let units = [clipped(&[&rows[0], &rows[2], &rows[4]]), clipped(&[&rows[1]]), clipped(&[&rows[3]])];
+    assert_sum_of(&found, &units);
+}
+
+/// With sampling rate 1 the batch is always the same, so what differs from the noiseless sum is the noise: z D / sqrt(2)
+/// where 4 houses of which 1 may vanish and 1 colludes share it, z D where each carries all of it.
+#[test]
+fn the_noise_has_the_share_of_the_mode() {
+    let silent = Bench::new("none", "0.0");
+    let sum = silent.contribution(&mut silent.trainer(None).unwrap());
+    for (mode, deviation) in [("record-shared", 0.81 * 4096.0 / 2f64.sqrt()), ("record-local", 0.81 * 4096.0)] {
+        let bench = Bench::new(mode, "0.81");
+        let mut trainer = bench.trainer(None).unwrap();
+        let noise: Vec<f64> = (0..20)
+            .flat_map(|_| bench.contribution(&mut trainer))
+            .zip(sum.iter().cycle())
+            .map(|(noised, silent)| (noised - silent) as f64)
+            .collect();
+        let n = noise.len() as f64;
+        let mean = noise.iter().sum::<f64>() / n;
+        let variance = noise.iter().map(|x| x * x).sum::<f64>() / n;
+        assert!(mean.abs() < 5.0 * deviation / n.sqrt(), "{mode}: mean {mean}");
+        // The standard error of a Gaussian's variance is sqrt(2 / n) of it.
+        let ratio = variance / deviation.powi(2);
+        assert!((ratio - 1.0).abs() < 5.0 * (2.0 / n).sqrt(), "{mode}: variance is {ratio} of what it should be");
+    }
+}
+
+#[test]
+fn another_model_or_an_unknown_label_is_refused_by_name() {
+    let bench = Bench::new("none", "0.0");
+    let rows = std::fs::read_to_string(bench.path("rows.csv")).unwrap();
+    std::fs::write(bench.path("rows.csv"), rows.replace("of ear,ear", "of ear,nose")).unwrap();
+    let error = bench.trainer(None).err().unwrap().to_string();
+    assert!(error.contains("label 'nose' in line 6"), "{error}");
+    std::fs::write(bench.path("rows.csv"), rows).unwrap();
+    let mut weights = std::fs::read(bench.path("model.safetensors")).unwrap();
+    *weights.last_mut().unwrap() ^= 1;
+    std::fs::write(bench.path("model.safetensors"), weights).unwrap();
+    assert!(matches!(bench.trainer(None), Err(TrainError::OtherModel { .. })));
+}
