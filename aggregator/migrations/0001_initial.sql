@@ -73,6 +73,7 @@ CREATE TABLE events (
     kind     TEXT   NOT NULL,
     body     BYTEA  NOT NULL
 );
+CREATE INDEX events_by_attempt ON events (round, attempt);
 
 -- Leaves of the record (an RFC 6962 tree), in order.
 CREATE TABLE leaves (

@@ -120,6 +120,9 @@ pub enum SubmissionFault {
     /// The first message is no header, or a later one is.
     #[error("the first message, and no other, is a header")]
     Header,
+    /// The stream ended with an error; mostly nobody is left to hear of it.
+    #[error("the stream broke: {0}")]
+    Broken(String),
     /// Sealed shares that the manifest does not name.
     #[error("sealed share {index} is not the one in the manifest, or there are {found} instead of {expected}")]
     SealedShares {

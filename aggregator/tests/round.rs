@@ -132,9 +132,8 @@ async fn a_false_answer_is_named_and_dropped() {
     let digest = announced.body_digest();
     let announcement = announced.unverified().unwrap();
     let count = Layout::from_bytes(&announcement.layout).unwrap().values().count;
-    for house in 0..members.len() {
-        let parts = members[house].contribution(&announced, &values(house, count));
-        members[house].submit(parts).await.unwrap();
+    for (house, member) in members.iter_mut().enumerate() {
+        member.submit(member.contribution(&announced, &values(house, count))).await.unwrap();
     }
     let list = members[0].cohort(digest).await;
     for member in &mut members[..2] {
@@ -159,6 +158,78 @@ async fn a_false_answer_is_named_and_dropped() {
 }
 
 #[tokio::test]
+async fn attempts_without_contributions_are_abandoned_with_fresh_keys_each_and_then_halt() {
+    let charter = CHARTER.replace("close_ms = 20000", "close_ms = 300").replace("open_ms = 40000", "open_ms = 400");
+    let mut site = Site::new(&charter).await;
+    let (mut members, first) = announced(&mut site, 2).await;
+    let reason = members[0].event(|event| abandoned(event, 1)).await;
+    assert!(reason.starts_with("cohort-too-small: 0 contributions"), "{reason}");
+    let (charter, roster) = (site.charter.digest(), members[0].roster().await.digest());
+    for member in &mut members {
+        member.ready(charter, roster, 2).await.unwrap();
+    }
+    let second = members[0].event(|event| match &event.kind {
+        Some(Kind::Announced(signed)) => {
+            let signed: Signed<Announcement> = protos::convert::signed("announced", Some(signed.clone())).unwrap();
+            signed.unverified().ok().filter(|announcement| announcement.attempt.get() == 2)
+        }
+        _ => None,
+    });
+    let (first, second) = (first.unverified().unwrap(), second.await);
+    assert_eq!(second.record.size, 1, "the abandoned attempt is on the record");
+    for (before, after) in first.committee.iter().zip(&second.committee) {
+        assert_ne!(before.offer.body(), after.offer.body(), "no key is used twice");
+    }
+    assert_ne!(first.mask_seed(), second.mask_seed());
+    members[0].event(|event| abandoned(event, 2)).await;
+    site.restart(&mut members).await;
+    let refused = members[0].ready(charter, roster, 3).await.unwrap_err();
+    assert_eq!(rule(&refused), "halted");
+    let status = aggregator::status::read(&site.home().await).await.unwrap();
+    assert_eq!((status.stage, status.record), ("halted", 2));
+}
+
+fn abandoned(event: &v1::Event, attempt: u32) -> Option<String> {
+    match &event.kind {
+        Some(Kind::Abandoned(abandoned)) if abandoned.attempt == attempt => Some(abandoned.reason.clone()),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn houses_that_sign_another_state_than_was_opened_here_halt_the_federation() {
+    let mut site = Site::new(CHARTER).await;
+    let (mut members, announced) = announced(&mut site, 1).await;
+    let count = Layout::from_bytes(&announced.unverified().unwrap().layout).unwrap().values().count;
+    for (house, member) in members.iter_mut().enumerate() {
+        member.submit(member.contribution(&announced, &values(house, count))).await.unwrap();
+    }
+    let (digest, list) = (announced.body_digest(), members[0].cohort(announced.body_digest()).await);
+    for member in &mut members {
+        let answer = member.answer(&announced).await;
+        member.put_answer(&answer).await.unwrap();
+    }
+    let verdict = Verdict::Applied { state: Digest::sha256(b"another state") };
+    for member in &mut members {
+        member.put_outcome(digest, list.digest(), verdict).await.unwrap();
+    }
+    let home = site.home().await;
+    for _ in 0..200 {
+        let status = aggregator::status::read(&home).await.unwrap();
+        if let Some(reason) = status.halted {
+            assert!(reason.contains(&Digest::sha256(b"another state").to_string()), "{reason}");
+            assert!(!status.final_adapter);
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("the federation goes on with two states");
+}
+
+/// Spoils the parts of a submission.
+type Fault<'a> = &'a dyn Fn(&mut Vec<v1::SubmitRequest>);
+
+#[tokio::test]
 async fn each_fault_of_a_submission_is_refused_and_a_good_one_still_counts() {
     let mut site = Site::new(CHARTER).await;
     let (mut members, announced) = announced(&mut site, 1).await;
@@ -166,7 +237,7 @@ async fn each_fault_of_a_submission_is_refused_and_a_good_one_still_counts() {
     let count = layout.values().count;
     let good = members[0].contribution(&announced, &values(0, count));
     let last = good.len() - 1;
-    let faults: [(&str, &dyn Fn(&mut Vec<v1::SubmitRequest>)); 9] = [
+    let faults: [(&str, Fault<'_>); 9] = [
         ("no header", &|parts| drop(parts.remove(0))),
         ("no part", &|parts| parts[0].part = None),
         ("truncated stream", &|parts| parts.truncate(last)),
@@ -190,7 +261,7 @@ async fn each_fault_of_a_submission_is_refused_and_a_good_one_still_counts() {
     for (name, fault) in faults {
         let mut parts = good.clone();
         fault(&mut parts);
-        let refused = members[0].submit(parts).await.expect_err(name);
+        let refused = members[0].submit(parts).await.unwrap_err();
         let expected = if name == "no part" { "wire" } else { "bad-submission" };
         assert_eq!(rule(&refused), expected, "{name}: {refused}");
         assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{name}");
@@ -202,9 +273,8 @@ async fn each_fault_of_a_submission_is_refused_and_a_good_one_still_counts() {
     members[0].submit(good).await.unwrap();
     let second = members[0].contribution(&announced, &values(0, count));
     assert_eq!(rule(&members[0].submit(second).await.unwrap_err()), "second-contribution");
-    for house in 1..3 {
-        let parts = members[house].contribution(&announced, &values(house, count));
-        members[house].submit(parts).await.unwrap();
+    for (house, member) in members.iter_mut().enumerate().skip(1) {
+        member.submit(member.contribution(&announced, &values(house, count))).await.unwrap();
     }
     assert_eq!(members[0].cohort(announced.body_digest()).await.contributions.len(), 3);
 }

@@ -103,7 +103,7 @@ pub(super) enum Done {
     /// The cohort's ciphertexts are added and kept.
     Folded { announcement: Digest, sum: Result<Digest, Refusal> },
     /// A sum was opened.
-    Opened { announcement: Digest, opened: Result<Opened, Refusal> },
+    Opened { announcement: Digest, opened: Box<Result<Opened, Refusal>> },
 }
 
 impl Core {
@@ -162,6 +162,11 @@ impl Core {
         }
     }
 
+    /// The roster is frozen before the last one to join hears that it has.
+    async fn look(&mut self) -> Result<(), Refusal> {
+        if matches!(self.stage, Stage::Enrolling) { self.enrolled().await } else { Ok(()) }
+    }
+
     /// Policy `aggregator`: the round before is still being opened here.
     pub(super) fn is_behind(&self) -> bool {
         self.own.as_ref().is_some_and(|own| own.digest() != *self.adapter.as_bytes())
@@ -170,7 +175,7 @@ impl Core {
     async fn handle(&mut self, command: Command) {
         // A caller that has gone needs no answer.
         match command {
-            Command::Look(reply) => drop(reply.send(Ok(()))),
+            Command::Look(reply) => drop(reply.send(self.look().await)),
             Command::Ready(ready, reply) => drop(reply.send(self.input(Event::Ready(ready), Vec::new()).await)),
             Command::Admit(manifest, reply) => drop(reply.send(self.admit(manifest).await)),
             Command::Contribute(stored, reply) => drop(reply.send(self.contribute(stored).await)),

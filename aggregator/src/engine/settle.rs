@@ -15,7 +15,7 @@ impl Core {
     pub(super) async fn finished(&mut self, done: Done) {
         let result = match done {
             Done::Folded { announcement, sum } => self.folded(announcement, sum).await,
-            Done::Opened { announcement, opened } => match opened {
+            Done::Opened { announcement, opened } => match *opened {
                 Ok(opened) => self.opened(announcement, opened).await,
                 Err(refusal) => {
                     self.open_again = Some(Instant::now() + RETRY);
@@ -37,7 +37,7 @@ impl Core {
         let start = current.round.frame();
         let (store, charter, place) = (self.store.clone(), self.charter.clone(), (start.round, start.attempt));
         self.jobs.spawn(async move {
-            Done::Opened { announcement, opened: open_attempt(&store, charter, committee, place, own).await }
+            Done::Opened { announcement, opened: Box::new(open_attempt(&store, charter, committee, place, own).await) }
         });
     }
 
@@ -93,7 +93,7 @@ impl Core {
         let committee = committee(federation)?;
         let (store, charter) = (self.store.clone(), self.charter.clone());
         self.jobs.spawn(async move {
-            Done::Opened { announcement, opened: open_attempt(&store, charter, committee, place, own).await }
+            Done::Opened { announcement, opened: Box::new(open_attempt(&store, charter, committee, place, own).await) }
         });
         Ok(())
     }

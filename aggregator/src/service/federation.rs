@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
@@ -10,6 +11,7 @@ use protos::convert::{WireError, digest, signed};
 use protos::limits::KEYS_PER_OFFER;
 use protos::v1;
 use protos::v1::federation_server::Federation;
+use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::authorise::{Caller, authorise};
@@ -19,6 +21,8 @@ use crate::store::{Shelf, StoredKey};
 
 /// Bytes of a sum in one message.
 const SUM_CHUNK_BYTES: usize = 256 << 10;
+/// A sender that is silent for this long is dropped.
+const IDLE: Duration = Duration::from_secs(30);
 /// Unused keys that a member may have in stock.
 const MAX_STOCK: u64 = 4_096;
 
@@ -96,7 +100,8 @@ impl FederationService {
         let limit = self.shared.engine.state_bytes();
         let mut state = Vec::new();
         let broken = |status: Status| Refusal::FinalState(format!("the stream broke: {}", status.message()));
-        while let Some(part) = stream.message().await.map_err(broken)? {
+        let silent = |_| Refusal::FinalState("the stream stood still for 30 s".into());
+        while let Some(part) = timeout(IDLE, stream.message()).await.map_err(silent)?.map_err(broken)? {
             if state.len() + part.data.len() > limit {
                 return Err(Refusal::FinalState(format!(
                     "it has more than the {limit} bytes of this charter's states"

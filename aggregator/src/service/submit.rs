@@ -85,7 +85,7 @@ async fn next(stream: &mut Streaming<v1::SubmitRequest>) -> Result<Option<Part>,
     let message = timeout(IDLE, stream.message())
         .await
         .map_err(|_| Refusal::Busy("the submission stood still for 30 s; send it again"))?
-        .map_err(|status| Refusal::Failure(format!("the submission's stream broke: {status}")))?;
+        .map_err(|status| SubmissionFault::Broken(status.message().to_owned()))?;
     match message {
         None => Ok(None),
         Some(v1::SubmitRequest { part: Some(part) }) => Ok(Some(part)),
@@ -163,7 +163,7 @@ fn check_run(layout: &Layout, first: u32, data: &[u8], chunks: &mut Vec<Digest>)
         return Err(SubmissionFault::Order { found: first, expected });
     }
     let (chunk, limit) = (layout.chunk_bytes(), RUN_BYTES.max(layout.chunk_bytes()));
-    if data.is_empty() || data.len() > limit || data.len() % chunk != 0 {
+    if data.is_empty() || data.len() > limit || !data.len().is_multiple_of(chunk) {
         return Err(SubmissionFault::RunLength { found: data.len(), chunk, limit });
     }
     for bytes in data.chunks_exact(chunk) {
