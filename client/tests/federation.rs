@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::ffi::{OsStr, OsString};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use client::round::{Fault, RunError};
@@ -32,6 +34,68 @@ async fn released_sum_is_exact(policy: &str) {
         assert_eq!(ledger.entries().len(), 2);
         assert!(ledger.entries().iter().all(|entry| ledger.is_confirmed(entry)));
     }
+    let (aggregator, out) = (federation.house("aggregator"), federation.house("out"));
+    for command in ["status", "ledger"] {
+        let dir = federation.house("abbey");
+        program(client::cli::run, &["plainchant-client".as_ref(), command.as_ref(), dir.as_os_str()]).await;
+    }
+    let wanted = federation.adapter("dale").digest();
+    let charter = federation.charter.clone();
+    let kept = federation.stop().await;
+    // All houses approved, so the model builder has the adapter, whoever opened the rounds' sums.
+    let export = ["plainchant-aggregator".as_ref(), "export".as_ref(), aggregator.as_os_str(), out.as_os_str()];
+    program(aggregator::cli::run, &export).await;
+    let model = client::terms::Terms::of(&charter).unwrap().model;
+    assert_eq!(adapter::Adapter::load_dir(&out, &model).unwrap().digest(), wanted);
+    drop(kept);
+}
+
+/// Runs a program's entry with these arguments, which must succeed.
+async fn program(entry: fn(Vec<OsString>) -> ExitCode, args: &[&OsStr]) {
+    let args: Vec<OsString> = args.iter().map(|arg| (*arg).to_owned()).collect();
+    let (shown, code) = (format!("{args:?}"), tokio::task::spawn_blocking(move || entry(args)).await.unwrap());
+    assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS), "{shown}");
+}
+
+/// A house that has spent almost all of its epsilon elsewhere does not take part any more, whatever the aggregator says. It
+/// stays of the committee, and follows the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_house_at_its_ceiling_does_not_contribute() {
+    logs();
+    let federation = Federation::new("aggregator", 2, 0).await;
+    let state = federation.house("abbey").join("state");
+    std::fs::create_dir_all(&state).unwrap();
+    let elsewhere = privacy::Entry {
+        federation: [9; 32],
+        round: 1,
+        attempt: 1,
+        kind: privacy::Kind::Training,
+        rate: 1.0,
+        noise_multiplier: 0.7,
+        steps: 1,
+        dimension: 10,
+        integer_norm: 1024,
+        shares: 2,
+        share_deviation: 1024.0,
+    };
+    let mut ledger = privacy::Ledger::open(state.join("ledger")).unwrap();
+    ledger.reserve(&elsewhere).unwrap();
+    let spent = ledger.epsilon(1e-5).unwrap().epsilon;
+    drop(ledger);
+    // The policy's ceiling is just above what was spent, and above the charter's own epsilon.
+    assert!(spent > 0.5, "{spent}");
+    let config = federation.house("abbey").join("client.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let ceiling = format!("epsilon_ceiling = {}", spent + 1e-4);
+    std::fs::write(&config, text.replace("epsilon_ceiling = 8.0", &ceiling)).unwrap();
+    let tasks = HOUSES.map(|house| federation.spawn(house, federation.options(house)));
+    let completed = all_completed(tasks.into()).await;
+    assert_eq!(completed.state.as_bytes(), &federation.expected(&[WITHOUT_FIRST, WITHOUT_FIRST]).digest());
+    let lines = std::fs::read_to_string(federation.progress("abbey")).unwrap();
+    assert!(lines.contains("past this house's ceiling") && !lines.contains("contributed"), "{lines}");
+    assert_eq!(lines.matches("\"answered\"").count(), 2, "{lines}");
+    let ledger = privacy::Ledger::open(state.join("ledger")).unwrap();
+    assert_eq!(ledger.entries(), [elsewhere]);
     federation.stop().await;
 }
 

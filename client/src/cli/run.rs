@@ -16,12 +16,16 @@ pub(super) fn run(dir: &Path, progress: Option<PathBuf>) -> Result<(), Failure> 
         options.progress = Progress::to_file(&file).map_err(Failure::usage)?;
     }
     let trainer = trainer(&home)?;
-    let completed = runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let completed = runtime.block_on(async {
         tokio::select! {
             result = round::run(home, trainer, options) => result.map(Some),
             () = stopped() => Ok(None),
         }
-    })?;
+    });
+    // A batch that is still being trained is not waited for.
+    runtime.shutdown_background();
+    let completed = completed?;
     match completed {
         Some(completed) => println!("completed: {} rounds, final state {}", completed.rounds, completed.state),
         None => println!("stopped; run it again to go on"),

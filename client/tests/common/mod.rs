@@ -45,7 +45,7 @@ learning_rate = 1.0
 momentum = 0.0
 [privacy]
 mode = "record-shared"
-epsilon = 8.0
+epsilon = 0.5
 delta = 1e-5
 clipping_norm = 1.0
 integer_norm = 1024
@@ -160,8 +160,10 @@ impl Federation {
         self.serve().await;
     }
 
-    pub(crate) async fn stop(mut self) {
+    /// Ends the aggregator; the folders stay until what this gives is dropped.
+    pub(crate) async fn stop(mut self) -> tempfile::TempDir {
         self.server.take().unwrap().shutdown().await.unwrap();
+        self.dir
     }
 
     pub(crate) fn house(&self, name: &str) -> PathBuf {
