@@ -33,7 +33,7 @@
 //! ```
 //!
 //! Read in this order: [`Layout`] (what fits where, and how often decoding may fail), [`encrypt`], [`deal`],
-//! [`combine`], [`open`]; [`seal`] carries shares to their members.
+//! [`combine`], [`open`]; [`seal`] carries shares to their members; [`glwe`] is the same round in tfhe's types.
 
 mod accumulate;
 mod combine;
@@ -44,6 +44,7 @@ mod digits;
 mod encrypt;
 mod fields;
 mod gauss;
+pub mod glwe;
 mod key;
 mod layout;
 mod mask;

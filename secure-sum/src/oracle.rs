@@ -13,7 +13,7 @@ use crate::mask::MaskSeed;
 use crate::open;
 use crate::params::ParameterSet;
 use crate::ring::{self, Residue};
-use crate::{Accumulator, OneTimeKey, encrypt, gauss};
+use crate::{Accumulator, OneTimeKey, encrypt, gauss, glwe};
 
 const MASK_SEED: MaskSeed = MaskSeed([9; 32]);
 
@@ -45,35 +45,14 @@ fn messages(layout: &Layout, values: &[i64]) -> Vec<i128> {
         .collect()
 }
 
-fn secret_key(key: &[i32], q: u64) -> GlweSecretKey<Vec<u64>> {
-    let residues = key.iter().map(|&c| i64::from(c).rem_euclid(q as i64) as u64);
-    GlweSecretKey::from_container(residues.collect(), PolynomialSize(key.len()))
-}
-
-fn modulus(q: u64) -> CiphertextModulus<u64> {
-    CiphertextModulus::try_new(u128::from(q)).expect("a 50-bit modulus")
-}
-
-/// The mask's coefficients: the inverse transform of what is expanded.
-fn mask_coefficients(set: ParameterSet, prime: usize, residue: &Residue) -> Vec<u64> {
-    let degree = set.ring_degree();
-    let (mut values, mut scratch) = (vec![0; degree], vec![0; 8 * degree]);
-    MASK_SEED.expand(0, prime, residue.q, &mut values, &mut scratch);
-    residue.multiply(&mut values, &vec![1; degree]);
-    values
-}
-
 /// What tfhe decrypts from our body and mask modulo one prime, less the message: centered errors.
 fn errors_by_tfhe(layout: &Layout, sum: &Accumulator, key: &[i32], message: &[i128]) -> Vec<i64> {
-    let (set, degree) = (layout.set(), layout.set().ring_degree());
-    let bodies = sum.residues(layout).expect("same layout").chunks(degree);
+    let set = layout.set();
     let mut errors = Vec::new();
-    for (prime, (residue, body)) in ring::ring(set).residues.iter().zip(bodies).enumerate() {
-        let mut container = mask_coefficients(set, prime, residue);
-        container.extend_from_slice(body);
-        let ciphertext = GlweCiphertext::from_container(container, PolynomialSize(degree), modulus(residue.q));
-        let mut plaintext = PlaintextList::new(0, PlaintextCount(degree));
-        decrypt_glwe_ciphertext(&secret_key(key, residue.q), &ciphertext, &mut plaintext);
+    for (prime, residue) in ring::ring(set).residues.iter().enumerate() {
+        let ciphertext = glwe::ciphertext(layout, &MASK_SEED, sum, 0, prime).expect("chunk 0");
+        let mut plaintext = PlaintextList::new(0, PlaintextCount(set.ring_degree()));
+        decrypt_glwe_ciphertext(&glwe::secret_key_of(key, residue), &ciphertext, &mut plaintext);
         let q = i128::from(residue.q);
         errors.extend(plaintext.iter().zip(message).map(|(p, m)| {
             let error = (i128::from(*p.0) - m).rem_euclid(q);
@@ -125,15 +104,15 @@ fn tfhe_decrypts_a_sum_of_ours_under_the_summed_key() {
 }
 
 /// A ciphertext by tfhe's own encryption modulo one prime: mask (from a seed, so that all have one) and body.
-fn encrypt_by_tfhe(key: &[i32], q: u64, message: &[i128], noise_seed: u128) -> [Vec<u64>; 2] {
-    let degree = PolynomialSize(key.len());
+fn encrypt_by_tfhe(key: &[i32], residue: &Residue, message: &[i128], noise_seed: u128) -> [Vec<u64>; 2] {
+    let (degree, q) = (PolynomialSize(key.len()), residue.q);
     let mut seeder = DeterministicSeeder::<DefaultRandomGenerator>::new(Seed(noise_seed));
     let mut generator = EncryptionRandomGenerator::<DefaultRandomGenerator>::new(Seed(77), &mut seeder);
     let plaintext = message.iter().map(|m| m.rem_euclid(i128::from(q)) as u64);
     let plaintext = PlaintextList::from_container(plaintext.collect::<Vec<_>>());
-    let mut ciphertext = GlweCiphertext::new(0, GlweSize(2), degree, modulus(q));
+    let mut ciphertext = GlweCiphertext::new(0, GlweSize(2), degree, glwe::modulus(q).expect("50 bits"));
     encrypt_glwe_ciphertext(
-        &secret_key(key, q),
+        &glwe::secret_key_of(key, residue),
         &mut ciphertext,
         &plaintext,
         Gaussian::from_dispersion_parameter(StandardDev(6.4 / q as f64), 0.0),
@@ -154,7 +133,7 @@ fn we_open_ciphertexts_and_their_sum_by_tfhe() {
         let key = OneTimeKey::generate(&layout, &mut rng);
         let values = random_values(&layout, &mut rng);
         let message = messages(&layout, &values);
-        let [mut mask, body] = encrypt_by_tfhe(key.coefficients(), residue.q, &message, u128::from(rng.next_u64()));
+        let [mut mask, body] = encrypt_by_tfhe(key.coefficients(), residue, &message, u128::from(rng.next_u64()));
         residue.forward(&mut mask);
         let (_, opened, _) = open::open_under_mask(&layout, &mask, &body, key.coefficients());
         assert_eq!(opened, values);
@@ -176,7 +155,7 @@ fn we_open_each_residue_by_tfhe_of_the_two_prime_set() {
     let residues = &ring::ring(ParameterSet::P100).residues;
     let (mut masks, mut bodies) = (Vec::new(), Vec::new());
     for residue in residues {
-        let [mut mask, body] = encrypt_by_tfhe(key.coefficients(), residue.q, &message, 5);
+        let [mut mask, body] = encrypt_by_tfhe(key.coefficients(), residue, &message, 5);
         residue.forward(&mut mask);
         masks.extend(mask);
         bodies.extend(body);
