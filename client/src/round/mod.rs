@@ -1,10 +1,10 @@
 //! A member at work: it watches the federation's events, and carries out what `protocol::client::Round` asks for.
 //!
-//! 1. [`run`] pins the roster, keeps a stock of one-time keys and follows the events ([`watch`]); it dials out and
+//! 1. [`run`] pins the roster, keeps a stock of one-time keys and follows the events (`watch`); it dials out and
 //!    comes back after every lost connection.
-//! 2. An event becomes an input of the state machine; its effects are carried out in [`effects`], the durable ones first.
-//! 3. [`contribute`]: ledger, training, encryption, submission. [`answer`]: unsealing and summing shares.
-//!    [`open`]: combining, opening, applying, also for rounds that were missed. [`finish`]: the hand-over.
+//! 2. An event becomes an input of the state machine; its effects are carried out in `effects`, the durable ones first.
+//! 3. `contribute`: ledger, training, encryption, submission. `answer`: unsealing and summing shares.
+//!    `open`: combining, opening, applying, also for rounds that were missed. `finish`: the hand-over.
 //!
 //! Whatever is interrupted is heard again after a restart: the aggregator repeats the events of an attempt that is not
 //! over, the memory knows what was promised, and promised bytes are kept until the round ends.
