@@ -23,6 +23,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(20);
 const CONNECTION_AGE: Duration = Duration::from_secs(3_600);
+/// How long calls may go on over a connection of that age; watchers then connect anew.
+const CONNECTION_GRACE: Duration = Duration::from_secs(600);
 const HEADER_BYTES: u32 = 16 << 10;
 const RESETS: usize = 20;
 /// Longest join request: a signing request, four keys and a name fit with room.
@@ -113,6 +115,7 @@ pub async fn start(config: Config) -> Result<Handle, ServeError> {
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .tcp_keepalive(Some(KEEPALIVE))
         .max_connection_age(CONNECTION_AGE)
+        .max_connection_age_grace(CONNECTION_GRACE)
         .add_service(enrolment)
         .add_service(federation);
     let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async move {

@@ -226,6 +226,47 @@ async fn houses_that_sign_another_state_than_was_opened_here_halt_the_federation
     panic!("the federation goes on with two states");
 }
 
+#[tokio::test]
+async fn under_clients_the_final_state_comes_only_with_approvals_and_only_the_agreed_one() {
+    let mut site = Site::new(&CHARTER.replace("policy = \"aggregator\"", "policy = \"clients\"")).await;
+    let (mut members, announced) = announced(&mut site, 1).await;
+    let announcement = announced.unverified().unwrap();
+    let (charter, digest) = (site.charter.digest(), announced.body_digest());
+    let count = Layout::from_bytes(&announcement.layout).unwrap().values().count;
+    for (house, member) in members.iter_mut().enumerate() {
+        member.submit(member.contribution(&announced, &values(house, count))).await.unwrap();
+    }
+    let list = members[0].cohort(digest).await.digest();
+    let terms = Terms::of(&site.charter).unwrap();
+    let first = terms.first_state(site.charter.lora.seed).unwrap();
+    let mut last = first.clone();
+    last.apply(&values(1, count), unit(&site.charter), 12.0).unwrap();
+    let state = Digest::from_bytes(last.digest());
+    for (member, seat) in members.iter_mut().zip(&announcement.committee) {
+        assert!(member.approve(charter, state).await.is_err(), "nothing is handed over before the last round");
+        let open = member.signed_answer(digest, list, seat.index, vec![1; 64]);
+        assert_eq!(rule(&member.put_answer(&open).await.unwrap_err()), "wrong-release");
+        let sealed = member.sealed_answer(digest, list, seat.index);
+        member.put_answer(&sealed).await.unwrap();
+    }
+    for member in &mut members {
+        member.put_outcome(digest, list, Verdict::Applied { state }).await.unwrap();
+    }
+    assert_eq!(rule(&members[0].approve(charter, Digest::sha256(b"another")).await.unwrap_err()), "wrong-adapter");
+    assert!(!members[0].approve(charter, state).await.unwrap());
+    assert!(!members[1].approve(charter, state).await.unwrap());
+    assert_eq!(rule(&members[1].put_final(&last.to_bytes()).await.unwrap_err()), "final-state");
+    site.restart(&mut members).await;
+    assert!(members[2].approve(charter, state).await.unwrap(), "the third of three is the threshold");
+    for wrong in [first.to_bytes(), vec![1; 10], [last.to_bytes(), vec![0]].concat()] {
+        assert_eq!(rule(&members[2].put_final(&wrong).await.unwrap_err()), "final-state");
+    }
+    members[2].put_final(&last.to_bytes()).await.unwrap();
+    members[0].put_final(&last.to_bytes()).await.unwrap();
+    assert!(!members[0].approve(charter, state).await.unwrap(), "it is here");
+    check_own_state(&site, &last).await;
+}
+
 /// Spoils the parts of a submission.
 type Fault<'a> = &'a dyn Fn(&mut Vec<v1::SubmitRequest>);
 

@@ -35,7 +35,7 @@ impl Engine {
             let stored = stored.ok_or_else(|| damaged("contribution"))?;
             let blob = match self.store.blobs().get(Shelf::Attempt(attempt.announcement), &stored.sealed).await {
                 Err(BlobError::Store(object_store::Error::NotFound { .. })) => {
-                    return Err(Refusal::Over { what: "the attempt, and its shares are gone: it" });
+                    return Err(Refusal::Over { what: "the attempt" });
                 }
                 blob => blob?,
             };

@@ -203,3 +203,73 @@ async fn apply(transaction: &mut Transaction<'_, Sqlite>, write: &Write) -> Resu
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::store::{NewMember, StoredKey};
+
+    async fn store(dir: &std::path::Path) -> (Store, HouseName) {
+        let store = Store::open(dir, true).await.unwrap();
+        let name = HouseName::new("abbey").unwrap();
+        store.invite([1; 32], &name, 100).await.unwrap();
+        let new = NewMember {
+            name: name.clone(),
+            signing_key: [1; 32],
+            mailbox_key: [2; 32],
+            certificate: "pem".into(),
+            certificate_digest: [3; 32],
+            joined_at_ms: 1,
+        };
+        store.enrol([1; 32], &new).await.unwrap();
+        (store, name)
+    }
+
+    fn use_key(member: &HouseName, sequence: u64) -> Write {
+        Write::UseKey { member: member.clone(), sequence, round: RoundNumber::FIRST, attempt: Attempt::FIRST }
+    }
+
+    fn event(sequence: u64, attempt: u32) -> Write {
+        let attempt = Attempt::new(attempt).unwrap();
+        Write::Event { sequence, round: RoundNumber::FIRST, attempt, kind: "gathering", body: vec![1] }
+    }
+
+    #[tokio::test]
+    async fn a_key_is_used_once_and_a_batch_is_written_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, name) = store(dir.path()).await;
+        let key = |sequence| StoredKey { sequence, body: vec![u8::try_from(sequence).unwrap()] };
+        assert_eq!(store.add_keys(&name, &[key(2), key(1)]).await.unwrap(), 2);
+        assert_eq!(store.add_keys(&name, &[StoredKey { body: vec![9], ..key(1) }]).await.unwrap(), 2);
+        assert_eq!(store.next_key(&name).await.unwrap(), Some(key(1)), "a number keeps its first key");
+        store.commit(&[use_key(&name, 1)]).await.unwrap();
+
+        let twice = store.commit(&[event(1, 1), use_key(&name, 2), use_key(&name, 1)]).await;
+        assert!(matches!(twice, Err(StoreError::Damaged { .. })), "{twice:?}");
+        assert_eq!(store.last_event().await.unwrap(), 0);
+        assert_eq!(store.next_key(&name).await.unwrap(), Some(key(2)));
+        assert_eq!(store.stock(&name).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_event_is_live_until_something_later_happens_to_its_attempt_also_after_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = store(dir.path()).await;
+        store.commit(&[event(1, 1), event(2, 1), event(3, 2)]).await.unwrap();
+        assert!(store.commit(&[event(3, 3)]).await.is_err(), "the history has no two events of one number");
+        store.close().await;
+        let store = Store::open(dir.path(), false).await.unwrap();
+        let live: Vec<_> = store.events(0, 10).await.unwrap().iter().map(|event| event.live).collect();
+        assert_eq!(live, [false, true, true]);
+        assert_eq!(store.events(1, 1).await.unwrap()[0].sequence, 2);
+        assert_eq!(store.latest_attempt().await.unwrap(), Some((RoundNumber::FIRST, Attempt::new(2).unwrap())));
+    }
+
+    #[tokio::test]
+    async fn opening_where_nothing_is_makes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(Store::open(dir.path(), false).await, Err(StoreError::Open { .. })));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

@@ -10,8 +10,8 @@ use aggregator::server::{self, Config, Handle};
 use ed25519_dalek::{Signer as _, SigningKey};
 use protocol::message::{SHARE_INFO, ciphertext_digest, share_aad};
 use protocol::{
-    Announcement, Answer, AnswerPayload, Attempt, Charter, CohortList, Contribution, Digest, HouseName, Invitation,
-    Message as _, OneTimeKeyOffer, Outcome, Ready, Roster, RoundNumber, Signed, Signer, Verdict,
+    Announcement, Answer, AnswerPayload, Approval, Attempt, Charter, CohortList, Contribution, Digest, HouseName,
+    Invitation, Message as _, OneTimeKeyOffer, Outcome, Ready, Roster, RoundNumber, SealedFor, Signed, Signer, Verdict,
 };
 use protos::convert::to_wire;
 use protos::v1;
@@ -341,6 +341,27 @@ impl Member {
         let member = self.signer.name().clone();
         let answer = Answer { announcement, cohort, member, index, payload: AnswerPayload::Open(sum) };
         Signed::sign(&answer, &self.signer)
+    }
+
+    /// Under `clients`: an answer that the aggregator cannot read.
+    pub fn sealed_answer(&self, announcement: Digest, cohort: Digest, index: protocol::MemberIndex) -> Signed<Answer> {
+        let member = self.signer.name().clone();
+        let sealed = HOUSES.map(|house| SealedFor { house: HouseName::new(house).unwrap(), sealed: vec![7; 64] });
+        let answer = Answer { announcement, cohort, member, index, payload: AnswerPayload::Sealed(sealed.into()) };
+        Signed::sign(&answer, &self.signer)
+    }
+
+    /// Consents to hand `state` over; true when it is wanted now.
+    pub async fn approve(&mut self, charter: Digest, state: Digest) -> Result<bool, Status> {
+        let approval = Approval { charter, member: self.signer.name().clone(), state };
+        let approval = Some(to_wire(&Signed::sign(&approval, &self.signer)));
+        Ok(self.client.put_approval(v1::PutApprovalRequest { approval }).await?.into_inner().wanted)
+    }
+
+    pub async fn put_final(&mut self, state: &[u8]) -> Result<(), Status> {
+        let parts: Vec<_> =
+            state.chunks(1_000).map(|data| v1::PutFinalStateRequest { data: data.to_vec().into() }).collect();
+        self.client.put_final_state(tokio_stream::iter(parts)).await.map(|_| ())
     }
 
     pub async fn put_answer(&mut self, answer: &Signed<Answer>) -> Result<(), Status> {
