@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use client::round::{Fault, RunError};
 use common::{Federation, HOUSES, all_completed, integers, logs, wait_for};
+use rand::RngExt as _;
 
 const ALL: &[usize] = &[0, 1, 2, 3];
 const WITHOUT_FIRST: &[usize] = &[1, 2, 3];
@@ -169,6 +170,38 @@ async fn a_house_that_crashes_after_it_answered_costs_at_most_its_contribution()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_house_that_crashes_before_its_outcome_costs_at_most_its_contribution() {
     a_crash_costs_at_most_its_own_contribution(Fault::BeforeOutcome).await;
+}
+
+/// Houses are killed at any moment and started again; the aggregator too, now and then.
+#[tokio::test(flavor = "multi_thread")]
+async fn random_crashes_never_count_a_contribution_twice_or_split_the_houses() {
+    logs();
+    let mut seed = rand::rng().random::<u64>();
+    eprintln!("seed {seed}");
+    let mut draw = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let mut federation = Federation::new("clients", 5, 1).await;
+    let mut tasks = HOUSES.map(|house| federation.spawn(house, federation.options(house)));
+    for _ in 0..25 {
+        tokio::time::sleep(Duration::from_millis(50 + draw(500))).await;
+        let victim = draw(5) as usize;
+        if victim == 4 {
+            federation.crash_and_restart().await;
+            continue;
+        }
+        if !tasks[victim].is_finished() {
+            tasks[victim].abort();
+            // It ended, and its folder is free.
+            let _ = (&mut tasks[victim]).await;
+            tasks[victim] = federation.spawn(HOUSES[victim], federation.options(HOUSES[victim]));
+        }
+    }
+    let completed = all_completed(tasks.into()).await;
+    let cohorts: [&[usize]; 5] = [ALL, &[1, 2, 3], &[0, 2, 3], &[0, 1, 3], &[0, 1, 2]];
+    assert!(federation.reachable(5, &cohorts).contains(completed.state.as_bytes()));
+    federation.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

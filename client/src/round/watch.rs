@@ -5,7 +5,7 @@
 //! not answer three cohorts.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::client::{Effect, Event};
 use protocol::{Abandonment, Announcement, Attempt, Digest, Outcome, RoundNumber, Signed, Verdict, check};
@@ -21,6 +21,9 @@ use crate::progress::{Phase, Seconds};
 use crate::terms;
 use crate::trainer::{Trainer, entry_ahead};
 
+/// A connection that held for this long was a good one: the next wait is a short one again.
+const SETTLED_CONNECTION: Duration = Duration::from_secs(10);
+
 /// Runs a member until the federation is completed. It dials out, waits for the others, and survives lost connections.
 /// Dropping the future at any point is as safe as a crash.
 ///
@@ -32,8 +35,13 @@ pub async fn run(home: Home, trainer: Option<Box<dyn Trainer>>, mut options: Opt
     let roster = stock::roster(&home, &mut client, &mut options).await?;
     let mut member = Member::new(home, roster, trainer, client, options)?;
     loop {
+        let start = Instant::now();
         match member.session().await {
             Err(RunError::Lost(reason)) => {
+                // A connection that breaks at the same place again and again must not be retried at full speed.
+                if start.elapsed() > SETTLED_CONNECTION {
+                    member.options.backoff.reset();
+                }
                 let wait = member.options.backoff.next_wait();
                 tracing::info!(wait_ms = wait.as_millis(), "connection lost: {reason}");
                 tokio::time::sleep(wait).await;
@@ -55,7 +63,6 @@ impl Member {
                 event = events.message() => {
                     let event = event.map_err(|s| lost(&s))?;
                     let event = event.ok_or_else(|| RunError::Lost("the aggregator ended the stream".to_owned()))?;
-                    self.options.backoff.reset();
                     if let Some(completed) = self.event(event).await? {
                         return Ok(completed);
                     }
