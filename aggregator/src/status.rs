@@ -33,6 +33,8 @@ pub struct Status {
     pub attempt: u32,
     /// How the attempt before ended.
     pub last: Option<String>,
+    /// The charter's privacy mode.
+    pub mode: &'static str,
     /// What the announced attempts so far cost a member of the house that samples most, by the accountant.
     pub epsilon: Option<f64>,
     /// At this delta.
@@ -81,6 +83,7 @@ pub async fn read(home: &Home) -> Result<Status, StoreError> {
         rounds: home.charter.rounds.count,
         attempt: latest.map_or(0, |(_, attempt)| attempt.get()),
         last: leaves.last().and_then(|body| RecordLeaf::from_bytes(body).ok()).map(|leaf| describe(&leaf)),
+        mode: home.charter.privacy.mode.as_str(),
         epsilon: spent(&home.charter, attempts),
         delta: home.charter.privacy.delta,
         record: leaves.len(),

@@ -28,7 +28,8 @@ pub(super) async fn status(args: Status) -> anyhow::Result<()> {
     println!("last        {}", status.last.as_deref().unwrap_or("-"));
     match status.epsilon {
         Some(epsilon) => println!("epsilon     {epsilon:.3} at delta {:e}, by the accountant", status.delta),
-        None => println!("epsilon     NO PRIVACY: the charter's mode is `none`"),
+        None if status.mode == "none" => println!("epsilon     NO PRIVACY: the charter's mode is `none`"),
+        None => println!("epsilon     beyond what the accountant can state"),
     }
     println!("record      {} leaves", status.record);
     println!("adapter     {}", if status.final_adapter { "here: `export` writes it" } else { "not here yet" });
