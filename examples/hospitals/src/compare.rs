@@ -1,0 +1,130 @@
+//! The same task without a federation, on the same split: what privacy and what keeping apart cost.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use comfy_table::Table;
+use privacy::NoiseShare;
+use serde::Serialize;
+
+use crate::plan::{Plan, SHOWN_EVERY};
+use crate::plot;
+use crate::progress::Ui;
+use crate::results::{Score, percent};
+use crate::task::{BATCH, Examples, INTEGER_NORM, Task, optimizer, optimizer_without_privacy};
+use crate::train::{Point, Recipe, clip, no_clip, train};
+
+/// One way of training, and how it did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Comparison {
+    /// What was done.
+    pub name: &'static str,
+    /// On rows of unseen categories; the mean over the hospitals where each trained alone.
+    pub after: Score,
+    /// Noise in a step's mean gradient, central DP-SGD's being 1.
+    pub noise: f64,
+    /// On public rows.
+    pub curve: Vec<Point>,
+}
+
+/// Trains all four and adds the federation's own result.
+///
+/// # Errors
+/// A failure of a run, or a file that cannot be written.
+pub fn compare(
+    task: &mut Task,
+    plan: &Plan,
+    split: &[Vec<usize>],
+    seed: u64,
+    federation: Comparison,
+    out: &Path,
+    ui: Ui,
+) -> anyhow::Result<Vec<Comparison>> {
+    let pooled = task.train.clone();
+    let central = NoiseShare::local(plan.noise_multiplier, INTEGER_NORM)?;
+    let recipe = |noise: Vec<NoiseShare>| -> anyhow::Result<Recipe> {
+        Ok(Recipe {
+            rate: BATCH / pooled.len() as f64,
+            rounds: plan.rounds,
+            nominal_batch: BATCH,
+            optimizer: optimizer(),
+            clip: clip()?,
+            noise,
+            seed,
+            evaluate_every: SHOWN_EVERY,
+        })
+    };
+    let open = Recipe { clip: no_clip()?, optimizer: optimizer_without_privacy(), ..recipe(Vec::new())? };
+    let mut rows = vec![one(task, "pooled, no privacy", 0.0, &pooled, &open, ui)?];
+    rows.push(one(task, "pooled, central DP-SGD", 1.0, &pooled, &recipe(vec![central.clone()])?, ui)?);
+    rows.push(federation);
+    let everywhere = vec![central.clone(); split.len()];
+    let factor = (split.len() as f64).sqrt();
+    let name = "federation, all noise in each hospital";
+    rows.push(one(task, name, factor, &pooled, &recipe(everywhere)?, ui)?);
+    rows.push(alone(task, split, &recipe(vec![central])?, ui)?);
+    let path = out.join("compare.json");
+    std::fs::write(&path, serde_json::to_vec_pretty(&rows)?).with_context(|| format!("cannot write {}", path.display()))?;
+    plot::curves(&out.join("compare.svg"), &rows)?;
+    Ok(rows)
+}
+
+/// The comparison as a table.
+pub fn table(rows: &[Comparison]) -> Table {
+    let mut table = Table::new();
+    table.set_header(["training", "plain", "macro", "noise"]);
+    for row in rows {
+        table.add_row([
+            row.name.to_owned(),
+            percent(row.after.plain),
+            percent(row.after.macro_),
+            format!("{:.2}", row.noise),
+        ]);
+    }
+    table
+}
+
+fn one(
+    task: &mut Task,
+    name: &'static str,
+    noise: f64,
+    rows: &Examples,
+    recipe: &Recipe,
+    ui: Ui,
+) -> anyhow::Result<Comparison> {
+    let (adapter, curve) = train(task, rows, recipe, &ui.steps(name, u64::from(recipe.rounds)))?;
+    let test = task.test.clone();
+    let after = Score::from(task.evaluate(&adapter, &test)?);
+    Ok(Comparison { name, after, noise, curve })
+}
+
+/// Each hospital by itself at the federation's rate, rounds and epsilon; the means over the hospitals.
+fn alone(task: &mut Task, split: &[Vec<usize>], pooled: &Recipe, ui: Ui) -> anyhow::Result<Comparison> {
+    let name = "each hospital alone (mean)";
+    let (mut runs, houses) = (Vec::new(), split.len() as f64);
+    for part in split {
+        let rows = task.train.pick(part.iter().copied());
+        let nominal_batch = rows.len() as f64 * pooled.rate;
+        let recipe = Recipe {
+            nominal_batch,
+            clip: pooled.clip,
+            noise: pooled.noise.clone(),
+            optimizer: pooled.optimizer.clone(),
+            ..*pooled
+        };
+        runs.push(one(task, name, BATCH / nominal_batch, &rows, &recipe, ui)?);
+    }
+    let mean = |of: &dyn Fn(&Comparison) -> f64| runs.iter().map(of).sum::<f64>() / houses;
+    let point = |i: usize, round: u32| Point {
+        round,
+        loss: mean(&|run| run.curve.get(i).map_or(f64::NAN, |point| point.loss)),
+        plain: mean(&|run| run.curve.get(i).map_or(f64::NAN, |point| point.plain)),
+    };
+    let curve = runs.first().map(|run| run.curve.iter().enumerate().map(|(i, p)| point(i, p.round)).collect());
+    Ok(Comparison {
+        name,
+        after: Score { plain: mean(&|run| run.after.plain), macro_: mean(&|run| run.after.macro_) },
+        noise: mean(&|run| run.noise),
+        curve: curve.unwrap_or_default(),
+    })
+}

@@ -1,0 +1,148 @@
+//! What a run ends with: results.json, logits.json and a table.
+
+use std::fs;
+use std::path::Path;
+
+use adapter::Adapter;
+use anyhow::Context as _;
+use comfy_table::Table;
+use lora::Evaluation;
+use serde::{Deserialize, Serialize};
+
+use crate::rows::Row;
+use crate::task::{MAX_TOKENS, Task};
+
+/// Rows whose logits are written down, for a check against another implementation.
+pub const LOGIT_ROWS: usize = 32;
+
+/// Accuracies on rows of unseen categories.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Score {
+    /// Share of the rows that are right.
+    pub plain: f64,
+    /// Mean over the chapters of the share that is right.
+    #[serde(rename = "macro")]
+    pub macro_: f64,
+}
+
+impl From<Evaluation> for Score {
+    fn from(found: Evaluation) -> Self {
+        Self { plain: found.plain, macro_: found.macro_ }
+    }
+}
+
+/// Seconds that the parts of a round took, in the mean over rounds and hospitals.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seconds {
+    /// Sampling, gradients and clipping.
+    pub train: f64,
+    /// Drawing the noise; other work goes on meanwhile.
+    pub noise: f64,
+    /// Encrypting, dealing and sealing the key shares.
+    pub encrypt: f64,
+    /// Sending the contribution, and waiting for the cohort list and the sum.
+    pub network: f64,
+    /// Answering, opening and applying.
+    pub open: f64,
+    /// From one round to the next, waiting for the fixed times included.
+    pub total: f64,
+}
+
+/// The whole result.
+#[derive(Debug, Clone, Serialize)]
+pub struct Results {
+    /// Before the first round.
+    pub before: Score,
+    /// After the last.
+    pub after: Score,
+    /// Spent at `delta`, as the hospitals' accountant counts it.
+    pub epsilon: f64,
+    /// The delta of it.
+    pub delta: f64,
+    /// Rounds that were applied.
+    pub rounds: u32,
+    /// Hospitals.
+    pub hospitals: usize,
+    /// Bytes that a hospital uploads in a round: ciphertext, sealed shares, commitments.
+    pub bytes_up_per_client_round: u64,
+    /// Where a round's time went.
+    pub seconds_per_round: Seconds,
+    /// Noise in the sum, central DP-SGD's being 1.
+    pub noise_factor: f64,
+    /// Noise multiplier that the accountant counts on.
+    pub noise_multiplier: f64,
+    /// How many hospitals of a round might have vanished.
+    pub may_vanish: u8,
+    /// Who opened the rounds' sums.
+    pub policy: &'static str,
+    /// What one privacy unit is.
+    pub protects: &'static str,
+    /// The seed of the split and of A.
+    pub seed: u64,
+}
+
+/// ICD-10 rows name no patient.
+pub const PROTECTS: &str = "one row, not one patient: ICD-10 rows have no patient id";
+
+impl Results {
+    /// The table a person reads.
+    pub fn table(&self) -> Table {
+        let seconds = self.seconds_per_round;
+        let mut table = Table::new();
+        table.set_header(["unseen categories", "plain", "macro"]);
+        table.add_row(["before", &percent(self.before.plain), &percent(self.before.macro_)]);
+        table.add_row(["after", &percent(self.after.plain), &percent(self.after.macro_)]);
+        table.add_row(["epsilon", &format!("{:.2} at delta {:e}", self.epsilon, self.delta), ""]);
+        table.add_row(["rounds", &self.rounds.to_string(), &format!("{} hospitals", self.hospitals)]);
+        table.add_row(["bytes up", &self.bytes_up_per_client_round.to_string(), "a hospital and round"]);
+        for (name, value) in [
+            ("train", seconds.train),
+            ("noise", seconds.noise),
+            ("encrypt", seconds.encrypt),
+            ("network", seconds.network),
+            ("open", seconds.open),
+            ("whole round", seconds.total),
+        ] {
+            table.add_row([name, &format!("{value:.3} s"), "a hospital and round"]);
+        }
+        table
+    }
+
+    /// Writes results.json.
+    ///
+    /// # Errors
+    /// The file that cannot be written.
+    pub fn save(&self, path: &Path) -> anyhow::Result<()> {
+        save(path, self)
+    }
+}
+
+/// Writes the logits of the first rows of the test file, for the script that compares them with PEFT's.
+///
+/// # Errors
+/// A failure of the model, or a file that cannot be written.
+pub fn save_logits(task: &mut Task, adapter: &Adapter, rows: &[Row], path: &Path) -> anyhow::Result<()> {
+    #[derive(Serialize)]
+    struct Logits<'a> {
+        max_tokens: u32,
+        labels: &'a [String],
+        texts: Vec<&'a str>,
+        logits: Vec<Vec<f32>>,
+    }
+    task.classifier.set_adapter(adapter)?;
+    let count = LOGIT_ROWS.min(rows.len()).min(task.test.len());
+    let logits = task.classifier.logits(&task.test.pick(0..count).texts)?;
+    let texts = rows.iter().take(count).map(|row| row.text.as_str()).collect();
+    save(path, &Logits { max_tokens: MAX_TOKENS, labels: &task.labels, texts, logits })
+}
+
+/// A share as a percentage.
+pub fn percent(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
+}
+
+fn save(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    let mut json = serde_json::to_vec_pretty(value)?;
+    json.push(b'\n');
+    fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))
+}
