@@ -10,12 +10,14 @@ of the law itself, so every tail bound for the law holds for the table. Needs mp
 
 import mpmath
 
+# Before the first number is read: 6.4 is no binary fraction.
+mpmath.mp.prec = 400
+
 BITS = 95
 SIGMA = mpmath.mpf("6.4")
 
 
 def main() -> None:
-    mpmath.mp.prec = 400
     weight = [mpmath.exp(-mpmath.mpf(x * x) / (2 * SIGMA**2)) for x in range(400)]
     total = weight[0] + 2 * sum(weight[1:])
     tails = []

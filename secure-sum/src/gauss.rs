@@ -220,6 +220,43 @@ mod tests {
         }
     }
 
+    /// `a b / 2^shift`, rounded down, for 64 <= shift < 128.
+    fn multiply(a: u128, b: u128, shift: u32) -> u128 {
+        let halves = |x: u128| (x >> 64, x & u128::from(u64::MAX));
+        let ((a1, a0), (b1, b0)) = (halves(a), halves(b));
+        let (carry, lowest) = halves(a0 * b0);
+        let ((up, left), (down, right)) = (halves(a1 * b0), halves(a0 * b1));
+        let middle = carry + left + right;
+        let high = a1 * b1 + up + down + (middle >> 64);
+        let low = (middle << 64) | lowest;
+        (high << (128 - shift)) | (low >> shift)
+    }
+
+    /// Every entry against tails summed here with 120 binary digits: w(x) = g^(x^2), g = exp(-25 / 2048), since
+    /// 2 * 6.4^2 = 2048 / 25. Nothing of it passes through a float, in which 6.4 is another number.
+    #[test]
+    fn entries_are_the_tails_to_ninety_binary_digits() {
+        const ONE: u128 = 1 << 120;
+        let (mut g, mut term) = (ONE, ONE);
+        for n in 1..30 {
+            term = term * 25 / (2048 * n);
+            g = if n % 2 == 1 { g - term } else { g + term };
+        }
+        let square = multiply(g, g, 120);
+        let (mut weights, mut step) = (vec![ONE], g);
+        for x in 0..100 {
+            weights.push(multiply(weights[x], step, 120));
+            step = multiply(step, square, 120);
+        }
+        let both_sides = |from: usize| weights[from..].iter().map(|w| 2 * w).sum::<u128>();
+        let total = ONE + both_sides(1);
+        for (k, &entry) in TAILS.iter().enumerate() {
+            let difference = multiply(entry, total, 95).abs_diff(both_sides(k + 1));
+            assert!(difference <= 1 << 30, "entry {k} is off by {difference} / 2^120");
+        }
+        assert!(both_sides(TAILS.len() + 1) < 1 << 30);
+    }
+
     #[test]
     fn table_decreases_and_has_the_variance_of_sigma() {
         assert!(TAILS.is_sorted_by(|a, b| a > b));
