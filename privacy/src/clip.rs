@@ -112,12 +112,10 @@ impl Clip {
     /// # Errors
     /// As [`Clip::add_clipped`], and [`ClipError::NoRows`].
     pub fn add_clipped_unit(&self, unit: &UnitGradient, sums: &mut [i64]) -> Result<Clipped, ClipError> {
-        let rows = unit.rows();
-        if rows == 0 {
+        if unit.rows() == 0 {
             return Err(ClipError::NoRows);
         }
-        let total = unit.total();
-        self.add(total.len(), |i| total[i] / rows as f64, sums)
+        self.add(unit.width(), |i| unit.mean(i), sums)
     }
 
     /// The coordinates are finite and below 1e39 in magnitude, so no square overflows.

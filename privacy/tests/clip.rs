@@ -74,11 +74,25 @@ proptest! {
         let mut sums = [0; 5];
         clip.add_clipped_unit(&unit, &mut sums).unwrap();
         prop_assert!(squares(&sums) <= 1 << 30);
-        if rows.len() == 1 {
-            let mut single = [0; 5];
-            clip.add_clipped(&rows[0], &mut single).unwrap();
-            prop_assert_eq!(single, sums);
+        // In the order in which another batch's micro-batches might finish.
+        unit.clear();
+        for row in rows.iter().rev() {
+            unit.add_row(row).unwrap();
         }
+        let mut reversed = [0; 5];
+        clip.add_clipped_unit(&unit, &mut reversed).unwrap();
+        prop_assert_eq!(sums, reversed);
+    }
+
+    #[test]
+    fn a_unit_of_one_row_is_that_row(row in vec(-8.0f32..8.0, 5)) {
+        let clip = Clip::new(1.0, 1 << 15).unwrap();
+        let mut unit = UnitGradient::new(5);
+        unit.add_row(&row).unwrap();
+        let (mut sums, mut single) = ([0; 5], [0; 5]);
+        let clipped = clip.add_clipped_unit(&unit, &mut sums).unwrap();
+        prop_assert_eq!(clipped, clip.add_clipped(&row, &mut single).unwrap());
+        prop_assert_eq!(single, sums);
     }
 
     #[test]
@@ -90,6 +104,30 @@ proptest! {
             prop_assert!(before == after || before.unsigned_abs() > bound || bound > i64::MAX as u64);
         }
     }
+}
+
+/// 2^30 + 2^-40 - 2^30 is 0 or 2^-40 in floating point, by the order. The integers of a unit must not tell in which order
+/// its rows came, since that depends on the rest of the batch.
+#[test]
+fn the_order_of_a_units_rows_does_not_matter() {
+    let clip = Clip::new(2f64.powi(-30), 1 << 20).unwrap();
+    let values = [2f32.powi(30), 2f32.powi(-40), -2f32.powi(30)];
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let mut unit = UnitGradient::new(1);
+        for i in order {
+            unit.add_row(&values[i..=i]).unwrap();
+        }
+        let mut sums = [0];
+        clip.add_clipped_unit(&unit, &mut sums).unwrap();
+        assert_eq!(sums, [341], "{order:?}"); // 2^-40 / 3 in units of 2^-50
+    }
+}
+
+#[test]
+fn a_units_gradient_is_not_printed() {
+    let mut unit = UnitGradient::new(2);
+    unit.add_row(&[0.625, 0.625]).unwrap();
+    assert_eq!(format!("{unit:?}"), "UnitGradient { width: 2, .. }");
 }
 
 #[test]
