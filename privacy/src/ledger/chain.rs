@@ -71,6 +71,8 @@ impl Chain {
         (&file).take(LONGEST_FILE).read_to_end(&mut bytes).map_err(io)?;
         let mut chain = Self { file, path: path.to_owned(), digests: Vec::new(), broken: false };
         let events = chain.load(&bytes)?;
+        // A line that a process wrote and died before syncing is read back from memory: make it durable before it counts.
+        chain.file.sync_all().map_err(io)?;
         Ok((chain, events))
     }
 

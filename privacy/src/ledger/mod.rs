@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A reservation counts as spent from the moment it is durable, whether it is confirmed or not: a crash costs its round.
-//! The file is fsynced before `reserve` returns, the directory when the ledger is opened. A last line without its
+//! The file is fsynced before `reserve` returns, file and directory when the ledger is opened. A last line without its
 //! newline was never acknowledged: it is completed if it is whole and valid, else cut off. Any other line that is not
 //! what was written is an error that names it. Lines cut off at the end, or an old copy put back, keep the chain intact:
 //! compare with a [`Head`] kept elsewhere by [`Ledger::includes`]. One process at a time: the file is locked.
