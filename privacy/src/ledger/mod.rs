@@ -179,7 +179,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Epsilon spent so far, at `delta`, over every federation that used this data set.
+    /// Epsilon spent so far, at `delta`, over every federation whose rounds were reserved in this ledger.
     ///
     /// # Errors
     /// [`LedgerError::Accountant`].
