@@ -5,9 +5,7 @@ use std::fmt::Write as _;
 use crate::model;
 use crate::options::Options;
 use crate::plan::{COLLUDERS, DELTA, Plan};
-use crate::task::{
-    CLIPPING_NORM, INTEGER_NORM, LEARNING_RATE, LORA_ALPHA, MAX_TOKENS, MOMENTUM, R, TARGETS,
-};
+use crate::task::{CLIPPING_NORM, INTEGER_NORM, LEARNING_RATE, LORA_ALPHA, MAX_TOKENS, MOMENTUM, R, TARGETS};
 
 /// A house's coordinates are clamped to this many grid units before noise: 32 rows that all push one weight as hard as
 /// clipping lets them.

@@ -107,7 +107,12 @@ impl Children {
     pub fn check(&mut self) -> anyhow::Result<()> {
         for running in &mut self.0 {
             if let Some(status) = running.child.try_wait()?.filter(|status| !status.success()) {
-                bail!("{} ended ({status}); {} ends with:\n{}", running.name, running.log.display(), tail(&running.log));
+                bail!(
+                    "{} ended ({status}); {} ends with:\n{}",
+                    running.name,
+                    running.log.display(),
+                    tail(&running.log)
+                );
             }
         }
         Ok(())

@@ -64,7 +64,8 @@ pub fn compare(
     rows.push(one(task, name, factor, &pooled, &recipe(everywhere)?, ui)?);
     rows.push(alone(task, split, &recipe(vec![central])?, ui)?);
     let path = out.join("compare.json");
-    std::fs::write(&path, serde_json::to_vec_pretty(&rows)?).with_context(|| format!("cannot write {}", path.display()))?;
+    std::fs::write(&path, serde_json::to_vec_pretty(&rows)?)
+        .with_context(|| format!("cannot write {}", path.display()))?;
     plot::curves(&out.join("compare.svg"), &rows)?;
     Ok(rows)
 }

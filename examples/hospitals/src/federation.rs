@@ -48,7 +48,14 @@ struct Places {
 ///
 /// # Errors
 /// Whatever ends it: a step that fails, a process that dies (with the end of its log), rounds that do not go on.
-pub fn run(task: &mut Task, plan: &Plan, split: &[Vec<usize>], folder: &Path, options: &Options, ui: Ui) -> anyhow::Result<Outcome> {
+pub fn run(
+    task: &mut Task,
+    plan: &Plan,
+    split: &[Vec<usize>],
+    folder: &Path,
+    options: &Options,
+    ui: Ui,
+) -> anyhow::Result<Outcome> {
     let places = prepare(&options.out)?;
     let names = charter::house_names(split.len());
     let houses: Vec<(String, usize)> = names.iter().cloned().zip(split.iter().map(Vec::len)).collect();
@@ -75,7 +82,10 @@ pub fn run(task: &mut Task, plan: &Plan, split: &[Vec<usize>], folder: &Path, op
     let adapter = take_home(task, &aggregator, &places, &mut children)?;
     for (name, _) in &houses {
         let own = Adapter::load_dir(&adapters.join(name).join("adapter"), &task.model)?;
-        ensure!(own.digest() == adapter.digest(), "the adapter of {name} is not the one that the model builder took home");
+        ensure!(
+            own.digest() == adapter.digest(),
+            "the adapter of {name} is not the one that the model builder took home"
+        );
     }
     Ok(Outcome { adapter, watched, curve })
 }
@@ -93,7 +103,13 @@ fn prepare(out: &Path) -> anyhow::Result<Places> {
 }
 
 /// The model builder writes a charter and makes the aggregator, which puts its key into it.
-fn found(task: &Task, plan: &Plan, houses: &[(String, usize)], options: &Options, places: &Places) -> anyhow::Result<()> {
+fn found(
+    task: &Task,
+    plan: &Plan,
+    houses: &[(String, usize)],
+    options: &Options,
+    places: &Places,
+) -> anyhow::Result<()> {
     let terms = Terms { aggregator_key: "", model: &task.model, labels: &task.labels, houses, rate: task.rate() };
     let template = places.out.join("charter.toml");
     fs::write(&template, charter::text(&terms, plan, options))?;
@@ -127,7 +143,14 @@ fn invite(name: &str, url: &str, places: &Places) -> anyhow::Result<()> {
 }
 
 /// A house joins, approves this charter and no other, and writes down its limits.
-fn join(name: &str, rows: &[&Row], plan: &Plan, folder: &Path, options: &Options, places: &Places) -> anyhow::Result<()> {
+fn join(
+    name: &str,
+    rows: &[&Row],
+    plan: &Plan,
+    folder: &Path,
+    options: &Options,
+    places: &Places,
+) -> anyhow::Result<()> {
     let dir = places.house(name);
     let path = PathBuf::from(&dir);
     call(CLIENT, &["join", &dir, "--invitation-file", &text(&path.join("invitation.txt"))])?;

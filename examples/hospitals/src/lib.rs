@@ -25,6 +25,7 @@ pub mod train;
 pub mod watch;
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 
@@ -55,7 +56,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     say_plan(&task, &plan, &parts, factor, ui);
     let (initial, test) = (task.initial().clone(), task.test.clone());
     let before = Score::from(task.evaluate(&initial, &test)?);
+    let start = Instant::now();
     let Outcome { adapter, watched, curve } = federation::run(&mut task, &plan, &split, &folder, options, ui)?;
+    let seconds = start.elapsed().as_secs_f64();
     task.classifier.set_threads(plan.cores);
     let after = Score::from(task.evaluate(&adapter, &test)?);
     let results = Results {
@@ -67,6 +70,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         hospitals: houses,
         bytes_up_per_client_round: watched.bytes_up,
         seconds_per_round: watched.seconds,
+        seconds,
         noise_factor: factor,
         noise_multiplier: plan.noise_multiplier,
         may_vanish: options.may_vanish,

@@ -12,8 +12,16 @@ fn main() -> ExitCode {
     match hospitals::run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hospitals: {error:#}");
+            eprintln!("hospitals: {}", whole(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, but for those that an outer message repeats.
+fn whole(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }

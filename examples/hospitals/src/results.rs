@@ -31,20 +31,20 @@ impl From<Evaluation> for Score {
     }
 }
 
-/// Seconds that the parts of a round took, in the mean over rounds and hospitals.
+/// Seconds that the parts of a round took, in the mean over rounds and hospitals, as the hospitals' programs measure them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Seconds {
     /// Sampling, gradients and clipping.
     pub train: f64,
-    /// Drawing the noise; other work goes on meanwhile.
+    /// Drawing noise, as far as the gradients did not hide it.
     pub noise: f64,
     /// Encrypting, dealing and sealing the key shares.
     pub encrypt: f64,
-    /// Sending the contribution, and waiting for the cohort list and the sum.
+    /// Transfers, without waiting for deadlines and others.
     pub network: f64,
-    /// Answering, opening and applying.
+    /// Combining, opening and applying.
     pub open: f64,
-    /// From one round to the next, waiting for the fixed times included.
+    /// From one round's end to the next, the wait for the fixed time of submission included.
     pub total: f64,
 }
 
@@ -69,6 +69,8 @@ pub struct Results {
     pub seconds_per_round: Seconds,
     /// Noise in the sum, central DP-SGD's being 1.
     pub noise_factor: f64,
+    /// The whole run, from the first process to the adapter taken home.
+    pub seconds: f64,
     /// Noise multiplier that the accountant counts on.
     pub noise_multiplier: f64,
     /// How many hospitals of a round might have vanished.
@@ -105,6 +107,7 @@ impl Results {
         ] {
             table.add_row([name, &format!("{value:.3} s"), "a hospital and round"]);
         }
+        table.add_row(["whole run", &format!("{:.0} s", self.seconds), ""]);
         table
     }
 

@@ -136,7 +136,9 @@ fn encode(tokenizer: &Tokenizer, rows: &[Row], labels: &[String]) -> anyhow::Res
     let mut examples = Examples::default();
     for row in rows {
         let label = labels.binary_search(&row.label);
-        examples.labels.push(label.map_err(|_| anyhow::anyhow!("{}: no training row has the label {}", row.code, row.label))?);
+        examples
+            .labels
+            .push(label.map_err(|_| anyhow::anyhow!("{}: no training row has the label {}", row.code, row.label))?);
         examples.texts.push(tokenizer.encode(&row.text, MAX_TOKENS as usize)?);
     }
     Ok(examples)

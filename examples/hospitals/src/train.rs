@@ -60,7 +60,12 @@ pub fn no_clip() -> anyhow::Result<Clip> {
 ///
 /// # Errors
 /// A failure of the model, the sampler or the optimizer.
-pub fn train(task: &mut Task, rows: &Examples, recipe: &Recipe, steps: &Steps) -> anyhow::Result<(Adapter, Vec<Point>)> {
+pub fn train(
+    task: &mut Task,
+    rows: &Examples,
+    recipe: &Recipe,
+    steps: &Steps,
+) -> anyhow::Result<(Adapter, Vec<Point>)> {
     let mut state = State::new(task.initial().clone(), recipe.optimizer.clone())?;
     let mut rng = ChaCha20Rng::seed_from_u64(recipe.seed);
     let public = task.public.clone();

@@ -132,7 +132,8 @@ impl Watch {
     /// Means over all that was seen.
     pub(crate) fn finish(&self) -> Watched {
         let lines: Vec<&Line> = self.houses.iter().flat_map(|house| house.applied.values()).collect();
-        let mean = |of: &dyn Fn(&Line) -> f64| lines.iter().map(|line| of(line)).sum::<f64>() / lines.len().max(1) as f64;
+        let mean =
+            |of: &dyn Fn(&Line) -> f64| lines.iter().map(|line| of(line)).sum::<f64>() / lines.len().max(1) as f64;
         let total = match (self.first, self.last) {
             (Some((first, start)), Some((last, end))) if last > first => {
                 (end - start).as_secs_f64() / f64::from(last - first)
@@ -185,5 +186,36 @@ impl House {
         }
         self.read += end + 1;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn only_whole_lines_are_read_and_each_once() {
+        let file = std::env::temp_dir().join(format!("hospitals-watch-{}.jsonl", std::process::id()));
+        let mut watch = Watch::default();
+        watch.follow("a", file.clone());
+        let line = |round: u32, train: f64, end: &str| {
+            let seconds = format!(r#"{{"train":{train},"noise":0,"encrypt":0,"network":0,"open":0,"total":0}}"#);
+            format!(
+                r#"{{"round":{round},"attempt":1,"phase":"applied","seconds":{seconds},"epsilon":0.5,"bytes_up":7,"loss":null,"reason":null}}{end}"#
+            )
+        };
+        let Some(house) = watch.houses.first_mut() else { return };
+        house.read(Ui).unwrap();
+        fs::write(&file, line(1, 1.0, "\n") + &line(2, 3.0, "")).unwrap();
+        house.read(Ui).unwrap();
+        assert_eq!((house.round(), house.epsilon), (1, 0.5));
+        fs::write(&file, line(1, 1.0, "\n") + &line(2, 3.0, "\n{\"round\":2,\"phase\":\"completed\"}\n")).unwrap();
+        house.read(Ui).unwrap();
+        assert!(house.completed);
+        fs::remove_file(&file).unwrap();
+        let watched = watch.finish();
+        assert_eq!((watched.rounds, watched.bytes_up, watched.seconds.train), (2, 7, 2.0));
     }
 }

@@ -146,7 +146,9 @@ fn pip(folder: &Path, ui: Ui) -> Result<PathBuf, FetchError> {
         thread::sleep(Duration::from_millis(100));
     };
     if !status.success() {
-        let said = io::read_to_string(child.stderr.take().map_or_else(|| -> Box<dyn io::Read> { Box::new(io::empty()) }, |e| Box::new(e)))?;
+        let said = io::read_to_string(
+            child.stderr.take().map_or_else(|| -> Box<dyn io::Read> { Box::new(io::empty()) }, |e| Box::new(e)),
+        )?;
         let line = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it failed").to_owned();
         return Err(FetchError::Pip(line));
     }

