@@ -1,10 +1,12 @@
 //! The rules that the server and every member apply alike: what an announcement, a contribution, a cohort list, an
 //! answer and an outcome must be. Each check verifies the signature first and gives the verified statement back.
 
+use std::collections::BTreeSet;
+
 use crate::PROTOCOL_VERSION;
 use crate::federation::Federation;
 use crate::ids::{Digest, HouseName};
-use crate::message::{Announcement, Answer, AnswerPayload, CohortList, Contribution, Outcome, Verdict};
+use crate::message::{Announcement, Answer, AnswerPayload, Approval, CohortList, Contribution, Outcome, Verdict};
 use crate::rejection::{Party, Rejection};
 use crate::roster::Member;
 use crate::signed::Signed;
@@ -164,6 +166,20 @@ pub fn settled(
     let needed = federation.threshold();
     agreed(verdicts.iter().map(|(_, verdict)| *verdict), needed)
         .ok_or(Rejection::TooFewOutcomes { needed, found: verdicts.len() })
+}
+
+/// Whether t different houses signed their consent to hand over the state with this digest. What does not verify, is of
+/// a trustee or speaks of something else counts for nothing.
+pub fn hand_over_approved(federation: &Federation, state: Digest, approvals: &[Signed<Approval>]) -> bool {
+    let consents = |signed: &&Signed<Approval>| {
+        signed.verify(federation.roster()).is_ok_and(|approval| {
+            approval.charter == federation.charter().digest()
+                && approval.state == state
+                && house(federation, &approval.member).is_ok()
+        })
+    };
+    let houses: BTreeSet<&HouseName> = approvals.iter().filter(consents).map(Signed::signer).collect();
+    houses.len() >= federation.threshold()
 }
 
 /// The verdict that at least `needed` of `verdicts` share; 2t > k leaves room for one only.

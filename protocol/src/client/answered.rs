@@ -10,7 +10,7 @@ use super::{Combined, Round};
 use crate::check;
 use crate::encoding::Message as _;
 use crate::ids::{Digest, MemberIndex};
-use crate::message::{Answer, CohortList, Verdict};
+use crate::message::{Answer, CohortList, Verdict, VoidReason};
 use crate::rejection::{Party, Rejection};
 use crate::signed::Signed;
 
@@ -116,6 +116,11 @@ impl Answered {
             return Err(Rejection::NoSuchAnswer { index: index.get() });
         }
         self.false_answers.insert(index);
+        let federation = self.heard.me().federation();
+        if federation.roster().members().len() - self.false_answers.len() < federation.threshold() {
+            // Whoever answers now, nobody can open the round.
+            return self.combined(Verdict::Void { reason: VoidReason::FalseAnswers });
+        }
         let effects = self.combine().into_iter().collect();
         Ok(Step::to(Round::Answered(self), effects))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::event::{Effect, Event, Step};
-use super::idle::Idle;
+use super::idle::{self, Idle};
 use super::me::Me;
 use super::memory::{Memory, Seen};
 use super::{Announced, Answered, Contributed, Round, Settled};
@@ -119,14 +119,21 @@ pub(super) fn otherwise(
         Event::Announced { signed, epsilon_after, record_proof } => {
             announcement(&heard.me, memory, at_ms, signed, *epsilon_after, record_proof.as_deref())
         }
+        // A later attempt gathers, so this one is over, though nobody told.
+        Event::BecomeReady { round, attempt } => {
+            let mut over = memory.clone();
+            over.promise(|seen| seen.ended = true);
+            let mut step = idle::become_ready(&heard.me, &over, *round, *attempt)?;
+            let erase = forget(memory);
+            step.effects.splice(0..0, std::iter::once(Effect::Remember(over)).chain(erase));
+            Ok(step)
+        }
         Event::Abandoned { round, attempt, .. } => abandoned(heard, memory, *round, *attempt),
         Event::Settled { cohort, outcomes } if !heard.me.is_house() => {
             let verdict = check::settled(heard.me.federation(), heard.digest, *cohort, outcomes)?;
             Ok(settle(heard, memory.clone(), verdict))
         }
-        Event::CaughtUp { signed, cohort, outcomes } => {
-            super::idle::caught_up(&heard.me, memory, signed, *cohort, outcomes)
-        }
+        Event::CaughtUp { signed, cohort, outcomes } => idle::caught_up(&heard.me, memory, signed, *cohort, outcomes),
         other => Err(wrong_state(&heard.me, other, state)),
     }
 }

@@ -106,7 +106,13 @@ pub(super) fn caught_up(
     Ok(Step::to(Round::Idle(Idle::new(Arc::clone(me), memory)), effects))
 }
 
-fn become_ready(me: &Arc<Me>, memory: &Memory, round: RoundNumber, attempt: Attempt) -> Result<Step, Rejection> {
+/// Says ready, for an attempt later than every one seen.
+pub(super) fn become_ready(
+    me: &Arc<Me>,
+    memory: &Memory,
+    round: RoundNumber,
+    attempt: Attempt,
+) -> Result<Step, Rejection> {
     let who = Party::Aggregator;
     if !me.is_house() {
         return Err(Rejection::NotAHouse { who: me.party() });

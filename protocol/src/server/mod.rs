@@ -73,7 +73,7 @@ impl Round {
             Self::Collecting(state) => state.step(at_ms, &input.event),
             Self::Checking(state) => Ok(state.pass()),
             Self::Opening(state) => state.step(at_ms, &input.event),
-            Self::Settling(state) => state.step(&input.event),
+            Self::Settling(state) => state.step(at_ms, &input.event),
             Self::Finished(state) => state.step(&input.event),
             Self::Abandoned(state) => state.step(&input.event),
         }
@@ -127,6 +127,7 @@ impl Round {
         match self {
             Self::Collecting(state) => Some(state.announced().announcement().close_time_ms()),
             Self::Opening(state) => Some(state.fixed().announced().announcement().open_time_ms()),
+            Self::Settling(state) => state.deadline_ms(),
             _ => None,
         }
     }

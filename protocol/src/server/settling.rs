@@ -17,7 +17,8 @@ use crate::signed::Signed;
 /// Signed outcomes by share index.
 pub(super) type Outcomes = BTreeMap<MemberIndex, (Verdict, Arc<Signed<Outcome>>)>;
 
-/// Houses sign outcomes. Nothing ends this state by time: the round was opened, and houses that were away come back.
+/// Houses sign outcomes. Time does not end this state while the round can be opened: houses that were away come back. With
+/// fewer than t answers that may be true it ends at the deadline, or at once when no member is left to answer.
 #[derive(Debug, Clone)]
 pub struct Settling {
     fixed: Arc<Fixed>,
@@ -47,6 +48,12 @@ impl Settling {
         self.outcomes.iter().map(|(index, (verdict, _))| (*index, *verdict))
     }
 
+    /// When it is given up: only where fewer than t answers may be true.
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
+        let short = self.answers().count() < self.fixed.federation().threshold();
+        short.then(|| self.fixed.announced().announcement().open_time_ms())
+    }
+
     pub(super) fn notices(&self) -> Vec<Notice> {
         opening::notices(&self.fixed, &self.answers)
     }
@@ -63,8 +70,9 @@ impl Settling {
         std::iter::once(fold).chain(self.combine()).collect()
     }
 
-    pub(super) fn step(self, event: &Event) -> Result<Step, Rejection> {
+    pub(super) fn step(self, at_ms: u64, event: &Event) -> Result<Step, Rejection> {
         match event {
+            Event::Tick if self.deadline_ms().is_some_and(|deadline_ms| at_ms >= deadline_ms) => Ok(self.too_few()),
             Event::Answer(signed) => self.take_answer(signed),
             Event::FalseAnswer(index) => self.drop_answer(*index),
             Event::Outcome(signed) => self.take_outcome(signed),
@@ -93,8 +101,18 @@ impl Settling {
         if !self.false_answers.insert(index) {
             return Ok(Step::same(self));
         }
+        let federation = self.fixed.federation();
+        if federation.roster().members().len() - self.false_answers.len() < federation.threshold() {
+            return Ok(self.too_few());
+        }
         let effects = self.combine().into_iter().collect();
         Ok(Step::to(self, effects))
+    }
+
+    /// Nobody can open the round.
+    fn too_few(self) -> Step {
+        let (needed, found) = (self.fixed.federation().threshold() as u32, self.answers().count() as u32);
+        abandon(Abandoned::fixed_cohort(self.fixed, Abandonment::TooFewAnswers { needed, found }))
     }
 
     fn take_outcome(mut self, signed: &Signed<Outcome>) -> Result<Step, Rejection> {

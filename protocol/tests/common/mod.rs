@@ -83,10 +83,8 @@ impl World {
     /// An announcement as an honest aggregator makes it, before it is signed.
     pub fn announcement(&self, start: &Start, expected: Vec<HouseName>, sequence: u64, at_ms: u64) -> Announcement {
         let charter = self.federation.charter();
-        let seats = (0..self.members.len()).map(|n| CommitteeSeat {
-            index: MemberIndex::new(n as u8 + 1).unwrap(),
-            offer: self.offer(n, sequence),
-        });
+        let seats = (0..self.members.len())
+            .map(|n| CommitteeSeat { index: MemberIndex::new(n as u8 + 1).unwrap(), offer: self.offer(n, sequence) });
         Announcement {
             protocol_version: PROTOCOL_VERSION,
             record: start.record,
