@@ -49,7 +49,8 @@ pub enum StoreError {
     #[error("{} is in use by another plainchant-client", .0.display())]
     InUse(PathBuf),
     /// A file holds something else.
-    #[error("{}: {reason}; restore it from a backup", path.display())]
+    #[error("{}: {reason}. Do not put an older copy back: it would have forgotten promises and spent epsilon. \
+             Keep the directory as it is and ask the model builder for a new invitation", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,

@@ -88,6 +88,13 @@ impl Member {
         }
         let Some(trainer) = self.trainer.clone() else { return Ok(()) };
         if let (Some(entry), Some(ledger)) = (self.entry(announcement)?, &mut self.ledger) {
+            // What left is not kept any more (an older state was put back): a second release is not in the charge.
+            if ledger.is_confirmed(&entry) {
+                let reason =
+                    "the ledger says that a contribution to this attempt has left, and it is not kept any more";
+                self.report(announcement.round, announcement.attempt, Phase::Refused, Some(reason.to_owned()));
+                return Ok(());
+            }
             // Reserved and not kept: a crash before anything left, so the charge still stands for this one release.
             if !ledger.is_reserved(&entry) {
                 let delta = self.config.policy.delta.unwrap_or(self.identity.charter.privacy.delta);
@@ -150,6 +157,12 @@ impl Member {
             tracing::error!("the contribution that was promised is not kept any more; it cannot be sent again");
             return Ok(());
         };
+        // From here on it may have left: the ledger says so first, and no other one is made for this attempt.
+        let announcement = view.announcement.clone();
+        if let (Some(entry), Some(ledger)) = (self.entry(&announcement)?, &mut self.ledger) {
+            ledger.confirm(&entry)?;
+        }
+        let Some(view) = &mut self.view else { return Ok(()) };
         let sealed = read_sealed(&sealed).map_err(|e| RunError::Malformed(format!("kept shares: {e}")))?;
         let manifest = signed.unverified().map_err(|e| RunError::Malformed(e.to_string()))?;
         let chunk = body.len() / (manifest.chunk_count.max(1) as usize);
@@ -177,10 +190,6 @@ impl Member {
         match result {
             Ok(seconds) => {
                 view.seconds.network += seconds;
-                let announcement = view.announcement.clone();
-                if let (Some(entry), Some(ledger)) = (self.entry(&announcement)?, &mut self.ledger) {
-                    ledger.confirm(&entry)?;
-                }
                 self.report(round, attempt, Phase::Contributed, None);
                 self.fault(Fault::AfterSubmit)
             }

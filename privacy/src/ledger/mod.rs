@@ -1,7 +1,7 @@
 //! What a house has spent: an append-only, hash-chained file, written before the data is touched.
 //!
 //! ```text
-//! reserve_within(entry, ceiling)  ->  train, clip, noise, submit  ->  confirm
+//! reserve_within(entry, ceiling)  ->  train, clip, noise, encrypt  ->  confirm  ->  submit
 //! ```
 //!
 //! A reservation counts as spent from the moment it is durable, whether it is confirmed or not: a crash costs its round.
@@ -161,7 +161,8 @@ impl Ledger {
         Ok(spent)
     }
 
-    /// Notes that the reserved round was submitted. It changes nothing in what is spent. Confirming twice is harmless.
+    /// Notes, before it is submitted, that the reserved round leaves: from then on nothing else may be released under this
+    /// reservation. It changes nothing in what is spent. Confirming twice is harmless.
     ///
     /// # Errors
     /// [`LedgerError::NotReserved`], `Io`, `Broken`.
