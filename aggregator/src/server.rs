@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use protos::limits::{MESSAGE_BYTES, STREAMS_PER_CONNECTION};
+use protos::limits::{MESSAGE_BYTES, RESPONSE_BYTES, STREAMS_PER_CONNECTION};
 use protos::v1::enrolment_server::EnrolmentServer;
 use protos::v1::federation_server::FederationServer;
 use tokio::sync::watch;
@@ -102,7 +102,7 @@ pub async fn start(config: Config) -> Result<Handle, ServeError> {
 
     let federation = FederationServer::new(FederationService::new(shared.clone()))
         .max_decoding_message_size(MESSAGE_BYTES)
-        .max_encoding_message_size(MESSAGE_BYTES);
+        .max_encoding_message_size(RESPONSE_BYTES);
     let enrolment = EnrolmentServer::new(EnrolmentService::new(shared)).max_decoding_message_size(JOIN_BYTES);
     let router = Server::builder()
         .tls_config(tls)?

@@ -104,7 +104,7 @@ pub async fn init<R: CryptoRng>(
     // A template that cannot work is refused before anything is written.
     let checked = Charter::parse(&with_key(template, &placeholder_key())?)?;
     Terms::of(&checked)?;
-    std::fs::create_dir_all(dir).map_err(|source| SetupError::File { path: dir.to_path_buf(), source })?;
+    create_private(dir).map_err(|source| SetupError::File { path: dir.to_path_buf(), source })?;
     let identity = Identity::create(dir, hosts, clock::now_ms(), rng)?;
     let text = with_key(template, &hex::encode(identity.signer().public_key().as_bytes()))?;
     let path = dir.join(CHARTER);
@@ -184,6 +184,16 @@ fn with_key(template: &str, key: &str) -> Result<String, SetupError> {
         }
     }
     if found { Ok(text) } else { Err(SetupError::NoKeyLine) }
+}
+
+/// Makes a folder that only its owner can read: database and sums are nobody else's business. One that is there stays as
+/// it is.
+fn create_private(dir: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
 }
 
 /// A valid public key for checking a template: the Ed25519 base point.

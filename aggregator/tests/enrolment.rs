@@ -49,6 +49,42 @@ async fn only_the_invited_with_their_own_keys_get_a_certificate() {
     assert_eq!(rule(&enrolment.join(thief).await.unwrap_err()), "used-invitation");
 }
 
+/// Strangers who guess can keep each other out, but nobody who was invited.
+#[tokio::test]
+async fn guesses_are_locked_and_the_invited_still_join() {
+    let mut site = Site::new(CHARTER).await;
+    let addr = site.serve().await;
+    let mut enrolment = EnrolmentClient::new(channel(addr, &site.authority, None));
+    let (tls, mailbox) = (KeyPair::generate().unwrap(), SealingKey::generate(&mut rand::rng()));
+    let guess = join_request("abbey", &[0; 32], &tls, 9, &mailbox);
+    for _ in 0..100 {
+        assert_eq!(rule(&enrolment.join(guess.clone()).await.unwrap_err()), "unknown-invitation");
+    }
+    let locked = enrolment.join(guess).await.unwrap_err();
+    assert_eq!((locked.code(), rule(&locked).as_str()), (Code::ResourceExhausted, "locked"));
+    Member::join(&site, addr, "abbey", 1).await;
+}
+
+#[tokio::test]
+async fn a_key_of_low_order_is_refused_where_it_would_stop_whoever_seals_to_it() {
+    let mut site = Site::new(CHARTER).await;
+    let invitation = site.invite("abbey").await;
+    let addr = site.serve().await;
+    let mut enrolment = EnrolmentClient::new(channel(addr, &site.authority, None));
+    let (tls, mailbox) = (KeyPair::generate().unwrap(), SealingKey::generate(&mut rand::rng()));
+    let mut low = join_request("abbey", &invitation.token, &tls, 1, &mailbox);
+    for byte in [0, 1] {
+        low.mailbox_key = [vec![byte], vec![0; 31]].concat().into();
+        sign(&mut low, 1);
+        assert_eq!(rule(&enrolment.join(low.clone()).await.unwrap_err()), "bad-key");
+    }
+    let mut abbey = Member::join(&site, addr, "abbey", 1).await;
+    let (charter, member) = (site.charter.digest(), HouseName::new("abbey").unwrap());
+    let offer = protocol::OneTimeKeyOffer { charter, member, sequence: 1, key: [0; 32] };
+    let offers = vec![protos::convert::to_wire(&protocol::Signed::sign(&offer, &abbey.signer))];
+    assert_eq!(rule(&abbey.client.offer_keys(v1::OfferKeysRequest { offers }).await.unwrap_err()), "bad-key");
+}
+
 #[tokio::test]
 async fn an_expired_invitation_is_refused() {
     let mut site = Site::new(CHARTER).await;
@@ -124,6 +160,11 @@ async fn a_directory_in_use_and_an_unknown_member_are_refused() {
     let name = HouseName::new("nowhere").unwrap();
     let unknown = home.invite(&name, "https://localhost:1", &mut rand::rng()).await;
     assert!(matches!(unknown, Err(aggregator::setup::SetupError::NotAMember { .. })));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(std::fs::metadata(site.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
     // Only the key's line of the charter has changed.
     let changed: Vec<_> = home.charter.text().lines().zip(CHARTER.lines()).filter(|(a, b)| a != b).collect();
     assert_eq!(changed.len(), 1);

@@ -150,6 +150,9 @@ async fn a_false_answer_is_named_and_dropped() {
         let answers = members[0].client.get_answers(request.clone()).await.unwrap().into_inner().answers;
         if answers.len() == 2 {
             assert!(answers.iter().all(|answer| answer.signer != "county"));
+            // Three of three must answer, so nobody can open this attempt any more: another one begins.
+            let reason = members[1].event(|event| abandoned(event, 1)).await;
+            assert!(reason.starts_with("too-few-answers"), "{reason}");
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -318,6 +321,22 @@ async fn each_fault_of_a_submission_is_refused_and_a_good_one_still_counts() {
         member.submit(member.contribution(&announced, &values(house, count))).await.unwrap();
     }
     assert_eq!(members[0].cohort(announced.body_digest()).await.contributions.len(), 3);
+}
+
+#[tokio::test]
+async fn a_member_that_breaks_off_again_and_again_is_stopped_and_the_others_are_not() {
+    let mut site = Site::new(CHARTER).await;
+    let (mut members, announced) = announced(&mut site, 1).await;
+    let count = Layout::from_bytes(&announced.unverified().unwrap().layout).unwrap().values().count;
+    let mut cut = members[0].contribution(&announced, &values(0, count));
+    cut.pop();
+    for _ in 0..32 {
+        assert_eq!(rule(&members[0].submit(cut.clone()).await.unwrap_err()), "bad-submission");
+    }
+    let stopped = members[0].submit(cut).await.unwrap_err();
+    assert_eq!((stopped.code(), rule(&stopped).as_str()), (tonic::Code::ResourceExhausted, "busy"));
+    let whole = members[1].contribution(&announced, &values(1, count));
+    members[1].submit(whole).await.unwrap();
 }
 
 fn chunk(part: &mut v1::SubmitRequest, change: impl FnOnce(&mut Vec<u8>)) {

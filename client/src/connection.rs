@@ -49,7 +49,7 @@ pub(crate) fn channel(url: &str, authority: &[u8], identity: Option<&Identity>) 
 pub(crate) fn federation(identity: &Identity) -> Result<FederationClient<Channel>, ConnectError> {
     let channel = channel(&identity.url, &identity.authority_der, Some(identity))?;
     Ok(FederationClient::new(channel)
-        .max_decoding_message_size(limits::MESSAGE_BYTES)
+        .max_decoding_message_size(limits::RESPONSE_BYTES)
         .max_encoding_message_size(limits::MESSAGE_BYTES))
 }
 

@@ -66,7 +66,7 @@ pub enum Phase {
 pub struct Seconds {
     /// Gradients, clipping and summing.
     pub train: f64,
-    /// Drawing noise that was not hidden behind the gradients.
+    /// Drawing the noise, on a thread of its own beside `train`.
     pub noise: f64,
     /// Encrypting, dealing and sealing.
     pub encrypt: f64,
@@ -84,7 +84,12 @@ impl Progress {
     /// # Errors
     /// The file cannot be opened.
     pub fn to_file(path: &Path) -> Result<Self, FileError> {
-        let file = OpenOptions::new().create(true).append(true).open(path).at(path)?;
+        let mut options = OpenOptions::new();
+        options.create(true).append(true);
+        // A batch's loss is not noised: it is for the house's own eyes.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path).at(path)?;
         Ok(Self { file: Some(Arc::new(Mutex::new(file))) })
     }
 
@@ -120,4 +125,19 @@ impl Report {
 pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     (work(), start.elapsed())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    #[cfg(unix)]
+    #[test]
+    fn the_progress_file_is_its_owners_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("progress.jsonl");
+        super::Progress::to_file(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
 }

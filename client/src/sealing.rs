@@ -18,6 +18,11 @@ pub(crate) fn to_public(raw: &[u8; 32]) -> Result<SealingPublicKey, EncodingErro
     SealingPublicKey::from_bytes(&versioned(raw))
 }
 
+/// Whether something can be sealed to this public key: one of low order would stop everybody that must seal to it.
+pub(crate) fn is_usable(raw: &[u8; 32]) -> bool {
+    to_public(raw).is_ok_and(|key| secure_sum::seal(&key, b"", b"", b"").is_ok())
+}
+
 /// The secret half's 32 bytes.
 pub(crate) fn to_secret(key: &SealingKey) -> Zeroizing<[u8; 32]> {
     let mut raw = Zeroizing::new([0; 32]);
@@ -41,6 +46,17 @@ fn versioned(raw: &[u8; 32]) -> Zeroizing<Vec<u8>> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn a_key_of_low_order_is_not_usable() {
+        let low_order = |byte| {
+            let mut raw = [0; 32];
+            raw[0] = byte;
+            is_usable(&raw)
+        };
+        assert!(!low_order(0) && !low_order(1));
+        assert!(is_usable(&public(&SealingKey::generate(&mut rand::rng()))));
+    }
 
     #[test]
     fn what_is_sealed_to_the_raw_public_key_opens_under_the_raw_secret_key() {

@@ -9,11 +9,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use client::round::{Fault, RunError};
-use common::{Federation, HOUSES, logs, wait_for};
+use common::{Federation, HOUSES, all_completed, logs, wait_for};
 use protocol::{Contribution, Digest, HouseName, Message as _, Signed, Signer};
 use protos::convert::to_wire;
 use protos::v1;
-use proxy::{Attack, as_member, attack};
+use proxy::{Attack, Given, as_member, attack};
 use tokio::task::JoinHandle;
 
 /// Runs a federation in which the aggregator attacks the first house, until that house has refused something. Gives the
@@ -21,12 +21,7 @@ use tokio::task::JoinHandle;
 async fn attacked(kind: Attack) -> (Federation, String, usize) {
     logs();
     let federation = Federation::new("aggregator", 1, 1).await;
-    let house = federation.house("abbey");
-    let (addr, answers) = attack(&house, &federation.house("aggregator"), federation.addr, kind).await;
-    let membership = std::fs::read_to_string(house.join("membership.toml")).unwrap();
-    let redirected = membership.replace(&federation.addr.to_string(), &addr.to_string());
-    assert_ne!(membership, redirected);
-    std::fs::write(house.join("membership.toml"), redirected).unwrap();
+    let Given { answers, .. } = redirect(&federation, kind).await;
     let tasks: Vec<JoinHandle<_>> =
         HOUSES.iter().map(|house| federation.spawn(house, federation.options(house))).collect();
     wait_for(&federation.progress("abbey"), "refused", 1).await;
@@ -39,6 +34,52 @@ async fn attacked(kind: Attack) -> (Federation, String, usize) {
     let lines = std::fs::read_to_string(federation.progress("abbey")).unwrap();
     let given = answers.load(Ordering::Relaxed);
     (federation, lines, given)
+}
+
+/// Puts the attacker between the first house and the aggregator.
+async fn redirect(federation: &Federation, kind: Attack) -> Given {
+    let house = federation.house("abbey");
+    let (addr, given) = attack(&house, &federation.house("aggregator"), federation.addr, kind).await;
+    let membership = std::fs::read_to_string(house.join("membership.toml")).unwrap();
+    let redirected = membership.replace(&federation.addr.to_string(), &addr.to_string());
+    assert_ne!(membership, redirected);
+    std::fs::write(house.join("membership.toml"), redirected).unwrap();
+    given
+}
+
+/// Under policy `clients` a state before the end would show the aggregator what one round came to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_before_the_last_round_is_neither_approved_nor_handed_over() {
+    logs();
+    let federation = Federation::new("clients", 2, 1).await;
+    let given = redirect(&federation, Attack::EarlyEnd).await;
+    let mut tasks: Vec<JoinHandle<_>> =
+        HOUSES.iter().map(|house| federation.spawn(house, federation.options(house))).collect();
+    let attacked = tokio::time::timeout(Duration::from_secs(60), tasks.remove(0)).await.unwrap().unwrap();
+    assert!(matches!(attacked, Err(RunError::NotCompleted { settled: 0, rounds: 2 })), "{attacked:?}");
+    assert_eq!(given.handed_over.load(Ordering::Relaxed), 0);
+    tasks.iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_final_state_is_not_handed_over_on_the_aggregators_word_alone() {
+    logs();
+    let federation = Federation::new("clients", 1, 0).await;
+    let given = redirect(&federation, Attack::NoConsent).await;
+    all_completed(HOUSES.map(|house| federation.spawn(house, federation.options(house))).into()).await;
+    assert_eq!(given.handed_over.load(Ordering::Relaxed), 0);
+    federation.stop().await;
+}
+
+/// A member that is too late with its answer goes on with the others, over the same connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_attempt_is_over_before_it_answered_is_not_stuck() {
+    logs();
+    let federation = Federation::new("aggregator", 2, 0).await;
+    let given = redirect(&federation, Attack::NoShares).await;
+    let completed = all_completed(HOUSES.map(|house| federation.spawn(house, federation.options(house))).into()).await;
+    assert_eq!((completed.rounds, given.answers.load(Ordering::Relaxed)), (2, 0));
+    federation.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,10 @@
 /// of 255 committee members at 8 KiB each.
 pub const MESSAGE_BYTES: usize = 4 << 20;
 
+/// Longest gRPC message a member decodes, in bytes. The largest one holds the answers of a committee, each sealed to every
+/// house: 80 houses at 8 KiB fit.
+pub const RESPONSE_BYTES: usize = 64 << 20;
+
 /// Most bytes of ciphertext in one run of chunks; senders fill runs up to it with whole chunks.
 pub const RUN_BYTES: usize = 256 << 10;
 
@@ -27,3 +31,21 @@ pub const STREAMS_PER_CONNECTION: u32 = 32;
 
 /// Most bytes of a state (adapter and optimizer) that a member hands over.
 pub const STATE_BYTES: usize = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::RESPONSE_BYTES;
+    use crate::v1;
+
+    #[test]
+    fn the_answers_of_80_members_sealed_to_80_houses_fit_a_response() {
+        // A house's name has at most 64 bytes; 128 cover it, the lengths and HPKE's overhead.
+        let body = vec![0; 80 * (8 * 1024 + 128)];
+        let answer = v1::Signed { body: body.into(), signer: "a".repeat(64), signature: vec![0; 64].into() };
+        assert!(answer.body.len() <= super::SIGNED_BODY_BYTES);
+        let response = v1::GetAnswersResponse { answers: vec![answer; 80] };
+        assert!(response.encoded_len() < RESPONSE_BYTES);
+    }
+}

@@ -22,7 +22,7 @@ use crate::store::{Store, StoredContribution, Write};
 use crate::terms::Terms;
 
 /// Nothing to wait for: look again after this long.
-const IDLE: Duration = Duration::from_secs(3_600);
+pub(super) const IDLE: Duration = Duration::from_secs(3_600);
 /// After a failure of ours, try again after this long.
 pub(super) const RETRY: Duration = Duration::from_secs(2);
 
@@ -79,6 +79,8 @@ pub(super) struct Current {
     pub(super) opened: bool,
     /// Since when enough houses are ready.
     pub(super) enough_since: Option<Instant>,
+    /// Adding the cohort up failed here: not again before.
+    pub(super) fold_again: Option<Instant>,
     /// A member without one-time keys, already reported.
     pub(super) reported: Option<protocol::HouseName>,
 }
@@ -89,7 +91,16 @@ impl Current {
     }
 
     pub(super) fn at(round: Round, rows: u64) -> Self {
-        Self { round, rows, layout: None, summed: false, opened: false, enough_since: None, reported: None }
+        Self {
+            round,
+            rows,
+            layout: None,
+            summed: false,
+            opened: false,
+            enough_since: None,
+            fold_again: None,
+            reported: None,
+        }
     }
 
     /// Digest of the announcement, once there is one.
@@ -142,6 +153,11 @@ impl Core {
 
     /// Whatever time and circumstances allow now; returns how long to wait for more.
     async fn proceed(&mut self) -> Result<Duration, Refusal> {
+        let fold = self.fold_when_due();
+        Ok(self.go_on().await?.min(fold))
+    }
+
+    async fn go_on(&mut self) -> Result<Duration, Refusal> {
         if matches!(self.stage, Stage::Enrolling) {
             self.enrolled().await?;
         }
@@ -194,6 +210,7 @@ impl Core {
                 drop(reply.send(result));
             }
             Command::Approve(approval, reply) => drop(reply.send(self.approve(&approval).await)),
+            Command::WantsFinal(reply) => drop(reply.send(self.expects_final().await)),
             Command::FinalState(state, reply) => drop(reply.send(self.take_final(state).await)),
             Command::Checkpoint(reply) => drop(reply.send(Ok(self.record.checkpoint(&self.charter, &self.identity)))),
             Command::Inclusion { leaf, size, reply } => drop(reply.send(self.record.inclusion(leaf, size))),

@@ -1,14 +1,16 @@
 //! Adding up the cohort's ciphertexts, one kept run at a time: memory grows with the model, not with the cohort.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::server::{Event, Round};
 use protocol::{CohortList, Digest};
 use protos::v1::event::Kind;
 use secure_sum::{Accumulator, Layout};
+use tokio::time::Instant;
 
-use super::core::{Core, Done, Stage};
+use super::core::{Core, Done, IDLE, RETRY, Stage};
 use super::effects::{event_row, place};
 use crate::refusal::Refusal;
 use crate::store::{Shelf, Store, Write};
@@ -25,6 +27,19 @@ impl Core {
             let announcement = list.announcement;
             Done::Folded { announcement, sum: fold(&store, &layout, &list).await }
         });
+    }
+
+    /// Adds once more what could not be noted as added; returns how long to wait for that.
+    pub(super) fn fold_when_due(&mut self) -> Duration {
+        let Stage::Running(current) = &mut self.stage else { return IDLE };
+        let Some(again) = current.fold_again else { return IDLE };
+        let left = again.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            current.fold_again = None;
+            self.fold();
+            return IDLE;
+        }
+        left
     }
 
     /// The sum is kept: with t answers there, houses may open.
@@ -48,7 +63,11 @@ impl Core {
             let opened = Kind::Opened(place(start.round, start.attempt, announcement));
             writes.push(event_row(last, start.round, start.attempt, opened));
         }
-        self.store.commit(&writes).await?;
+        if let Err(error) = self.store.commit(&writes).await {
+            // Without this row no house ever hears that it may open.
+            current.fold_again = Some(Instant::now() + RETRY);
+            return Err(error.into());
+        }
         current.summed = true;
         current.opened |= open;
         self.announce_events(last);

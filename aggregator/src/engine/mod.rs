@@ -80,7 +80,8 @@ enum Command {
     Contribute(StoredContribution, Reply<()>),
     Answer(Signed<Answer>, Reply<()>),
     Outcome(Signed<Outcome>, Reply<()>),
-    Approve(Signed<Approval>, Reply<bool>),
+    Approve(Signed<Approval>, Reply<Option<Vec<Signed<Approval>>>>),
+    WantsFinal(Reply<bool>),
     FinalState(Vec<u8>, Reply<()>),
     Checkpoint(Reply<String>),
     Inclusion {
@@ -144,9 +145,14 @@ impl Engine {
         self.ask(|reply| Command::Outcome(outcome, reply)).await
     }
 
-    /// Notes an approval; true when somebody should now send the final state.
-    pub(crate) async fn approve(&self, approval: Signed<Approval>) -> Result<bool, Refusal> {
+    /// Notes an approval; all approvals when somebody should now send the final state.
+    pub(crate) async fn approve(&self, approval: Signed<Approval>) -> Result<Option<Vec<Signed<Approval>>>, Refusal> {
         self.ask(|reply| Command::Approve(approval, reply)).await
+    }
+
+    /// Whether the final state is to be read at all: `false` when it is here.
+    pub(crate) async fn wants_final(&self) -> Result<bool, Refusal> {
+        self.ask(Command::WantsFinal).await
     }
 
     pub(crate) async fn final_state(&self, state: Vec<u8>) -> Result<(), Refusal> {

@@ -114,8 +114,11 @@ impl Core {
         Ok(())
     }
 
-    /// Notes a house's consent to hand the final state over; true when somebody should now send it.
-    pub(super) async fn approve(&mut self, approval: &Signed<Approval>) -> Result<bool, Refusal> {
+    /// Notes a house's consent to hand the final state over; all consents when somebody should now send it.
+    pub(super) async fn approve(
+        &mut self,
+        approval: &Signed<Approval>,
+    ) -> Result<Option<Vec<Signed<Approval>>>, Refusal> {
         let Some(federation) = &self.federation else {
             return Err(Refusal::NotYet { what: "the last round" });
         };
@@ -138,7 +141,20 @@ impl Core {
         }
         let (member, body) = (statement.member, approval.to_bytes());
         self.store.commit(&[Write::Approval { member, body }]).await?;
-        self.wants_final().await
+        if !self.wants_final().await? {
+            return Ok(None);
+        }
+        let damaged = |_| Refusal::Failure("a stored approval cannot be read".into());
+        let approvals = self.store.approvals().await?;
+        approvals.iter().map(|body| Signed::from_bytes(body)).collect::<Result<_, _>>().map_err(damaged).map(Some)
+    }
+
+    /// Whether a member's final state is to be read: `false` when it is here, a refusal before enough houses approved.
+    pub(super) async fn expects_final(&self) -> Result<bool, Refusal> {
+        if self.store.setting(Setting::FinalState).await?.is_some() {
+            return Ok(false);
+        }
+        if self.wants_final().await? { Ok(true) } else { Err(unapproved()) }
     }
 
     /// Takes the final state in, when it is wanted and the one that was agreed on.
@@ -152,7 +168,7 @@ impl Core {
             return Ok(());
         }
         if !self.wants_final().await? {
-            return Err(Refusal::FinalState("too few houses have approved handing it over".into()));
+            return Err(unapproved());
         }
         self.keep_final(state).await
     }
@@ -163,4 +179,8 @@ impl Core {
         let completed = matches!(self.stage, Stage::Completed);
         Ok(completed && approved && self.store.setting(Setting::FinalState).await?.is_none())
     }
+}
+
+fn unapproved() -> Refusal {
+    Refusal::FinalState("too few houses have approved handing it over".into())
 }

@@ -9,13 +9,13 @@ use protos::limits::SIGNING_REQUEST_BYTES;
 use protos::v1;
 use tonic::{Request, Response, Status};
 
-use super::Shared;
+use super::{Shared, can_be_sealed_to};
 use crate::clock;
 use crate::refusal::Refusal;
 use crate::setup::token_digest;
 use crate::store::{EnrolError, NewMember};
 
-/// Wrong invitations within [`WINDOW`] after which nobody may try until it is over.
+/// Wrong invitations within [`WINDOW`] after which further ones are told to wait until it is over.
 const MAX_WRONG: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -31,16 +31,25 @@ impl EnrolmentService {
     }
 
     async fn join(&self, request: v1::JoinRequest) -> Result<v1::JoinResponse, Refusal> {
-        self.guesses.check(Instant::now())?;
         let token: [u8; 32] = array("token", &request.token, "32")?;
         let signing_key: [u8; 32] = array("signing_key", &request.signing_key, "32")?;
         let mailbox_key: [u8; 32] = array("mailbox_key", &request.mailbox_key, "32")?;
         let signature: [u8; 64] = array("signature", &request.signature, "64")?;
         let csr = bounded("signing_request", &request.signing_request, SIGNING_REQUEST_BYTES, "1 to 4096")?;
         let name = name("name", &request.name)?;
+        // First of all what is cheap and cannot be had without an invitation; a right one is never locked out.
+        let token = token_digest(&token);
+        if !self.shared.store.is_invited(token, &name).await? {
+            self.guesses.check(Instant::now())?;
+            self.guesses.wrong(Instant::now());
+            return Err(EnrolError::UnknownToken { name }.into());
+        }
         let key = PublicKey::from_bytes(&signing_key).ok_or(Refusal::BadKey { field: "signing_key" })?;
         if !key.holds(&protos::join::signed_bytes(&request), &signature) {
             return Err(Refusal::BadJoinSignature);
+        }
+        if !can_be_sealed_to(&mailbox_key) {
+            return Err(Refusal::BadKey { field: "mailbox_key" });
         }
         let now_ms = clock::now_ms();
         let membership = self.shared.identity.issue(name.as_str(), csr, now_ms)?;
@@ -52,11 +61,7 @@ impl EnrolmentService {
             certificate_digest: membership.certificate_digest,
             joined_at_ms: now_ms,
         };
-        let enrolled = self.shared.store.enrol(token_digest(&token), &new).await.inspect_err(|error| {
-            if matches!(error, EnrolError::UnknownToken { .. }) {
-                self.guesses.wrong(Instant::now());
-            }
-        })?;
+        let enrolled = self.shared.store.enrol(token, &new).await?;
         tracing::info!(member = %enrolled.name, "joined");
         self.shared.engine.look().await?;
         Ok(v1::JoinResponse {

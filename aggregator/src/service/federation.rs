@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::authorise::{Caller, authorise};
-use super::{Shared, submit, watch};
+use super::{Shared, can_be_sealed_to, submit, watch};
 use crate::refusal::Refusal;
 use crate::store::{Shelf, StoredKey};
 
@@ -52,6 +52,9 @@ impl FederationService {
             let offer: Signed<OneTimeKeyOffer> = signed("offers", Some(offer))?;
             caller.speaks_for_itself(&offer)?;
             let statement = offer.verify_by(&key)?;
+            if !can_be_sealed_to(&statement.key) {
+                return Err(Refusal::BadKey { field: "offers.key" });
+            }
             let (expected, found) = (self.shared.charter.digest(), statement.charter);
             if found != expected {
                 let who = protocol::Party::Member(caller.name().clone());
@@ -80,7 +83,14 @@ impl FederationService {
 
     async fn sum(&self, announcement: &[u8]) -> Result<Bytes, Refusal> {
         let sum = self.attempt(announcement).await?.sum.ok_or(Refusal::NotYet { what: "the sum" })?;
-        Ok(self.shared.store.blobs().get(Shelf::Kept, &sum).await?)
+        // All houses ask for one sum at about the same time: they share its bytes.
+        let mut latest = self.shared.latest_sum.lock().await;
+        if let Some((_, bytes)) = latest.as_ref().filter(|(digest, _)| *digest == sum) {
+            return Ok(bytes.clone());
+        }
+        let bytes = self.shared.store.blobs().get(Shelf::Kept, &sum).await?;
+        *latest = Some((sum, bytes.clone()));
+        Ok(bytes)
     }
 
     async fn proof(&self, request: v1::GetProofRequest) -> Result<v1::GetProofResponse, Refusal> {
@@ -96,7 +106,16 @@ impl FederationService {
         Ok(v1::GetProofResponse { hashes, leaf: leaf.into() })
     }
 
-    async fn final_state(&self, mut stream: Streaming<v1::PutFinalStateRequest>) -> Result<(), Refusal> {
+    /// Nothing is read before the state is wanted, and one stream a member at a time.
+    async fn final_state(
+        &self,
+        caller: &Caller,
+        mut stream: Streaming<v1::PutFinalStateRequest>,
+    ) -> Result<(), Refusal> {
+        let _slot = self.shared.submissions.take(caller.name())?;
+        if !self.shared.engine.wants_final().await? {
+            return Ok(());
+        }
         let limit = self.shared.engine.state_bytes();
         let mut state = Vec::new();
         let broken = |status: Status| Refusal::FinalState(format!("the stream broke: {}", status.message()));
@@ -234,16 +253,18 @@ impl Federation for FederationService {
         let caller = self.caller(&request).await?;
         let approval = signed("approval", request.into_inner().approval).map_err(Refusal::from)?;
         caller.speaks_for_itself(&approval)?;
-        let wanted = self.shared.engine.approve(approval).await?;
-        Ok(Response::new(v1::PutApprovalResponse { wanted }))
+        let approvals = self.shared.engine.approve(approval).await?;
+        let wanted = approvals.is_some();
+        let approvals = approvals.iter().flatten().map(protos::convert::to_wire).collect();
+        Ok(Response::new(v1::PutApprovalResponse { wanted, approvals }))
     }
 
     async fn put_final_state(
         &self,
         request: Request<Streaming<v1::PutFinalStateRequest>>,
     ) -> Result<Response<v1::PutFinalStateResponse>, Status> {
-        self.caller(&request).await?;
-        self.final_state(request.into_inner()).await?;
+        let caller = self.caller(&request).await?;
+        self.final_state(&caller, request.into_inner()).await?;
         Ok(Response::new(v1::PutFinalStateResponse {}))
     }
 

@@ -1,7 +1,7 @@
 //! One contribution's stream: the header is checked against its signature and the round, every chunk as it comes, and
 //! all of it against the signed digest. Only then does the engine hear of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,25 +27,43 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Runs are kept in blobs of about this many bytes.
 const BLOB_BYTES: usize = 4 << 20;
 
-/// Who has a submission under way: one each.
+/// How often a member may begin to send a contribution to one attempt: what a try that failed left on the disk stays there
+/// until the attempt is over.
+const MAX_TRIES: u32 = 32;
+
+/// Who has a stream under way: one each; and how often each has tried in the attempt that it tried last.
 #[derive(Default)]
 pub(crate) struct Slots {
     taken: Mutex<BTreeSet<HouseName>>,
+    tries: Mutex<BTreeMap<HouseName, (Digest, u32)>>,
 }
 
-struct Slot<'a> {
+pub(super) struct Slot<'a> {
     slots: &'a Slots,
     name: HouseName,
 }
 
 impl Slots {
-    fn take(&self, name: &HouseName) -> Result<Slot<'_>, Refusal> {
+    pub(super) fn take(&self, name: &HouseName) -> Result<Slot<'_>, Refusal> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.insert(name.clone()) {
             Ok(Slot { slots: self, name: name.clone() })
         } else {
             Err(Refusal::Busy("another submission of yours is under way"))
         }
+    }
+
+    fn count_try(&self, name: &HouseName, announcement: Digest) -> Result<(), Refusal> {
+        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = tries.entry(name.clone()).or_insert((announcement, 0));
+        if entry.0 != announcement {
+            *entry = (announcement, 0);
+        }
+        if entry.1 >= MAX_TRIES {
+            return Err(Refusal::Busy("too many of your submissions to this attempt broke off"));
+        }
+        entry.1 += 1;
+        Ok(())
     }
 }
 
@@ -74,6 +92,7 @@ pub(super) async fn submit(
     };
     check_sealed(&header.sealed_shares, &admission.contribution)?;
     let admission = check_commitments(admission).await?;
+    shared.submissions.count_try(caller.name(), admission.contribution.announcement)?;
     let shelf = Shelf::Attempt(admission.contribution.announcement);
     let runs = receive(shared.store.blobs(), shelf, &mut stream, &admission).await?;
     let sealed = shared.store.blobs().put(shelf, sealed_to_bytes(&header.sealed_shares).into()).await?;

@@ -48,7 +48,7 @@ pub enum EnrolError {
         name: HouseName,
     },
     /// Another member has this name or key.
-    #[error("{name}, or somebody with its signing key, has joined before")]
+    #[error("{name}, or somebody with one of its keys, has joined before")]
     Taken {
         /// The name asked for.
         name: HouseName,
@@ -77,6 +77,19 @@ impl Store {
             .execute(&self.pool)
             .await?;
         Ok(())
+    }
+
+    /// Whether there is an invitation with this token for `name`, used or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn is_invited(&self, token_digest: [u8; 32], name: &HouseName) -> Result<bool, StoreError> {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM invitations WHERE token_digest = $1 AND name = $2")
+            .bind(token_digest.as_slice())
+            .bind(name.as_str())
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(count > 0)
     }
 
     /// Uses an invitation up and enrols `new`, both or neither. When the same keys joined with it before (their
@@ -206,6 +219,12 @@ mod tests {
         assert!(matches!(used, Err(EnrolError::Used { .. })), "{used:?}");
         let taken = store.enrol([2; 32], &new("anna", 3, 99)).await;
         assert!(matches!(taken, Err(EnrolError::Taken { .. })), "{taken:?}");
+        let berta = HouseName::new("berta").unwrap();
+        store.invite([3; 32], &berta, 100).await.unwrap();
+        let same_mailbox = NewMember { mailbox_key: [1; 32], ..new("berta", 4, 99) };
+        let taken = store.enrol([3; 32], &same_mailbox).await;
+        assert!(matches!(taken, Err(EnrolError::Taken { .. })), "no roster has one mailbox twice: {taken:?}");
+        assert!(store.is_invited([3; 32], &berta).await.unwrap() && !store.is_invited([3; 32], &anna).await.unwrap());
         assert_eq!(store.member_by_certificate([1; 32]).await.unwrap(), Some(anna));
         assert_eq!(store.member_by_certificate([7; 32]).await.unwrap(), None);
     }

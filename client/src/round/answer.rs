@@ -25,7 +25,15 @@ impl Member {
             return Ok(());
         };
         let request = v1::GetSealedSharesRequest { announcement: list.announcement.as_bytes().to_vec().into() };
-        let shares = self.client.get_sealed_shares(request).await.map_err(|s| lost(&s))?.into_inner().shares;
+        let shares = match self.client.get_sealed_shares(request).await {
+            Ok(response) => response.into_inner().shares,
+            // The attempt ended without this answer: asking again and again would keep this member from what comes next.
+            Err(status) if is_refusal(&status) => {
+                tracing::info!("no shares to answer with: {}", status.message());
+                return Ok(());
+            }
+            Err(status) => return Err(lost(&status)),
+        };
         let sum = match self.sum_of_shares(&announcement, list, &key, &shares) {
             Ok(sum) => sum,
             Err(reason) => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use protocol::message::Approval;
-use protocol::{Digest, Signed};
+use protocol::{Digest, Signed, check};
 use protos::convert::{self, to_wire};
 use protos::v1;
 
@@ -21,6 +21,12 @@ impl Member {
         let state = convert::digest("state", &completed.state).map_err(|e| RunError::Malformed(e.to_string()))?;
         let rounds = completed.rounds;
         let own = Digest::from_bytes(self.state.digest());
+        // What t houses have signed says when the last round is over, not the aggregator: under policy `clients` a state
+        // in between would show it a round's sum.
+        let (settled, all) = (self.round.memory().next_round.get().saturating_sub(1), self.charter().rounds.count);
+        if settled < all {
+            return Err(RunError::NotCompleted { settled, rounds: all });
+        }
         if self.me.is_house() {
             if own != state {
                 return Err(RunError::Diverged { round: rounds, own: own.to_string(), signed: state.to_string() });
@@ -42,7 +48,19 @@ impl Member {
         let signed = Signed::sign(&approval, &self.identity.signer);
         let request = v1::PutApprovalRequest { approval: Some(to_wire(&signed)) };
         match self.client.put_approval(request).await {
-            Ok(response) if response.get_ref().wanted => self.hand_over().await,
+            Ok(response) if response.get_ref().wanted => {
+                let approvals = response.into_inner().approvals.into_iter();
+                let approvals = approvals.map(|approval| convert::signed("approvals", Some(approval)));
+                let approvals: Vec<Signed<Approval>> =
+                    approvals.collect::<Result<_, _>>().map_err(|e| RunError::Malformed(e.to_string()))?;
+                if check::hand_over_approved(self.me.federation(), state, &approvals) {
+                    return self.hand_over().await;
+                }
+                tracing::error!(
+                    "the aggregator asks for the final state without the consent of t houses: it gets none"
+                );
+                Ok(())
+            }
             Ok(_) => Ok(()),
             Err(status) if is_refusal(&status) => {
                 tracing::warn!("the approval was not taken: {}", status.message());

@@ -138,6 +138,16 @@ pub enum RunError {
         /// What was signed.
         signed: String,
     },
+    /// The aggregator says that it is over, and t houses' signatures do not.
+    #[error(
+        "the aggregator says that the federation is completed, but t houses signed the end of {settled} of {rounds} rounds only; nothing is approved or handed over"
+    )]
+    NotCompleted {
+        /// Rounds that t houses signed as applied.
+        settled: u32,
+        /// Rounds of the charter.
+        rounds: u32,
+    },
     /// A house without data and training in `client.toml`.
     #[error("`{0}` is a house of the charter, so client.toml needs [data] and [training]")]
     NoTrainer(protocol::HouseName),

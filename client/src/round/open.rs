@@ -52,7 +52,11 @@ impl Member {
     ) -> Result<(), RunError> {
         let Some(opened) = self.open(announcement, list, answers).await? else { return Ok(()) };
         let verdict = match opened {
-            Opened::FalseAnswer(index) => return self.offer(Event::FalseAnswer(index)),
+            Opened::FalseAnswer(index) => {
+                let member = self.me.federation().roster().at(index).map(|member| member.name().to_string());
+                tracing::warn!(index = index.get(), member, "answered with a false sum of shares");
+                return self.offer(Event::FalseAnswer(index));
+            }
             Opened::Void(reason) => Verdict::Void { reason },
             Opened::Applied(state) => self.keep_candidate(*state)?,
         };

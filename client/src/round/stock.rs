@@ -59,6 +59,9 @@ fn pin(home: &Home, bytes: &[u8]) -> Result<Roster, RunError> {
     if !own {
         return Err(RunError::Malformed("the roster has other keys for this member than it registered".to_owned()));
     }
+    if let Some(member) = roster.members().iter().find(|member| !sealing::is_usable(member.mailbox_key())) {
+        return Err(RunError::Malformed(format!("the roster's mailbox key of `{}` is no usable key", member.name())));
+    }
     match home.store.roster()? {
         None => {
             home.store.pin_roster(&roster)?;

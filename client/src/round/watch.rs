@@ -8,16 +8,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::client::{Effect, Event};
-use protocol::{Abandonment, Announcement, Attempt, Digest, Outcome, RoundNumber, Signed, Verdict, check};
+use protocol::{
+    Abandonment, Announcement, Attempt, CommitteeSeat, Digest, HouseName, Outcome, RoundNumber, Signed, Verdict, check,
+};
 use protos::convert;
 use protos::v1;
 use protos::v1::event::Kind;
 
 use super::contribute::Done;
 use super::member::{Home, Member, View};
-use super::{Completed, Options, RunError, lost, stock};
+use super::{Completed, Options, RunError, is_refusal, lost, stock};
 use crate::connection;
 use crate::progress::{Phase, Seconds};
+use crate::sealing;
 use crate::terms;
 use crate::trainer::{Trainer, entry_ahead};
 
@@ -156,6 +159,12 @@ impl Member {
             self.report(place.0, place.1, Phase::Refused, Some(reason));
             return Ok(());
         }
+        // Before anything is charged: a share could not be sealed to such a key.
+        if let Some(member) = unusable_key(&announcement) {
+            let reason = format!("the one-time key of `{member}` is none that anything can be sealed to");
+            self.report(place.0, place.1, Phase::Refused, Some(reason));
+            return Ok(());
+        }
         let epsilon_after = match (self.entry(&announcement)?, &self.ledger) {
             (Some(entry), Some(ledger)) if ledger.is_reserved(&entry) => ledger.epsilon(self.delta())?.epsilon,
             (Some(entry), Some(ledger)) => ledger.epsilon_with(&entry, self.delta())?.epsilon,
@@ -178,8 +187,12 @@ impl Member {
             return Ok(None);
         }
         let of = v1::get_proof_request::Of::Consistency(v1::ConsistencyQuery { old_size, new_size });
-        let response = self.client.get_proof(v1::GetProofRequest { of: Some(of) }).await.map_err(|s| lost(&s))?;
-        let hashes = response.into_inner().hashes;
+        let hashes = match self.client.get_proof(v1::GetProofRequest { of: Some(of) }).await {
+            Ok(response) => response.into_inner().hashes,
+            // Then the announcement is refused, by name.
+            Err(status) if is_refusal(&status) => return Ok(None),
+            Err(status) => return Err(lost(&status)),
+        };
         malformed(hashes.iter().map(|hash| convert::digest("hashes", hash)).collect::<Result<_, _>>()).map(Some)
     }
 
@@ -265,6 +278,12 @@ impl Member {
         }
         Ok(())
     }
+}
+
+/// A committee member whose one-time key is no usable one.
+fn unusable_key(announcement: &Announcement) -> Option<&HouseName> {
+    let usable = |seat: &&CommitteeSeat| seat.offer.unverified().is_ok_and(|offer| sealing::is_usable(&offer.key));
+    announcement.committee.iter().find(|seat| !usable(seat)).map(|seat| seat.offer.signer())
 }
 
 fn place(round: u32, attempt: u32) -> Result<(RoundNumber, Attempt), RunError> {

@@ -26,6 +26,12 @@ pub(crate) enum Attack {
     AlteredSignature,
     /// After the member answered, the same round is closed again with one house less.
     SecondSet,
+    /// Says that the federation is completed before its first round, so that the house hands its state over.
+    EarlyEnd,
+    /// Wants the final state although no house has approved handing it over.
+    NoConsent,
+    /// Has no shares for the member: its attempt is said to be over.
+    NoShares,
 }
 
 pub(crate) struct Proxy {
@@ -34,6 +40,13 @@ pub(crate) struct Proxy {
     attack: Attack,
     lists: AtomicUsize,
     answers: Arc<AtomicUsize>,
+    handed_over: Arc<AtomicUsize>,
+}
+
+/// What the member gave to the attacker.
+pub(crate) struct Given {
+    pub(crate) answers: Arc<AtomicUsize>,
+    pub(crate) handed_over: Arc<AtomicUsize>,
 }
 
 /// A channel to `addr` with a member's own key and certificate.
@@ -48,24 +61,20 @@ pub(crate) async fn as_member(house: &Path, addr: SocketAddr, authority_pem: &st
     FederationClient::new(endpoint.connect().await.unwrap())
 }
 
-/// Serves the attack to one member; gives the address and a count of the answers that the member gave.
-pub(crate) async fn attack(
-    house: &Path,
-    aggregator: &Path,
-    real: SocketAddr,
-    attack: Attack,
-) -> (SocketAddr, Arc<AtomicUsize>) {
+/// Serves the attack to one member; gives the address and counts of what the member gave.
+pub(crate) async fn attack(house: &Path, aggregator: &Path, real: SocketAddr, attack: Attack) -> (SocketAddr, Given) {
     let keys = Arc::new(Identity::load(aggregator).unwrap());
     let authority = std::fs::read_to_string(aggregator.join("authority.pem")).unwrap();
     let real = as_member(house, real, &authority).await;
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = incoming.local_addr().unwrap();
-    let answers = Arc::new(AtomicUsize::new(0));
+    let (answers, handed_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let given = Given { answers: Arc::clone(&answers), handed_over: Arc::clone(&handed_over) };
     let tls = keys.tls();
-    let proxy = Proxy { real, keys, attack, lists: AtomicUsize::new(0), answers: Arc::clone(&answers) };
+    let proxy = Proxy { real, keys, attack, lists: AtomicUsize::new(0), answers, handed_over };
     let router = Server::builder().tls_config(tls).unwrap().add_service(FederationServer::new(proxy));
     tokio::spawn(router.serve_with_incoming(incoming));
-    (addr, answers)
+    (addr, given)
 }
 
 type Sent<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -78,6 +87,16 @@ impl Proxy {
         announcement.charter = Digest::sha256(b"another charter");
         let signed = Signed::sign(&announcement, self.keys.signer());
         v1::Event { kind: Some(Kind::Announced(convert::to_wire(&signed))), ..event }
+    }
+}
+
+impl Proxy {
+    /// The digest of the state before the first round is no secret.
+    fn early_end(&self, event: v1::Event) -> v1::Event {
+        let Some(Kind::Announced(signed)) = event.kind.clone() else { return event };
+        let signed: Signed<Announcement> = convert::signed("announced", Some(signed)).unwrap();
+        let state = signed.unverified().unwrap().adapter.as_bytes().to_vec().into();
+        v1::Event { kind: Some(Kind::Completed(v1::Completed { rounds: 1, state })), ..event }
     }
 }
 
@@ -107,10 +126,8 @@ impl Federation for Proxy {
         get_roster: v1::GetRosterRequest => v1::GetRosterResponse,
         offer_keys: v1::OfferKeysRequest => v1::OfferKeysResponse,
         mark_ready: v1::MarkReadyRequest => v1::MarkReadyResponse,
-        get_sealed_shares: v1::GetSealedSharesRequest => v1::GetSealedSharesResponse,
         get_answers: v1::GetAnswersRequest => v1::GetAnswersResponse,
         put_outcome: v1::PutOutcomeRequest => v1::PutOutcomeResponse,
-        put_approval: v1::PutApprovalRequest => v1::PutApprovalResponse,
         get_checkpoint: v1::GetCheckpointRequest => v1::GetCheckpointResponse,
         get_proof: v1::GetProofRequest => v1::GetProofResponse,
     }
@@ -127,6 +144,7 @@ impl Federation for Proxy {
             attack,
             lists: AtomicUsize::new(0),
             answers: Arc::clone(&self.answers),
+            handed_over: Arc::clone(&self.handed_over),
         };
         let events = events.flat_map(move |event| {
             let Ok(event) = event else { return futures::stream::iter(vec![event]) };
@@ -136,6 +154,7 @@ impl Federation for Proxy {
                     let live = v1::Event { live: true, ..event };
                     vec![live.clone(), live]
                 }
+                Attack::EarlyEnd => vec![tamper.early_end(event)],
                 _ => vec![event],
             };
             futures::stream::iter(all.into_iter().map(Ok).collect::<Vec<_>>())
@@ -149,6 +168,28 @@ impl Federation for Proxy {
     ) -> Result<Response<v1::SubmitResponse>, Status> {
         let parts: Vec<v1::SubmitRequest> = request.into_inner().filter_map(|part| async { part.ok() }).collect().await;
         self.real.clone().submit(futures::stream::iter(parts)).await
+    }
+
+    async fn get_sealed_shares(
+        &self,
+        request: Request<v1::GetSealedSharesRequest>,
+    ) -> Result<Response<v1::GetSealedSharesResponse>, Status> {
+        if self.attack == Attack::NoShares {
+            return Err(Status::failed_precondition("over: the attempt is over"));
+        }
+        self.real.clone().get_sealed_shares(request.into_inner()).await
+    }
+
+    async fn put_approval(
+        &self,
+        request: Request<v1::PutApprovalRequest>,
+    ) -> Result<Response<v1::PutApprovalResponse>, Status> {
+        if self.attack == Attack::NoConsent {
+            // Its own approval is all that there is.
+            let approvals = request.into_inner().approval.into_iter().collect();
+            return Ok(Response::new(v1::PutApprovalResponse { wanted: true, approvals }));
+        }
+        self.real.clone().put_approval(request.into_inner()).await
     }
 
     async fn get_cohort(
@@ -190,6 +231,7 @@ impl Federation for Proxy {
         &self,
         _: Request<Streaming<v1::PutFinalStateRequest>>,
     ) -> Result<Response<v1::PutFinalStateResponse>, Status> {
+        self.handed_over.fetch_add(1, Ordering::Relaxed);
         Err(Status::unimplemented("not in these tests"))
     }
 }
