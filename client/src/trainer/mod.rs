@@ -33,7 +33,7 @@ pub struct Trained {
     pub loss: Option<f64>,
     /// Time for gradients, clipping and summing.
     pub train: Duration,
-    /// Time for noise that was not hidden behind the gradients.
+    /// Time for drawing the noise, on a thread of its own beside the gradients.
     pub noise: Duration,
 }
 

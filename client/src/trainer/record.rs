@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use adapter::State;
 use lora::{Classifier, Encoded, Tokenizer};
@@ -20,6 +20,7 @@ use super::{RoundContext, TrainError, Trained, Trainer};
 use crate::config::{DataConfig, TrainingConfig};
 use crate::data::Dataset;
 use crate::files::Named as _;
+use crate::progress::timed;
 use crate::terms::Terms;
 
 /// A house's rows, tokenized, and the model that learns from them.
@@ -93,24 +94,19 @@ impl Trainer for RecordTrainer {
         let batch = poisson_sample(self.units.len(), round.sampling_rate()?, &mut rand::rng())?;
         self.classifier.set_adapter(state.adapter())?;
         // Noise is drawn on another thread while the gradients are computed.
-        let (sum, noise, train, waited) = std::thread::scope(|scope| {
-            let noise = share.as_ref().map(|share| scope.spawn(move || NoiseShare::draw(share, count)));
-            let start = Instant::now();
-            let sum = self.clipped_sum(&batch, count);
-            let train = start.elapsed();
-            let start = Instant::now();
-            let noise = noise.map(|thread| thread.join().map_err(|_| TrainError::Worker)).transpose();
-            (sum, noise, train, start.elapsed())
+        let (sum, noise, train) = std::thread::scope(|scope| {
+            let draw = |share| scope.spawn(move || timed(|| NoiseShare::draw(share, count)));
+            let noise = share.as_ref().map(draw);
+            let (sum, train) = timed(|| self.clipped_sum(&batch, count));
+            (sum, noise.map(|thread| thread.join().map_err(|_| TrainError::Worker)).transpose(), train)
         });
         let (mut values, loss) = sum?;
         clamp(&mut values, round.charter.privacy.clamp);
-        if let Some(noise) = noise? {
-            for (value, noise) in values.iter_mut().zip(noise?.iter()) {
-                *value = value.saturating_add(*noise);
-            }
+        let (noise, drawing) = noise?.unwrap_or((Ok(Zeroizing::default()), Duration::ZERO));
+        for (value, noise) in values.iter_mut().zip(noise?.iter()) {
+            *value = value.saturating_add(*noise);
         }
-        let noise = if share.is_some() { waited } else { Duration::ZERO };
-        Ok(Trained { values, loss, train, noise })
+        Ok(Trained { values, loss, train, noise: drawing })
     }
 }
 

@@ -36,7 +36,7 @@ impl From<Evaluation> for Score {
 pub struct Seconds {
     /// Sampling, gradients and clipping.
     pub train: f64,
-    /// Drawing noise, as far as the gradients did not hide it.
+    /// Drawing the noise, on a thread of its own beside `train`.
     pub noise: f64,
     /// Encrypting, dealing and sealing the key shares.
     pub encrypt: f64,
