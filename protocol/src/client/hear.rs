@@ -202,7 +202,8 @@ pub(super) fn own_contribution(heard: &Heard, signed: &Signed<Contribution>) -> 
     }
 }
 
-/// A house in E trains; past the time to submit it is absent from the cohort, but still of the committee.
+/// A house in E trains; past the time to submit it is absent from the cohort, but still of the committee, and still
+/// needed to sign what came of the round. So an announcement has no deadline of its own.
 fn train(heard: &Heard, at_ms: u64) -> Vec<Effect> {
     let in_time = heard.contributes && at_ms < heard.announcement.submit_time_ms();
     in_time.then(|| Effect::Train(Arc::clone(&heard.announcement))).into_iter().collect()
@@ -273,10 +274,6 @@ fn within_policy(me: &Me, announced: &Announcement, at_ms: u64, epsilon_after: f
     }
     if announced.announced_at_ms > at_ms.saturating_add(policy.max_clock_skew_ms) {
         return refuse("announced_at_ms", format!("{} is ahead of its clock, {at_ms}", announced.announced_at_ms));
-    }
-    if at_ms >= announced.open_time_ms() {
-        let deadline_ms = announced.open_time_ms();
-        return Err(Rejection::Late { who: Party::Aggregator, input: "announcement", at_ms, deadline_ms });
     }
     let spends = me.is_house() && announced.expects(me.name());
     // Not `>`: a ledger that gives no number must not pass.

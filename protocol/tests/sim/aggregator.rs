@@ -1,0 +1,181 @@
+//! The aggregator of the simulation: rows, replay, a record, and a crash between any two of its doings.
+
+use std::sync::Arc;
+
+use protocol::server::{Effect, Event, Input, Round, Start};
+use protocol::*;
+
+use super::{Parcel, Simulation, checker, one_in};
+
+/// A settled round, for who was away.
+pub struct Past {
+    pub announcement: Signed<Announcement>,
+    pub cohort: Digest,
+    pub outcomes: Vec<Signed<Outcome>>,
+}
+
+pub struct Aggregator {
+    pub round: Round,
+    start: Start,
+    rows: Vec<Vec<u8>>,
+    pub log: log::Log,
+    last_leaf: Option<(RoundNumber, Attempt)>,
+    next_sequence: u64,
+    folded: Option<Digest>,
+    settling_since_ms: Option<u64>,
+    pub history: Vec<Past>,
+    pub done: bool,
+}
+
+impl Aggregator {
+    pub fn new(federation: Arc<Federation>, start: Start) -> Self {
+        Self {
+            round: Round::start(federation, start.clone()),
+            start,
+            rows: Vec::new(),
+            log: log::Log::new(),
+            last_leaf: None,
+            next_sequence: 0,
+            folded: None,
+            settling_since_ms: None,
+            history: Vec::new(),
+            done: false,
+        }
+    }
+}
+
+impl Simulation {
+    /// Offers an event to the aggregator's round: step, store, act, with crashes in between.
+    pub fn serve(&mut self, event: Event) {
+        let input = Input { at_ms: self.now_ms, event };
+        let step = match self.aggregator.round.step(&input) {
+            Ok(step) => step,
+            Err(rejection) => return self.checker.rejects("the aggregator", &rejection),
+        };
+        if one_in(&mut self.rng, 200) {
+            // Crashed before the row was stored: the input never happened.
+            self.restart_aggregator();
+            return;
+        }
+        if step.store {
+            self.aggregator.rows.push(input.to_bytes());
+        }
+        self.aggregator.round = step.next;
+        if one_in(&mut self.rng, 100) {
+            // Crashed after the row was stored, before anything was done.
+            self.restart_aggregator();
+            return;
+        }
+        self.carry_out(step.effects);
+        if let Some(deadline_ms) = self.aggregator.round.next_deadline_ms() {
+            self.at(deadline_ms, Parcel::Tick);
+        }
+    }
+
+    /// A round may wait for ever for outcomes: lying houses, and houses that were shown another set. After twenty
+    /// minutes the operator looks.
+    pub fn look_after(&mut self) {
+        let settling = matches!(self.aggregator.round, Round::Settling(_));
+        let since_ms = *self.aggregator.settling_since_ms.get_or_insert(self.now_ms);
+        if !settling {
+            self.aggregator.settling_since_ms = None;
+        } else if self.now_ms > since_ms + 20 * 60_000 {
+            self.serve(Event::Stop);
+        }
+    }
+
+    /// Announces over the ready houses, when this is still the attempt that gathers.
+    pub fn announce(&mut self, start: &Start) {
+        let aggregator = &mut self.aggregator;
+        let Round::Gathering(gathering) = &aggregator.round else { return };
+        if aggregator.start != *start || gathering.ready().count() < gathering.needed() {
+            return;
+        }
+        let expected = gathering.ready().cloned().collect();
+        aggregator.next_sequence += 1;
+        let announcement = self.world.announcement(start, expected, aggregator.next_sequence, self.now_ms);
+        self.serve(Event::Announced(self.world.sign_announcement(&announcement)));
+    }
+
+    fn restart_aggregator(&mut self) {
+        self.checker.server_crashes += 1;
+        let aggregator = &mut self.aggregator;
+        let rows: Vec<Input> = aggregator.rows.iter().map(|row| Input::from_bytes(row).unwrap()).collect();
+        let federation = Arc::clone(&self.world.federation);
+        let replayed = Round::replay(federation, aggregator.start.clone(), &rows).unwrap();
+        assert_eq!(replayed.name(), aggregator.round.name());
+        assert_eq!(replayed.notices(), aggregator.round.notices());
+        aggregator.round = replayed;
+        aggregator.folded = None;
+        let pending = aggregator.round.pending();
+        self.carry_out(pending);
+        if let Some(deadline_ms) = self.aggregator.round.next_deadline_ms() {
+            self.at(deadline_ms, Parcel::Tick);
+        }
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Gathered { .. } => {
+                    let start = self.aggregator.start.clone();
+                    self.at(self.now_ms + 3000, Parcel::Announce(start));
+                }
+                Effect::Publish(notice) => self.publish(&notice),
+                Effect::FoldCohort(list) => {
+                    checker::one_hot_sum(&self.world, &list);
+                    self.aggregator.folded = Some(list.digest());
+                }
+                Effect::Combine { answers } => {
+                    let fixed = self.aggregator.round.fixed().unwrap();
+                    assert_eq!(self.aggregator.folded, Some(fixed.digest()), "combined before it was folded");
+                    self.checker.opens(&self.world, fixed.list(), &answers);
+                }
+                Effect::AppendLog(leaf) => self.append(&leaf),
+                Effect::NextRound(round) => {
+                    let Round::Finished(finished) = &self.aggregator.round else { panic!("finished") };
+                    let Verdict::Applied { state } = finished.verdict() else { panic!("applied") };
+                    self.aggregator.history.push(Past {
+                        announcement: finished.fixed().announced().signed().clone(),
+                        cohort: finished.fixed().digest(),
+                        outcomes: finished.outcomes().to_vec(),
+                    });
+                    assert_eq!(self.aggregator.history.len() as u32, round.get() - 1);
+                    self.aggregator.done = round.get() > self.rounds;
+                    self.begin(Start {
+                        round,
+                        attempt: Attempt::FIRST,
+                        adapter: state,
+                        ..self.aggregator.start.clone()
+                    });
+                }
+                Effect::NextAttempt(attempt) => {
+                    self.begin(Start { attempt, ..self.aggregator.start.clone() });
+                }
+                Effect::FederationDone | Effect::AttemptsUsedUp => panic!("{effect:?}"),
+            }
+        }
+    }
+
+    fn append(&mut self, leaf: &RecordLeaf) {
+        let key = Some((leaf.round, leaf.attempt));
+        // The record's own key makes a repeated append harmless.
+        if self.aggregator.last_leaf != key {
+            self.checker.ends(&self.world, leaf);
+            self.aggregator.log.append(leaf);
+            self.aggregator.last_leaf = key;
+        }
+    }
+
+    fn begin(&mut self, start: Start) {
+        let aggregator = &mut self.aggregator;
+        aggregator.start = Start { record: aggregator.log.head(), ..start };
+        aggregator.rows.clear();
+        aggregator.folded = None;
+        aggregator.round = Round::start(Arc::clone(&self.world.federation), aggregator.start.clone());
+        for effect in aggregator.round.pending() {
+            let Effect::Publish(notice) = effect else { continue };
+            self.publish(&notice);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! A member of the simulation: a disk that survives, a state that does not.
+
+use std::sync::Arc;
+
+use protocol::client::{Effect, Event, Input, Me, Memory, Round};
+use protocol::server;
+use protocol::*;
+use rand::RngExt as _;
+
+use super::{Parcel, Simulation, checker, one_in};
+use crate::common::{World, initial, policy};
+
+pub struct Member {
+    pub state: Round,
+    me: Arc<Me>,
+    disk: Vec<u8>,
+    /// Counts restarts: what a former life had begun is lost.
+    pub life: u32,
+    pub away_until_ms: u64,
+    erased: Option<u64>,
+}
+
+impl Member {
+    pub fn new(world: &World, member: usize) -> Self {
+        let name = world.members[member].name().clone();
+        let me = Arc::new(Me::new(Arc::clone(&world.federation), name, policy()).unwrap());
+        let memory = Memory::new(initial());
+        let disk = memory.to_bytes();
+        Self { state: Round::start(Arc::clone(&me), memory), me, disk, life: 0, away_until_ms: 0, erased: None }
+    }
+}
+
+impl Simulation {
+    /// A notice reaches a member. One that sees that it missed rounds catches up first.
+    pub fn deliver(&mut self, member: usize, notice: &Notice) {
+        let round = match notice {
+            Notice::Gathering { round, .. } => Some(*round),
+            Notice::Announced(signed) => Some(signed.unverified().unwrap().round),
+            _ => None,
+        };
+        while round.is_some_and(|round| self.memory(member).next_round < round) {
+            let missed = self.memory(member).next_round.get() as usize - 1;
+            let Some(past) = self.aggregator.history.get(missed) else { return };
+            let (signed, cohort) = (past.announcement.clone(), past.cohort);
+            let outcomes = past.outcomes.clone();
+            self.offer(member, Event::CaughtUp { signed, cohort, outcomes });
+            if self.members[member].away_until_ms > self.now_ms {
+                return;
+            }
+        }
+        let event = match notice.clone() {
+            Notice::Gathering { .. } if !self.members[member].me.is_house() => return,
+            Notice::Gathering { round, attempt } => Event::BecomeReady { round, attempt },
+            Notice::Announced(signed) => {
+                let size = signed.unverified().unwrap().record.size;
+                let record_proof = self.aggregator.log.consistency(self.memory(member).record.size, size);
+                Event::Announced { signed, epsilon_after: 0.1, record_proof }
+            }
+            Notice::Cohort(list) => Event::Cohort(self.two_faced(member, list)),
+            Notice::Answered(signed) => Event::Answered(signed),
+            Notice::Settled { cohort, outcomes, .. } => Event::Settled { cohort, outcomes },
+            Notice::Abandoned { round, attempt, reason } => Event::Abandoned { round, attempt, reason },
+        };
+        self.offer(member, event);
+    }
+
+    /// Offers an event to a member, and carries out the effects until it crashes.
+    pub fn offer(&mut self, member: usize, event: Event) {
+        let input = Input { at_ms: self.now_ms, event };
+        let step = match self.members[member].state.step(&input) {
+            Ok(step) => step,
+            Err(rejection) => return self.checker.rejects("a member", &rejection),
+        };
+        self.members[member].state = step.next;
+        for effect in step.effects {
+            if one_in(&mut self.rng, 150) {
+                return self.restart_member(member);
+            }
+            self.act(member, effect);
+        }
+    }
+
+    pub fn leave(&mut self, member: usize) {
+        let away_ms = self.rng.random_range(5_000..200_000);
+        self.members[member].away_until_ms = self.now_ms + away_ms;
+    }
+
+    fn memory(&self, member: usize) -> &Memory {
+        self.members[member].state.memory()
+    }
+
+    fn restart_member(&mut self, member: usize) {
+        self.checker.member_crashes += 1;
+        let down = &mut self.members[member];
+        down.life += 1;
+        down.state = Round::start(Arc::clone(&down.me), Memory::from_bytes(&down.disk).unwrap());
+        self.leave(member);
+    }
+
+    fn act(&mut self, member: usize, effect: Effect) {
+        let signer = &self.world.members[member];
+        match effect {
+            Effect::Remember(memory) => self.members[member].disk = memory.to_bytes(),
+            Effect::SendReady(ready) => {
+                let signed = Signed::sign(&ready, signer);
+                self.send(server::Event::Ready(signed));
+            }
+            Effect::Train(announced) => self.train(member, &announced),
+            Effect::Submit(signed) => {
+                let announcement = signed.unverified().unwrap().announcement;
+                self.checker.submits(member, announcement, signed.body_digest());
+                self.send(server::Event::Contribution(signed));
+            }
+            Effect::Answer(list) => {
+                let sequence = self.members[member].state.heard().unwrap().sequence();
+                let erased = self.members[member].erased;
+                assert!(erased.is_none_or(|erased| erased < sequence), "the one-time key is erased before it is used");
+                let cohort = list.digest();
+                self.checker.answers(member, list.announcement, cohort);
+                let answer = self.world.answer(member, list.announcement, cohort);
+                self.offer(member, Event::Answered(answer));
+            }
+            Effect::SendAnswer(signed) => self.send(server::Event::Answer(signed)),
+            Effect::EraseOneTimeKeys { sequence } => self.members[member].erased = Some(sequence),
+            Effect::Combine { list, answers } => {
+                let sum = self.checker.opens(&self.world, &list, &answers);
+                let verdict = checker::verdict(&list.announcement, &self.memory(member).adapter, &sum);
+                self.offer(member, Event::Combined(verdict));
+            }
+            Effect::SendOutcome(mut outcome) => {
+                if one_in(&mut self.rng, 60) {
+                    // A house lies; no two lies are alike.
+                    outcome.verdict = Verdict::Applied { state: Digest::sha256(&[member as u8]) };
+                }
+                let signed = Signed::sign(&outcome, signer);
+                self.send(server::Event::Outcome(signed));
+            }
+            Effect::Settled(verdict) => {
+                if let Verdict::Applied { state } = verdict {
+                    let next = self.memory(member).next_round;
+                    self.checker.applies(next, state);
+                }
+            }
+        }
+    }
+
+    /// Training takes its time; a contribution leaves at the submission time, or later when it is not ready by then.
+    fn train(&mut self, member: usize, announced: &Announcement) {
+        let slowest_ms = if one_in(&mut self.rng, 12) { 90_000 } else { 50_000 };
+        let took_ms = self.rng.random_range(1_000..slowest_ms);
+        let done_ms = (self.now_ms + took_ms).max(announced.submit_time_ms());
+        let mut content = vec![member as u8];
+        content.extend(self.rng.random::<[u8; 8]>());
+        let contribution = self.world.contribution(member, announced.digest(), &content);
+        self.at(done_ms, Parcel::Trained(member, self.members[member].life, contribution));
+    }
+
+    /// In some rounds the aggregator shows some members, some of the time, a smaller set.
+    fn two_faced(&mut self, member: usize, mut list: CohortList) -> CohortList {
+        if list.announcement.as_bytes()[1] < 20 && member % 2 == 1 && one_in(&mut self.rng, 2) {
+            list.contributions.pop();
+        }
+        list
+    }
+}

@@ -1,0 +1,68 @@
+//! A thousand rounds in memory over a bad network, with crashes of everybody, a two-faced aggregator and lying houses.
+//!
+//! A failure prints its seed; `PLAINCHANT_SEED=n cargo test -p protocol --test simulation` runs that seed alone.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+mod sim;
+
+use common::Shape;
+use sim::Simulation;
+
+const SEEDS: u64 = 40;
+const ROUNDS_A_SEED: u32 = 25;
+
+/// Four to six members: with and without trustees, tolerance for absence, and sealed answers.
+const SHAPES: [Shape; 5] = [
+    Shape { houses: 4, trustees: 0, threshold: 3, min_cohort: 3, may_vanish: 1, policy: "aggregator" },
+    Shape { houses: 4, trustees: 0, threshold: 4, min_cohort: 4, may_vanish: 0, policy: "clients" },
+    Shape { houses: 5, trustees: 0, threshold: 4, min_cohort: 3, may_vanish: 1, policy: "clients" },
+    Shape { houses: 4, trustees: 2, threshold: 4, min_cohort: 3, may_vanish: 1, policy: "aggregator" },
+    Shape { houses: 6, trustees: 0, threshold: 4, min_cohort: 4, may_vanish: 2, policy: "aggregator" },
+];
+
+/// Prints the seed when the run that owns it panics.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed with PLAINCHANT_SEED={}", self.0);
+        }
+    }
+}
+
+fn run(seed: u64) -> Simulation {
+    let seed = Seed(seed);
+    let shape = &SHAPES[(seed.0 % SHAPES.len() as u64) as usize];
+    let mut simulation = Simulation::new(shape, ROUNDS_A_SEED, seed.0);
+    simulation.run();
+    simulation
+}
+
+#[test]
+fn a_thousand_rounds_count_everybody_at_most_once_and_open_one_set_each() {
+    if let Ok(seed) = std::env::var("PLAINCHANT_SEED") {
+        run(seed.parse().unwrap());
+        return;
+    }
+    let (mut faults, mut rules) = ([0; 5], std::collections::BTreeMap::<&str, usize>::new());
+    for seed in 0..SEEDS {
+        let checker = run(seed).checker;
+        let abandoned: usize = checker.abandoned.values().sum();
+        let seen = [checker.server_crashes, checker.member_crashes, abandoned, checker.voided, checker.partial_cohorts];
+        for (total, seen) in faults.iter_mut().zip(seen) {
+            *total += seen;
+        }
+        for (rule, count) in checker.rejections {
+            *rules.entry(rule).or_default() += count;
+        }
+    }
+    let [server_crashes, member_crashes, abandoned, voided, partial] = faults;
+    println!(
+        "crashes: server {server_crashes}, members {member_crashes}; attempts abandoned {abandoned}, void {voided}; cohorts without everybody {partial}; rejections {rules:?}"
+    );
+    // The run is worth something only if the faults happened.
+    assert!(faults.iter().all(|count| *count > 10), "{faults:?}");
+    assert!(rules.get("second-opening").is_some_and(|count| *count > 10), "{rules:?}");
+}
