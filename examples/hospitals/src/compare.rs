@@ -42,27 +42,28 @@ pub fn compare(
 ) -> anyhow::Result<Vec<Comparison>> {
     let pooled = task.train.clone();
     let central = NoiseShare::local(plan.noise_multiplier, INTEGER_NORM)?;
-    let recipe = |noise: Vec<NoiseShare>| -> anyhow::Result<Recipe> {
+    let recipe = |noise: Vec<NoiseShare>, factor: f64| -> anyhow::Result<Recipe> {
         Ok(Recipe {
             rate: BATCH / pooled.len() as f64,
             rounds: plan.rounds,
             nominal_batch: BATCH,
-            optimizer: optimizer(),
+            optimizer: optimizer(factor),
             clip: clip()?,
             noise,
             seed,
             evaluate_every: SHOWN_EVERY,
         })
     };
-    let open = Recipe { clip: no_clip()?, optimizer: optimizer_without_privacy(), ..recipe(Vec::new())? };
+    let open = Recipe { clip: no_clip()?, optimizer: optimizer_without_privacy(), ..recipe(Vec::new(), 0.0)? };
     let mut rows = vec![one(task, "pooled, no privacy", 0.0, &pooled, &open, ui)?];
-    rows.push(one(task, "pooled, central DP-SGD", 1.0, &pooled, &recipe(vec![central.clone()])?, ui)?);
+    rows.push(one(task, "pooled, central DP-SGD", 1.0, &pooled, &recipe(vec![central.clone()], 1.0)?, ui)?);
     rows.push(federation);
     let everywhere = vec![central.clone(); split.len()];
     let factor = (split.len() as f64).sqrt();
     let name = "federation, all noise in each hospital";
-    rows.push(one(task, name, factor, &pooled, &recipe(everywhere)?, ui)?);
-    rows.push(alone(task, split, &recipe(vec![central])?, ui)?);
+    rows.push(one(task, name, factor, &pooled, &recipe(everywhere, factor)?, ui)?);
+    // A house's batch is as much smaller as there are houses, in the mean.
+    rows.push(alone(task, split, &recipe(vec![central], split.len() as f64)?, ui)?);
     let path = out.join("compare.json");
     std::fs::write(&path, serde_json::to_vec_pretty(&rows)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
