@@ -64,6 +64,9 @@ pub struct TrainingConfig {
 pub struct Policy {
     /// Hex digest of the approved charter, or "any".
     pub approve: String,
+    /// Hex digest of the approved roster, or "any": whatever the aggregator shows first.
+    #[serde(default = "any")]
+    pub roster: String,
     /// Highest epsilon this house ever spends.
     pub epsilon_ceiling: f64,
     /// Delta at which the ceiling is meant.
@@ -169,6 +172,9 @@ impl Config {
         if policy.approve != "any" && (policy.approve.len() != 64 || hex::decode(&policy.approve).is_err()) {
             return Err(("policy.approve", "must be the charter's digest (64 hexadecimal digits) or \"any\""));
         }
+        if policy.roster != "any" && (policy.roster.len() != 64 || hex::decode(&policy.roster).is_err()) {
+            return Err(("policy.roster", "must be the roster's digest (64 hexadecimal digits) or \"any\""));
+        }
         if self.training.as_ref().and_then(|training| training.threads) == Some(0) {
             return Err(("training.threads", "must be at least 1; leave it out for all cores"));
         }
@@ -192,6 +198,10 @@ fn text() -> String {
 
 fn label() -> String {
     "label".to_owned()
+}
+
+fn any() -> String {
+    "any".to_owned()
 }
 
 fn cpu() -> String {
@@ -235,6 +245,7 @@ mod tests {
             ("delta = 1e-5", "delta = 1.0", "policy.delta"),
             ("min_cohort = 3", "min_cohort = 1", "policy.min_cohort"),
             ("approve = \"any\"", "approve = \"abc\"", "policy.approve"),
+            ("roster = \"any\"", "roster = \"abc\"", "policy.roster"),
             ("threads = 2", "threads = 0", "training.threads"),
         ] {
             let error = parse(&SAMPLE.replace(from, to)).unwrap_err();

@@ -82,6 +82,27 @@ async fn a_member_whose_attempt_is_over_before_it_answered_is_not_stuck() {
     federation.stop().await;
 }
 
+/// An aggregator that invents houses shows a roster that nobody else has; a house that compared digests does not run with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_roster_that_the_house_did_not_approve_is_neither_pinned_nor_used() {
+    logs();
+    let federation = Federation::new("aggregator", 1, 0).await;
+    let (config, state) = (federation.house("abbey").join("client.toml"), federation.house("abbey").join("state"));
+    let text = std::fs::read_to_string(&config).unwrap();
+    let approve = |digest: &str| {
+        let with = text.replace("epsilon_ceiling", &format!("roster = \"{digest}\"\nepsilon_ceiling"));
+        std::fs::write(&config, with).unwrap();
+    };
+    approve(&Digest::sha256(b"another roster").to_string());
+    let refused = federation.spawn("abbey", federation.options("abbey")).await.unwrap();
+    let Err(RunError::UnapprovedRoster { found, .. }) = refused else { panic!("{refused:?}") };
+    assert!(!state.join("roster").exists() && !state.join("keys/0").exists());
+    approve(&found.to_string());
+    all_completed(HOUSES.map(|house| federation.spawn(house, federation.options(house))).into()).await;
+    assert!(state.join("roster").exists());
+    federation.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_announcement_under_another_charter_is_not_trained_for() {
     let (federation, lines, answers) = attacked(Attack::OtherCharter).await;

@@ -114,6 +114,7 @@ impl From<RunError> for Failure {
             | RunError::Policy(_)
             | RunError::Refused(_)
             | RunError::NoTrainer(_)
+            | RunError::UnapprovedRoster { .. }
             | RunError::Train(_)
             | RunError::Terms(_) => Self::usage(error),
             RunError::Lost(_) | RunError::Store(crate::store::StoreError::InUse(_)) => Self::later(error),

@@ -120,6 +120,16 @@ pub enum RunError {
         /// The one shown.
         found: Digest,
     },
+    /// The roster is not the one in `client.toml`.
+    #[error(
+        "policy.roster is {approved}, but the aggregator shows {found}; compare it with other houses before you write it there"
+    )]
+    UnapprovedRoster {
+        /// The digest in `client.toml`.
+        approved: String,
+        /// The one shown.
+        found: Digest,
+    },
     /// A peer's bytes that are no message.
     #[error("the aggregator sent something malformed: {0}")]
     Malformed(String),

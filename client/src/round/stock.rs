@@ -62,6 +62,10 @@ fn pin(home: &Home, bytes: &[u8]) -> Result<Roster, RunError> {
     if let Some(member) = roster.members().iter().find(|member| !sealing::is_usable(member.mailbox_key())) {
         return Err(RunError::Malformed(format!("the roster's mailbox key of `{}` is no usable key", member.name())));
     }
+    let (approved, found) = (&home.config.policy.roster, roster.digest());
+    if approved != "any" && !approved.eq_ignore_ascii_case(&found.to_string()) {
+        return Err(RunError::UnapprovedRoster { approved: approved.clone(), found });
+    }
     match home.store.roster()? {
         None => {
             home.store.pin_roster(&roster)?;
