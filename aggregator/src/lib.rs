@@ -20,6 +20,5 @@ mod service;
 pub mod setup;
 pub mod status;
 pub mod store;
-pub mod terms;
 
 pub use engine::Pace;

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::clock;
 use crate::identity::{Identity, IdentityError};
 use crate::store::{Store, StoreError};
-use crate::terms::{Terms, TermsError};
+use terms::{Terms, TermsError};
 
 /// The charter's file.
 pub const CHARTER: &str = "charter.toml";

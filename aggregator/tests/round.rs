@@ -5,7 +5,6 @@
 mod common;
 
 use aggregator::store::{Setting, Shelf};
-use aggregator::terms::{Terms, unit};
 use common::{CHARTER, HOUSES, Member, Site, rule};
 use protocol::log::{Checkpoint, leaf_hash, verify_inclusion};
 use protocol::{Announcement, Digest, Message as _, RecordLeaf, Signed, Verdict};
@@ -13,6 +12,7 @@ use protos::v1;
 use protos::v1::event::Kind;
 use protos::v1::submit_request::Part;
 use secure_sum::Layout;
+use terms::{Terms, unit};
 
 /// Values of a house: both signs, different for each.
 fn values(house: usize, count: usize) -> Vec<i64> {
@@ -64,7 +64,7 @@ async fn a_round_survives_a_crash_after_every_step_and_releases_the_exact_sum() 
 
     // What must come out: the integers that went in, summed and applied.
     let terms = Terms::of(&site.charter).unwrap();
-    let mut expected = terms.first_state(site.charter.lora.seed).unwrap();
+    let mut expected = terms.first_state().unwrap();
     let sum: Vec<i64> = (0..count).map(|i| (0..3).map(|house| values(house, count)[i]).sum()).collect();
     expected.apply(&sum, unit(&site.charter), 12.0).unwrap();
     let verdict = Verdict::Applied { state: Digest::from_bytes(expected.digest()) };
@@ -241,7 +241,7 @@ async fn under_clients_the_final_state_comes_only_with_approvals_and_only_the_ag
     }
     let list = members[0].cohort(digest).await.digest();
     let terms = Terms::of(&site.charter).unwrap();
-    let first = terms.first_state(site.charter.lora.seed).unwrap();
+    let first = terms.first_state().unwrap();
     let mut last = first.clone();
     last.apply(&values(1, count), unit(&site.charter), 12.0).unwrap();
     let state = Digest::from_bytes(last.digest());

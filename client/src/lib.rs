@@ -24,5 +24,4 @@ pub mod progress;
 pub mod round;
 mod sealing;
 pub mod store;
-pub mod terms;
 pub mod trainer;

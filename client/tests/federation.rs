@@ -46,7 +46,7 @@ async fn released_sum_is_exact(policy: &str) {
     // All houses approved, so the model builder has the adapter, whoever opened the rounds' sums.
     let export = ["plainchant-aggregator".as_ref(), "export".as_ref(), aggregator.as_os_str(), out.as_os_str()];
     program(aggregator::cli::run, &export).await;
-    let model = client::terms::Terms::of(&charter).unwrap().model;
+    let model = terms::Terms::of(&charter).unwrap().model;
     assert_eq!(adapter::Adapter::load_dir(&out, &model).unwrap().digest(), wanted);
     drop(kept);
 }

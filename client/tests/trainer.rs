@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use client::config::{DataConfig, TrainingConfig};
-use client::terms::Terms;
 use client::trainer::{RecordTrainer, RoundContext, TrainError, Trainer};
 use lora::{Classifier, Tokenizer};
 use protocol::{Announcement, Attempt, Charter, Digest, HouseName, RecordHead, RoundNumber};
+use terms::Terms;
 
 const WORDS: [&str; 6] = ["fracture", "of", "left", "arm", "eye", "ear"];
 const ROWS: [(&str, &str, &str); 5] = [

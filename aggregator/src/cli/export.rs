@@ -7,7 +7,7 @@ use super::NotYet;
 use super::args::Export;
 use crate::setup;
 use crate::store::{Setting, Shelf};
-use crate::terms::Terms;
+use terms::Terms;
 
 pub(super) async fn export(args: Export) -> anyhow::Result<()> {
     let home = setup::open(&args.dir).await?;

@@ -13,7 +13,6 @@ use super::core::{Core, RETRY, Stage};
 use crate::clock;
 use crate::refusal::Refusal;
 use crate::store::Write;
-use crate::terms;
 
 /// Look again after this long where only a member's keys are missing.
 const KEYS: Duration = Duration::from_secs(5);
@@ -132,7 +131,6 @@ impl Core {
     /// The layout of a round of so many houses.
     fn layout(&self, expected: usize) -> Result<Layout, Refusal> {
         let failed = |error: terms::TermsError| Refusal::Failure(error.to_string());
-        let expected = u32::try_from(expected).unwrap_or(u32::MAX);
         terms::layout(&self.charter, expected, self.charter.rounds.may_vanish, self.count).map_err(failed)
     }
 

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::identity::Identity;
 use crate::refusal::Refusal;
 use crate::store::{Store, StoredContribution, Write};
-use crate::terms::Terms;
+use terms::Terms;
 
 /// Nothing to wait for: look again after this long.
 pub(super) const IDLE: Duration = Duration::from_secs(3_600);
@@ -120,7 +120,7 @@ pub(super) enum Done {
 impl Core {
     /// Bytes of a state under this charter.
     pub(super) fn state_bytes(&self) -> usize {
-        self.terms.first_state(self.charter.lora.seed).map_or(0, |state| state.to_bytes().len())
+        self.terms.first_state().map_or(0, |state| state.to_bytes().len())
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {

@@ -13,7 +13,6 @@ use secure_sum::{
 use super::fold::blocking;
 use crate::refusal::Refusal;
 use crate::store::{Shelf, Store};
-use crate::terms;
 
 /// What came of opening an attempt's sum.
 pub(super) struct Opened {

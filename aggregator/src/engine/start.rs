@@ -15,14 +15,14 @@ use super::record::Record;
 use crate::refusal::Refusal;
 use crate::setup::Home;
 use crate::store::{EnrolledMember, Setting, Shelf, Write};
-use crate::terms::Terms;
+use terms::Terms;
 
 impl Core {
     /// The engine as its storage says it was.
     pub(super) async fn start(home: &Home, pace: Pace, publish: watch::Sender<u64>) -> Result<Self, Refusal> {
-        let failed = |error: crate::terms::TermsError| Refusal::Failure(error.to_string());
+        let failed = |error: terms::TermsError| Refusal::Failure(error.to_string());
         let terms = Terms::of(&home.charter).map_err(failed)?;
-        let first = terms.first_state(home.charter.lora.seed).map_err(failed)?;
+        let first = terms.first_state().map_err(failed)?;
         let record = Record::load(home.store.leaves().await?)?;
         let mut core = Self {
             adapter: record.last_state().unwrap_or_else(|| Digest::from_bytes(first.digest())),

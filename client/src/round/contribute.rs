@@ -25,7 +25,6 @@ use crate::connection::Backoff;
 use crate::identity::Identity;
 use crate::progress::{Phase, timed};
 use crate::sealing;
-use crate::terms;
 use crate::trainer::{RoundContext, TrainError, Trainer};
 
 const MANIFEST: &str = "manifest";
@@ -104,7 +103,12 @@ impl Member {
         self.report(announcement.round, announcement.attempt, Phase::Announced, None);
         let job = Job {
             identity: Arc::clone(&self.identity),
-            layout: terms::layout(self.charter(), announcement, self.state.adapter().trainable_len())?,
+            layout: terms::layout(
+                self.charter(),
+                announcement.expected.len(),
+                announcement.may_vanish,
+                self.state.adapter().trainable_len(),
+            )?,
             announcement: Arc::clone(announcement),
             committee: self.committee,
             state: self.state.clone(),

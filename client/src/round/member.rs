@@ -20,8 +20,8 @@ use crate::config::Config;
 use crate::identity::Identity;
 use crate::progress::{Phase, Report, Seconds};
 use crate::store::{Slot, Store};
-use crate::terms::Terms;
 use crate::trainer::Trainer;
+use terms::Terms;
 
 /// How far the aggregator's clock may be ahead of this machine's.
 const MAX_CLOCK_SKEW_MS: u64 = 30_000;

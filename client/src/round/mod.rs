@@ -33,8 +33,8 @@ use crate::identity::IdentityError;
 use crate::policy::PolicyError;
 use crate::progress::Progress;
 use crate::store::StoreError;
-use crate::terms::TermsError;
 use crate::trainer::TrainError;
+use terms::TermsError;
 
 /// How a member runs.
 #[derive(Debug, Clone)]

@@ -19,7 +19,6 @@ use super::member::Member;
 use super::{Fault, RunError, is_refusal, lost};
 use crate::identity::Identity;
 use crate::store::Slot;
-use crate::terms;
 
 /// Beside the values, an accumulator's bytes hold a few numbers.
 const SUM_OVERHEAD: usize = 1024;

@@ -21,7 +21,6 @@ use super::{Completed, Options, RunError, is_refusal, lost, stock};
 use crate::connection;
 use crate::progress::{Phase, Seconds};
 use crate::sealing;
-use crate::terms;
 use crate::trainer::{Trainer, entry_ahead};
 
 /// A connection that held for this long was a good one: the next wait is a short one again.
@@ -153,7 +152,7 @@ impl Member {
         }
         let place = (announcement.round, announcement.attempt);
         let count = self.state.adapter().trainable_len();
-        let layout = terms::layout(self.charter(), &announcement, count)?;
+        let layout = terms::layout(self.charter(), announcement.expected.len(), announcement.may_vanish, count)?;
         if layout.to_bytes() != announcement.layout {
             let reason = "the announced layout is not the one that follows from the charter".to_owned();
             self.report(place.0, place.1, Phase::Refused, Some(reason));

@@ -72,7 +72,7 @@ pub enum TrainError {
     File(#[from] crate::files::FileError),
     /// The charter cannot be run here.
     #[error(transparent)]
-    Terms(#[from] crate::terms::TermsError),
+    Terms(#[from] terms::TermsError),
     /// Clipping.
     #[error("clipping: {0}")]
     Clip(#[from] ClipError),

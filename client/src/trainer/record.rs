@@ -21,7 +21,7 @@ use crate::config::{DataConfig, TrainingConfig};
 use crate::data::Dataset;
 use crate::files::Named as _;
 use crate::progress::timed;
-use crate::terms::Terms;
+use terms::Terms;
 
 /// A house's rows, tokenized, and the model that learns from them.
 pub struct RecordTrainer {

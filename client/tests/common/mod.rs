@@ -11,9 +11,9 @@ use aggregator::server::{self, Handle};
 use client::connection::Backoff;
 use client::progress::Progress;
 use client::round::{Completed, Home, Options, RunError};
-use client::terms::{self, Terms};
 use client::trainer::{RoundContext, TrainError, Trained, Trainer};
 use protocol::{Charter, HouseName};
+use terms::Terms;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 

@@ -1,4 +1,9 @@
-//! What follows from the charter: the adapter's shapes, the first state, and the layout of a round's ciphertexts.
+//! What follows from a charter, in one place for both ends: were the aggregator and a house to derive it apart, every round
+//! would be refused.
+//!
+//! 1. [`Terms::of`] reads the adapter's side of a charter: shapes, LoRA, optimizer, seed.
+//! 2. [`Terms::first_state`] is what the first round starts from.
+//! 3. [`layout`] is how a round's ciphertexts are packed; [`unit`] what the integer 1 stands for in them.
 
 use adapter::{Adapter, AdapterError, Architecture, LoraConfig, Model, ServerOptimizer, State};
 use protocol::Charter;
@@ -14,6 +19,8 @@ pub struct Terms {
     pub lora: LoraConfig,
     /// How a sum is applied.
     pub optimizer: ServerOptimizer,
+    /// Seeds the frozen A matrices.
+    pub seed: u64,
 }
 
 /// Why a charter that parses still cannot be run.
@@ -70,15 +77,15 @@ impl Terms {
             }
             Optimizer::Sgd { learning_rate, momentum } => ServerOptimizer::Sgd { learning_rate, momentum },
         };
-        Ok(Self { model, lora, optimizer })
+        Ok(Self { model, lora, optimizer, seed: charter.lora.seed })
     }
 
     /// The state before the first round, the same everywhere.
     ///
     /// # Errors
     /// [`TermsError::Adapter`].
-    pub fn first_state(&self, seed: u64) -> Result<State, TermsError> {
-        Ok(State::new(Adapter::initial(&self.model, &self.lora, seed)?, self.optimizer.clone())?)
+    pub fn first_state(&self) -> Result<State, TermsError> {
+        Ok(State::new(Adapter::initial(&self.model, &self.lora, self.seed)?, self.optimizer.clone())?)
     }
 
     /// Reads a state that belongs to these terms.
@@ -101,12 +108,44 @@ pub fn unit(charter: &Charter) -> f64 {
 ///
 /// # Errors
 /// [`TermsError::Layout`].
-pub fn layout(charter: &Charter, expected: u32, may_vanish: u32, count: usize) -> Result<Layout, TermsError> {
-    let noise_deviation = charter.sum_deviation(expected, may_vanish);
-    Ok(Layout::derive(expected as usize, Values { count, clamp: charter.privacy.clamp, noise_deviation })?)
+pub fn layout(charter: &Charter, expected: usize, may_vanish: u32, count: usize) -> Result<Layout, TermsError> {
+    let noise_deviation = charter.sum_deviation(u32::try_from(expected).unwrap_or(u32::MAX), may_vanish);
+    Ok(Layout::derive(expected, Values { count, clamp: charter.privacy.clamp, noise_deviation })?)
 }
 
 fn whole(alpha: f64) -> Result<u32, TermsError> {
     let fits = alpha.fract() == 0.0 && (1.0..=65_535.0).contains(&alpha);
     if fits { Ok(alpha as u32) } else { Err(TermsError::Alpha { found: alpha }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::charter::SAMPLE;
+
+    use super::*;
+
+    #[test]
+    fn the_sample_charter_gives_the_adapter_and_the_layout_that_it_names() -> Result<(), Box<dyn std::error::Error>> {
+        let charter = Charter::parse(SAMPLE)?;
+        let state = Terms::of(&charter)?.first_state()?;
+        // B of query and value in six layers of 384 outputs at rank 8; a head of three rows of 384 weights and a bias.
+        let count = 6 * 2 * 384 * 8 + 3 * 385;
+        assert_eq!(state.adapter().trainable_len(), count);
+        let layout = layout(&charter, 4, 1, count)?;
+        assert_eq!((layout.values().count, layout.values().clamp, layout.cohort_max()), (count, 32_768, 4));
+        // Four shares, each of variance (0.81 * 4096)^2 / (4 - 1 - 1).
+        let deviation = 0.81 * 4096.0 * (4.0_f64 / 2.0).sqrt();
+        assert!((layout.values().noise_deviation / deviation - 1.0).abs() < 1e-5);
+        assert!((unit(&charter) - 1.0 / 4096.0).abs() < f64::EPSILON);
+        Ok(())
+    }
+
+    #[test]
+    fn an_unknown_architecture_and_a_fractional_alpha_are_refused_by_key() -> Result<(), Box<dyn std::error::Error>> {
+        let other = Charter::parse(&SAMPLE.replace("architecture = \"bert\"", "architecture = \"t5\""))?;
+        assert!(matches!(Terms::of(&other), Err(TermsError::Architecture { found }) if found == "t5"));
+        let other = Charter::parse(&SAMPLE.replace("lora_alpha = 16.0", "lora_alpha = 16.5"))?;
+        assert!(matches!(Terms::of(&other), Err(TermsError::Alpha { found }) if found == 16.5));
+        Ok(())
+    }
 }
