@@ -3,7 +3,7 @@
 //!
 //! 1. [`Terms::of`] reads the adapter's side of a charter: shapes, LoRA, optimizer, seed.
 //! 2. [`Terms::first_state`] is what the first round starts from.
-//! 3. [`layout`] is how a round's ciphertexts are packed; [`unit`] what the integer 1 stands for in them.
+//! 3. [`layout`] is how a round's ciphertexts are packed; [`unit()`] what the integer 1 stands for in them.
 
 use adapter::{Adapter, AdapterError, Architecture, LoraConfig, Model, ServerOptimizer, State};
 use protocol::Charter;
