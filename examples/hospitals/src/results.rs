@@ -5,9 +5,10 @@ use std::path::Path;
 
 use adapter::Adapter;
 use anyhow::Context as _;
+use client::progress::Seconds;
 use comfy_table::Table;
 use lora::Evaluation;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::rows::Row;
 use crate::task::{MAX_TOKENS, Task};
@@ -31,23 +32,6 @@ impl From<Evaluation> for Score {
     }
 }
 
-/// Seconds that the parts of a round took, in the mean over rounds and hospitals, as the hospitals' programs measure them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Seconds {
-    /// Sampling, gradients and clipping.
-    pub train: f64,
-    /// Drawing the noise, on a thread of its own beside `train`.
-    pub noise: f64,
-    /// Encrypting, dealing and sealing the key shares.
-    pub encrypt: f64,
-    /// Transfers, without waiting for deadlines and others.
-    pub network: f64,
-    /// Combining, opening and applying.
-    pub open: f64,
-    /// From one round's end to the next, the wait for the fixed time of submission included.
-    pub total: f64,
-}
-
 /// The whole result.
 #[derive(Debug, Clone, Serialize)]
 pub struct Results {
@@ -65,7 +49,8 @@ pub struct Results {
     pub hospitals: usize,
     /// Bytes that a hospital uploads in a round: ciphertext, sealed shares, commitments.
     pub bytes_up_per_client_round: u64,
-    /// Where a round's time went.
+    /// Means over rounds and hospitals, as the hospitals' programs measure them; `total` runs from one round's end to the
+    /// next, the wait for the fixed time of submission included.
     pub seconds_per_round: Seconds,
     /// Noise in the sum, central DP-SGD's being 1.
     pub noise_factor: f64,

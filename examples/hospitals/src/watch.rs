@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use adapter::Adapter;
 use anyhow::bail;
+use client::progress::Seconds;
 use serde::Deserialize;
 
 use crate::children::Children;
 use crate::plan::{Plan, SHOWN_EVERY};
 use crate::progress::Ui;
-use crate::results::Seconds;
 use crate::task::Task;
 use crate::train::Point;
 
