@@ -44,11 +44,11 @@ fn case(name: &str, clients: usize, clamp: u64) -> Result<(), Box<dyn Error>> {
     let mut deal_s = 0.0;
     for _ in 0..3 {
         let key = OneTimeKey::generate(&layout, &mut rng);
-        contribution = encrypt(&layout, &seed, &key, &inputs, &mut rng)?;
-        sum.add(&contribution)?;
         let start = Instant::now();
         let dealing = deal(&key, &layout, &committee, &mut rng)?;
         deal_s = start.elapsed().as_secs_f64();
+        contribution = encrypt(&layout, &seed, key, &inputs, &mut rng)?;
+        sum.add(&contribution)?;
         commitments.add(&dealing.commitments)?;
         for ((_, answer), share) in answers.iter_mut().zip(&dealing.shares) {
             answer.add(share)?;
@@ -58,8 +58,10 @@ fn case(name: &str, clients: usize, clamp: u64) -> Result<(), Box<dyn Error>> {
     let key_sum = combine(&layout, &committee, &commitments, &answers, 3)?;
     let combine_s = start.elapsed().as_secs_f64();
 
-    let key = OneTimeKey::generate(&layout, &mut rng);
-    let encrypt_s = fastest(|| encrypt(&layout, &seed, &key, &inputs, &mut rng).map(drop))?;
+    let encrypt_s = fastest(|| {
+        let key = OneTimeKey::generate(&layout, &mut rng);
+        encrypt(&layout, &seed, key, &inputs, &mut rng).map(drop)
+    })?;
     let open_s = fastest(|| {
         let opened = open(&layout, &seed, &sum, &key_sum, 3)?;
         debug_assert_eq!(opened[1], 3 * inputs[1]);

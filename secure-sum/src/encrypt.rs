@@ -39,12 +39,24 @@ pub enum EncryptError {
 
 /// Encrypts one contribution: `chunk_count` chunks of `chunk_bytes`, in order.
 ///
-/// `values` are the clamped coordinates with this client's noise added. A key encrypts once: two contributions
-/// under one key and one mask would give away their difference.
+/// `values` are the clamped coordinates with this client's noise added. The key is dealt before
+/// ([`deal`](crate::deal)) and used up here, so that none encrypts twice: two contributions under one key and one mask
+/// would give away their difference.
 ///
 /// # Errors
 /// When count or size of the values do not suit the layout, or the key is another set's.
 pub fn encrypt<R: CryptoRng + ?Sized>(
+    layout: &Layout,
+    seed: &MaskSeed,
+    key: OneTimeKey,
+    values: &[i64],
+    rng: &mut R,
+) -> Result<Vec<u8>, EncryptError> {
+    encrypt_under(layout, seed, &key, values, rng)
+}
+
+/// [`encrypt`] with a key that lives on: tests open single contributions.
+pub(crate) fn encrypt_under<R: CryptoRng + ?Sized>(
     layout: &Layout,
     seed: &MaskSeed,
     key: &OneTimeKey,

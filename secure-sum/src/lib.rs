@@ -18,8 +18,8 @@
 //! let mut answers = vec![(1, ShareSum::new(&layout)), (3, ShareSum::new(&layout))];
 //! for client in 1..=3 {
 //!     let key = OneTimeKey::generate(&layout, &mut rng);
-//!     sum.add(&secure_sum::encrypt(&layout, &seed, &key, &[client; 1_000], &mut rng)?)?;
 //!     let dealing = secure_sum::deal(&key, &layout, &committee, &mut rng)?;
+//!     sum.add(&secure_sum::encrypt(&layout, &seed, key, &[client; 1_000], &mut rng)?)?;
 //!     dealing.commitments.check_degree(&committee)?;
 //!     commitments.add(&dealing.commitments)?;
 //!     for (index, answer) in &mut answers {

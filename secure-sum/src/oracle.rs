@@ -8,12 +8,13 @@ use tfhe::core_crypto::commons::generators::DeterministicSeeder;
 use tfhe::core_crypto::commons::math::random::Seed;
 use tfhe::core_crypto::prelude::*;
 
+use crate::encrypt::encrypt_under;
 use crate::layout::{Layout, Values};
 use crate::mask::MaskSeed;
 use crate::open;
 use crate::params::ParameterSet;
 use crate::ring::{self, Residue};
-use crate::{Accumulator, OneTimeKey, encrypt, gauss, glwe};
+use crate::{Accumulator, OneTimeKey, gauss, glwe};
 
 const MASK_SEED: MaskSeed = MaskSeed([9; 32]);
 
@@ -69,7 +70,7 @@ fn tfhe_decrypts_a_contribution_of_ours() {
         let key = OneTimeKey::generate(&layout, &mut rng);
         let values = random_values(&layout, &mut rng);
         let mut sum = Accumulator::new(&layout);
-        let bytes = encrypt(&layout, &MASK_SEED, &key, &values, &mut rng).expect("in range");
+        let bytes = encrypt_under(&layout, &MASK_SEED, &key, &values, &mut rng).expect("in range");
         sum.add(&bytes).expect("well formed");
         let message = messages(&layout, &values);
         let errors = errors_by_tfhe(&layout, &sum, key.coefficients(), &message);
@@ -89,7 +90,7 @@ fn tfhe_decrypts_a_sum_of_ours_under_the_summed_key() {
         for _ in 0..10 {
             let key = OneTimeKey::generate(&layout, &mut rng);
             let values = random_values(&layout, &mut rng);
-            let bytes = encrypt(&layout, &MASK_SEED, &key, &values, &mut rng).expect("in range");
+            let bytes = encrypt_under(&layout, &MASK_SEED, &key, &values, &mut rng).expect("in range");
             sum.add(&bytes).expect("well formed");
             key_sum.iter_mut().zip(key.coefficients()).for_each(|(s, c)| *s += c);
             value_sum.iter_mut().zip(&values).for_each(|(s, v)| *s += v);

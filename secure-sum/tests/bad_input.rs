@@ -15,7 +15,6 @@ const SEED: MaskSeed = MaskSeed([1; 32]);
 struct Fixture {
     layout: Layout,
     committee: Committee,
-    key: OneTimeKey,
     dealing: Dealing,
     rng: ChaCha20Rng,
 }
@@ -30,7 +29,15 @@ fn fixture() -> Fixture {
     let committee = Committee::new(4, 3).unwrap();
     let key = OneTimeKey::generate(&layout, &mut rng);
     let dealing = deal(&key, &layout, &committee, &mut rng).unwrap();
-    Fixture { layout, committee, key, dealing, rng }
+    Fixture { layout, committee, dealing, rng }
+}
+
+impl Fixture {
+    /// Encrypts under a key of its own.
+    fn encrypt(&mut self, values: &[i64]) -> Result<Vec<u8>, EncryptError> {
+        let key = OneTimeKey::generate(&self.layout, &mut self.rng);
+        encrypt(&self.layout, &SEED, key, values, &mut self.rng)
+    }
 }
 
 /// Every truncation and one byte more must be refused by length, every other version by version.
@@ -98,7 +105,7 @@ fn elements_that_are_not_canonical_are_named() {
 fn chunks_of_a_wrong_length_or_coefficient_leave_the_sum_alone() {
     let mut f = fixture();
     let inputs = vec![7; 15_000];
-    let contribution = encrypt(&f.layout, &SEED, &f.key, &inputs, &mut f.rng).unwrap();
+    let contribution = f.encrypt(&inputs).unwrap();
     let chunk = &contribution[..f.layout.chunk_bytes()];
     let mut sum = Accumulator::new(&f.layout);
     sum.add(&contribution).unwrap();
@@ -141,18 +148,19 @@ fn values_that_do_not_suit_the_layout_are_not_encrypted() {
     let mut f = fixture();
     let mut inputs = vec![0; 15_000];
     inputs[4_321] = -1_001;
-    let result = encrypt(&f.layout, &SEED, &f.key, &inputs, &mut f.rng);
+    let result = f.encrypt(&inputs);
     assert_eq!(result, Err(EncryptError::ValueOutOfRange { index: 4_321, limit: 1_000 }));
     inputs[4_321] = i64::MIN;
-    assert!(encrypt(&f.layout, &SEED, &f.key, &inputs, &mut f.rng).is_err());
-    let result = encrypt(&f.layout, &SEED, &f.key, &inputs[1..], &mut f.rng);
+    assert!(f.encrypt(&inputs).is_err());
+    let result = f.encrypt(&inputs[1..]);
     assert_eq!(result, Err(EncryptError::Count { expected: 15_000, found: 14_999 }));
 
     let wide = Layout::derive(3, values(15_000, 1 << 45)).unwrap();
     assert_ne!(wide.set(), f.layout.set());
     inputs[4_321] = 0;
-    assert_eq!(encrypt(&wide, &SEED, &f.key, &inputs, &mut f.rng), Err(EncryptError::OtherKey));
-    assert!(deal(&f.key, &wide, &f.committee, &mut f.rng).is_err());
+    let key = OneTimeKey::generate(&f.layout, &mut f.rng);
+    assert!(deal(&key, &wide, &f.committee, &mut f.rng).is_err());
+    assert_eq!(encrypt(&wide, &SEED, key, &inputs, &mut f.rng), Err(EncryptError::OtherKey));
 }
 
 /// A malicious client can replace its value but not hide that a sum left its range: three honest contributions of
@@ -170,8 +178,8 @@ fn sums_out_of_range_and_wrong_cohorts_void_the_round() {
         let key = OneTimeKey::generate(&wide, &mut f.rng);
         let mut inputs = vec![3; 15_000];
         inputs[77] = -1_000;
-        sum.add(&encrypt(&wide, &SEED, &key, &inputs, &mut f.rng).unwrap()).unwrap();
         let dealing = deal(&key, &wide, &committee, &mut f.rng).unwrap();
+        sum.add(&encrypt(&wide, &SEED, key, &inputs, &mut f.rng).unwrap()).unwrap();
         commitments.add(&dealing.commitments).unwrap();
         for (index, answer) in &mut answers {
             answer.add(&dealing.shares[usize::from(*index) - 1]).unwrap();

@@ -45,8 +45,8 @@ fn run(clients: usize, committee: Committee, values: Values, rng: &mut ChaCha20R
             })
             .collect();
         let key = OneTimeKey::generate(&round.layout, rng);
-        round.sum.add(&encrypt(&round.layout, &SEED, &key, &inputs, rng).unwrap()).unwrap();
         let dealing = deal(&key, &round.layout, &committee, rng).unwrap();
+        round.sum.add(&encrypt(&round.layout, &SEED, key, &inputs, rng).unwrap()).unwrap();
         dealing.commitments.check_degree(&committee).unwrap();
         round.commitments.add(&dealing.commitments).unwrap();
         for ((_, answer), share) in round.answers.iter_mut().zip(&dealing.shares) {

@@ -47,8 +47,8 @@ fn four_clients_sum_their_values_and_three_of_them_open() {
         .enumerate()
         .map(|(client, values)| {
             let key = OneTimeKey::generate(&layout, &mut rng);
-            let chunks = encrypt(&layout, &seed, &key, values, &mut rng).unwrap();
             let dealing = deal(&key, &layout, &committee, &mut rng).unwrap();
+            let chunks = encrypt(&layout, &seed, key, values, &mut rng).unwrap();
             let sealed = dealing.shares.iter().zip(&members).enumerate().map(|(receiver, (share, member))| {
                 let aad = associated_data(client, receiver);
                 seal(&member.public(), INFO, &aad, &share.to_bytes()).unwrap()

@@ -268,8 +268,8 @@ impl Member {
         let seed = MaskSeed(announcement.mask_seed());
         let rng = &mut rand::rng();
         let key = OneTimeKey::generate(&layout, rng);
-        let body = secure_sum::encrypt(&layout, &seed, &key, values, rng).unwrap();
         let dealing = secure_sum::deal(&key, &layout, &committee, rng).unwrap();
+        let body = secure_sum::encrypt(&layout, &seed, key, values, rng).unwrap();
         let ciphertext = ciphertext_digest(body.chunks(layout.chunk_bytes()));
         let digest = announced.body_digest();
         let mut sealed = Vec::new();

@@ -263,9 +263,8 @@ impl Job {
         let (name, digest) = (self.identity.name(), announcement.digest());
         let key = OneTimeKey::generate(layout, rng);
         let seed = MaskSeed(announcement.mask_seed());
-        let body = secure_sum::encrypt(layout, &seed, &key, values, rng).map_err(|e| failed(&e))?;
         let dealing = secure_sum::deal(&key, layout, &self.committee, rng).map_err(|e| failed(&e))?;
-        drop(key);
+        let body = secure_sum::encrypt(layout, &seed, key, values, rng).map_err(|e| failed(&e))?;
         let ciphertext = ciphertext_digest(body.chunks(layout.chunk_bytes()));
         let mut sealed = Vec::with_capacity(dealing.shares.len());
         for (seat, share) in announcement.committee.iter().zip(&dealing.shares) {
