@@ -158,7 +158,7 @@ fn check_length(bytes: &[u8], expected: usize) -> Result<(), ChunkError> {
 }
 
 /// Unpacks a chunk, prime after prime, and checks it.
-fn read_chunk(set: ParameterSet, chunk: &[u8], residues: &mut [u64]) -> Result<(), ChunkError> {
+pub(crate) fn read_chunk(set: ParameterSet, chunk: &[u8], residues: &mut [u64]) -> Result<(), ChunkError> {
     check_length(chunk, chunk_bytes(set))?;
     let degree = set.ring_degree();
     let bytes = degree / pack::GROUP * pack::GROUP_BYTES;

@@ -36,6 +36,7 @@
 //! [`combine`], [`open`]; [`seal`] carries shares to their members; [`glwe`] is the same round in tfhe's types.
 
 mod accumulate;
+mod checksum;
 mod combine;
 mod commitments;
 mod committee;
@@ -60,6 +61,7 @@ mod wire;
 mod oracle;
 
 pub use accumulate::{Accumulator, ChunkError, check_chunk};
+pub use checksum::{Challenge, Checksum, ChecksumBuilder, OtherLayout};
 pub use combine::{CombineError, ShareSum, combine};
 pub use commitments::{Commitments, DealingError};
 pub use committee::{Committee, CommitteeError};
