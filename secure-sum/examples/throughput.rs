@@ -1,115 +1,166 @@
-//! Encrypt, add and open on the calling thread's pool; writes `key=value` lines that `benches/secure-sum` reads.
+//! Encrypt, add and open whole rounds, each sum checked; writes `key=value` lines that `benches/secure-sum` reads.
 //!
-//! Run it with `RAYON_NUM_THREADS=1` for figures of one core.
+//! Run it with `RAYON_NUM_THREADS=1` for figures of one core. `--quick` measures less.
 
+mod bench;
+
+use std::convert::Infallible;
 use std::error::Error;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
+use bench::fastest;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use secure_sum::{
-    Accumulator, Commitments, Committee, Layout, MaskSeed, OneTimeKey, ShareSum, Values, combine, deal, encrypt, open,
+    Accumulator, Challenge, Checksum, Commitments, Committee, KeySum, Layout, MaskSeed, OneTimeKey, ShareSum, Values,
+    combine, deal, encrypt, open,
 };
 
-/// Each step repeats at least this long; the fastest repetition counts.
-const MEASURE: Duration = Duration::from_millis(700);
-
-/// Name, clients, clamp: 16- and 8-bit values.
+/// Name, clients that the layout has headroom for, clamp: 16- and 8-bit values.
 const CASES: [(&str, usize, u64); 3] =
     [("16-bit, 10 clients", 10, 32_767), ("8-bit, 10 clients", 10, 127), ("16-bit, 1000 clients", 1_000, 32_767)];
 
+/// Values of a case: whole chunks of two and of seven values a coefficient.
+const COUNT: usize = 7 << 18;
+
+/// Clients that contribute; what a step costs for one contribution does not depend on their number.
+const COHORT: usize = 10;
+
+/// Values of the curve's rounds.
+const CURVE: [usize; 7] = [100_000, 200_000, 500_000, 1_000_000, 2_000_000, 5_000_000, 10_000_000];
+
+/// Clients of the curve's rounds, so that the largest fits a small machine.
+const CURVE_COHORT: usize = 3;
+
 fn main() -> Result<(), Box<dyn Error>> {
     for (name, clients, clamp) in CASES {
-        case(name, clients, clamp)?;
+        let layout = Layout::derive(clients, Values { count: COUNT, clamp, noise_deviation: 0.0 })?;
+        println!("row={name}\nkind=case");
+        measure(&Round::run(layout, COHORT)?)?;
     }
-    println!("memcpy_bytes_per_s={:.0}", memcpy());
+    for count in CURVE {
+        let layout = Layout::derive(10, Values { count, clamp: 32_767, noise_deviation: 0.0 })?;
+        println!("row={count} values\nkind=curve");
+        measure(&Round::run(layout, CURVE_COHORT)?)?;
+    }
+    println!("row=plain fp32 copy\nkind=memcpy\nbytes_per_s={:.0}", copy(&[vec![1; 256 << 20]]));
     Ok(())
 }
 
-fn case(name: &str, clients: usize, clamp: u64) -> Result<(), Box<dyn Error>> {
-    let values = Values { count: 7 << 18, clamp, noise_deviation: 0.0 };
-    let layout = Layout::derive(clients, values)?;
-    let mut rng = ChaCha20Rng::seed_from_u64(1);
-    let seed = MaskSeed([1; 32]);
-    let committee = Committee::new(4, 3)?;
-    let span = 2 * clamp as i64 + 1;
-    let inputs: Vec<i64> = (0..values.count as i64).map(|i| i * 7919 % span - clamp as i64).collect();
+/// A whole round whose opened sum was compared with the sum of the inputs.
+struct Round {
+    layout: Layout,
+    inputs: Vec<Vec<i64>>,
+    contributions: Vec<Vec<u8>>,
+    sum: Accumulator,
+    key_sum: KeySum,
+}
 
-    // A cohort of three opens under any layout; adding and opening cost the same for every cohort.
-    let mut sum = Accumulator::new(&layout);
-    let mut commitments = Commitments::zero(&layout, &committee);
-    let mut answers: Vec<_> = (1..=3).map(|i| (i, ShareSum::new(&layout))).collect();
-    let mut contribution = Vec::new();
-    let mut deal_s = 0.0;
-    for _ in 0..3 {
-        let key = OneTimeKey::generate(&layout, &mut rng);
-        let start = Instant::now();
-        let dealing = deal(&key, &layout, &committee, &mut rng)?;
-        deal_s = start.elapsed().as_secs_f64();
-        contribution = encrypt(&layout, &seed, key, &inputs, &mut rng)?;
-        sum.add(&contribution)?;
-        commitments.add(&dealing.commitments)?;
-        for ((_, answer), share) in answers.iter_mut().zip(&dealing.shares) {
-            answer.add(share)?;
+const SEED: MaskSeed = MaskSeed([1; 32]);
+
+impl Round {
+    fn run(layout: Layout, cohort: usize) -> Result<Self, Box<dyn Error>> {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let committee = Committee::new(4, 3)?;
+        let (count, clamp) = (layout.values().count, layout.values().clamp);
+        let inputs: Vec<_> = (0..cohort).map(|client| bench::values(client, count, clamp)).collect();
+        let mut contributions = Vec::new();
+        let mut sum = Accumulator::new(&layout);
+        let mut commitments = Commitments::zero(&layout, &committee);
+        let mut answers: Vec<_> = (1..=3).map(|index| (index, ShareSum::new(&layout))).collect();
+        for values in &inputs {
+            let key = OneTimeKey::generate(&layout, &mut rng);
+            let dealing = deal(&key, &layout, &committee, &mut rng)?;
+            contributions.push(encrypt(&layout, &SEED, key, values, &mut rng)?);
+            commitments.add(&dealing.commitments)?;
+            for ((_, answer), share) in answers.iter_mut().zip(&dealing.shares) {
+                answer.add(share)?;
+            }
+        }
+        for contribution in &contributions {
+            sum.add(contribution)?;
+        }
+        let key_sum = combine(&layout, &committee, &commitments, &answers, cohort)?;
+        let opened = open(&layout, &SEED, &sum, &key_sum, cohort)?;
+        let is_right = |at: usize| inputs.iter().map(|values| values[at]).sum::<i64>() == opened[at];
+        if opened.len() == count && (0..count).all(is_right) {
+            Ok(Self { layout, inputs, contributions, sum, key_sum })
+        } else {
+            Err("the opened sum is not the sum of the inputs".into())
         }
     }
-    let start = Instant::now();
-    let key_sum = combine(&layout, &committee, &commitments, &answers, 3)?;
-    let combine_s = start.elapsed().as_secs_f64();
+}
 
+fn measure(round: &Round) -> Result<(), Box<dyn Error>> {
+    let Round { layout, inputs, contributions, sum, key_sum } = round;
+    let cohort = contributions.len();
+    let mut rng = ChaCha20Rng::seed_from_u64(2);
+    let mut turn = inputs.iter().cycle();
     let encrypt_s = fastest(|| {
-        let key = OneTimeKey::generate(&layout, &mut rng);
-        encrypt(&layout, &seed, key, &inputs, &mut rng).map(drop)
+        let (key, values) = (OneTimeKey::generate(layout, &mut rng), turn.next().ok_or("no client")?);
+        black_box(encrypt(layout, &SEED, key, values, &mut rng)?);
+        Ok::<_, Box<dyn Error>>(())
     })?;
-    let open_s = fastest(|| {
-        let opened = open(&layout, &seed, &sum, &key_sum, 3)?;
-        debug_assert_eq!(opened[1], 3 * inputs[1]);
-        black_box(opened);
-        Ok::<_, secure_sum::OpenError>(())
-    })?;
-    let add_s = fastest(|| {
-        contribution.chunks(layout.chunk_bytes()).enumerate().try_for_each(|(index, chunk)| sum.add_chunk(index, chunk))
+    let open_s = fastest(|| open(layout, &SEED, sum, key_sum, cohort).map(|opened| drop(black_box(opened))))?;
+    let mut target = Accumulator::new(layout);
+    let add_s = fastest(|| contributions.iter().try_for_each(|contribution| target.add(contribution)))?;
+    let stream_s = fastest(|| {
+        contributions.iter().try_for_each(|contribution| {
+            let mut chunks = contribution.chunks(layout.chunk_bytes()).enumerate();
+            chunks.try_for_each(|(index, chunk)| target.add_chunk(index, chunk))
+        })
     })?;
 
-    let count = values.count as f64;
-    let coefficients = (layout.chunk_count() * layout.set().ring_degree()) as f64;
-    println!("case={name}");
+    let count = layout.values().count as f64;
+    let all = count * cohort as f64;
     println!("set={}", layout.set());
+    println!("values={count}");
     println!("fields_per_coefficient={}", layout.fields_per_coefficient());
     println!("failure_log2={:.1}", layout.failure_log2());
-    println!("bytes_per_value={:.4}", contribution.len() as f64 / count);
-    for (step, seconds) in [("encrypt", encrypt_s), ("add", add_s), ("open", open_s)] {
-        println!("{step}_values_per_s={:.0}", count / seconds);
-        println!("{step}_coefficients_per_s={:.0}", coefficients / seconds);
+    println!("bytes_per_value={:.4}", layout.contribution_bytes() as f64 / count);
+    println!("encrypt_values_per_s={:.0}", count / encrypt_s);
+    println!("add_values_per_s={:.0}", all / stream_s);
+    println!("add_one_values_per_s={:.0}", all / add_s);
+    println!("add_chunks_values_per_s={:.0}", all / stream_s);
+    println!("open_values_per_s={:.0}", count / open_s);
+    println!("copy_bytes_per_s={:.0}", copy(contributions));
+    checksum(round, encrypt_s)
+}
+
+/// What checking a sum costs a client beside encrypting: the checksum of its own contribution, and of the sum.
+fn checksum(round: &Round, encrypt_s: f64) -> Result<(), Box<dyn Error>> {
+    let Round { layout, contributions, sum, .. } = round;
+    let challenge = Challenge([5; 32]);
+    let mut total = Checksum::zero(layout);
+    for contribution in contributions {
+        total.add(&Checksum::of(layout, &challenge, contribution)?)?;
     }
-    println!("deal_ms={:.2}", deal_s * 1e3);
-    println!("combine_ms={:.2}", combine_s * 1e3);
+    if total != Checksum::of_sum(layout, &challenge, sum)? {
+        return Err("the checksums do not add up".into());
+    }
+    let of = || Checksum::of(layout, &challenge, black_box(&contributions[0])).map(|value| drop(black_box(value)));
+    let of_sum = || Checksum::of_sum(layout, &challenge, black_box(sum)).map(|value| drop(black_box(value)));
+    let (of_s, of_sum_s) = (fastest(of)?, fastest(of_sum)?);
+    let count = layout.values().count as f64;
+    println!("checksum_ns_per_value={:.3}", of_s / count * 1e9);
+    println!("checksum_of_sum_ns_per_value={:.3}", of_sum_s / count * 1e9);
+    println!("checksum_share_of_encrypt={:.4}", of_s / encrypt_s);
+    println!("checksum_bytes={}", total.to_bytes().len());
     Ok(())
 }
 
-/// Seconds of the fastest of several repetitions.
-fn fastest<E>(mut step: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
-    let (start, mut best) = (Instant::now(), f64::INFINITY);
-    while start.elapsed() < MEASURE {
-        let one = Instant::now();
-        step()?;
-        best = best.min(one.elapsed().as_secs_f64());
-    }
-    Ok(best)
-}
-
-/// Bytes copied a second between two buffers far larger than the caches.
-fn memcpy() -> f64 {
-    let source = vec![1_u8; 256 << 20];
-    let mut target = vec![0_u8; 256 << 20];
-    let copy = || {
-        target.copy_from_slice(black_box(&source));
-        black_box(&mut target);
-        Ok::<_, std::convert::Infallible>(())
+/// Bytes a second that copying these buffers into others of the same size moves.
+fn copy(sources: &[Vec<u8>]) -> f64 {
+    let mut targets = sources.to_vec();
+    let step = || {
+        for (target, source) in targets.iter_mut().zip(sources) {
+            target.copy_from_slice(black_box(source));
+        }
+        black_box(&mut targets);
+        Ok::<_, Infallible>(())
     };
-    match fastest(copy) {
-        Ok(seconds) => source.len() as f64 / seconds,
+    match fastest(step) {
+        Ok(seconds) => sources.iter().map(Vec::len).sum::<usize>() as f64 / seconds,
         Err(never) => match never {},
     }
 }

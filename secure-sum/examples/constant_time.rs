@@ -1,0 +1,66 @@
+//! Calls each step that touches secrets once, under a fresh key that the first argument seeds; the scripts of
+//! `secure-sum/scripts` count the instructions of the three `measured_` functions from outside.
+//!
+//! Everything public is the same in every run: layout, committee, mask seed, commitments' sizes. One thread does all the
+//! work, so that nothing is counted but the work.
+
+use std::error::Error;
+use std::hint::black_box;
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use secure_sum::{
+    Commitments, Committee, Dealing, KeyShare, Layout, MaskSeed, OneTimeKey, SealingKey, ShareSum, Values, deal,
+    encrypt, seal_with, unseal,
+};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome<()> {
+    let mut arguments = std::env::args().skip(1);
+    let seed = arguments.next().and_then(|seed| seed.parse().ok()).ok_or("constant_time SEED [p50|p100]")?;
+    // One chunk of either set; 2^45 needs the wide one.
+    let clamp = if arguments.next().as_deref() == Some("p100") { 1 << 45 } else { 1_000 };
+    rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global()?;
+    let layout = Layout::derive(3, Values { count: 1_500, clamp, noise_deviation: 0.0 })?;
+    let committee = Committee::new(4, 3)?;
+
+    // A first pass builds what a process builds once: transforms, generators, the choice of vector instructions.
+    let mut rng = ChaCha20Rng::seed_from_u64(0);
+    pass(&layout, &committee, &mut rng, 0)?;
+    pass(&layout, &committee, &mut ChaCha20Rng::seed_from_u64(seed), seed)
+}
+
+fn pass(layout: &Layout, committee: &Committee, rng: &mut ChaCha20Rng, seed: u64) -> Outcome<()> {
+    // The values are secrets too.
+    let values: Vec<i64> = (0..1_500).map(|i| (i * 7919 + 31 * seed as i64) % 2_001 - 1_000).collect();
+    let key = OneTimeKey::generate(layout, rng);
+    let member = SealingKey::generate(rng);
+    let dealing = measured_deal(&key, layout, committee, rng)?;
+    let sealed = seal_with(&member.public(), b"info", b"aad", &dealing.shares[0].to_bytes(), rng)?;
+    black_box(measured_answer(layout, &member, &sealed, &dealing.commitments)?);
+    black_box(measured_encrypt(layout, key, &values, rng)?);
+    Ok(())
+}
+
+/// A client shares its key.
+#[inline(never)]
+fn measured_deal(key: &OneTimeKey, layout: &Layout, committee: &Committee, rng: &mut ChaCha20Rng) -> Outcome<Dealing> {
+    Ok(deal(black_box(key), layout, committee, rng)?)
+}
+
+/// A committee member's answer: it opens its share, checks it and adds it.
+#[inline(never)]
+fn measured_answer(layout: &Layout, key: &SealingKey, sealed: &[u8], commitments: &Commitments) -> Outcome<Vec<u8>> {
+    let share = KeyShare::from_bytes(layout, &unseal(black_box(key), b"info", b"aad", sealed)?)?;
+    share.check(commitments, 1)?;
+    let mut sum = ShareSum::new(layout);
+    sum.add(&share)?;
+    Ok(sum.to_bytes().to_vec())
+}
+
+/// A client encrypts one chunk.
+#[inline(never)]
+fn measured_encrypt(layout: &Layout, key: OneTimeKey, values: &[i64], rng: &mut ChaCha20Rng) -> Outcome<Vec<u8>> {
+    Ok(encrypt(layout, &MaskSeed([1; 32]), black_box(key), values, rng)?)
+}
