@@ -17,6 +17,7 @@
 
 pub mod charter;
 pub mod check;
+pub mod checked;
 pub mod client;
 pub mod encoding;
 pub mod federation;
@@ -32,13 +33,14 @@ pub mod server;
 pub mod signed;
 
 pub use charter::{Charter, CharterError};
+pub use checked::Checked;
 pub use encoding::{EncodingError, Message, Reader, Writer};
 pub use federation::Federation;
 pub use ids::{Attempt, Digest, HouseName, IdError, MemberIndex, RoundNumber};
 pub use invitation::{Invitation, InvitationError};
 pub use message::{
-    Announcement, Answer, AnswerPayload, Approval, CohortList, CommitteeSeat, Contribution, KeyStock, OneTimeKeyOffer,
-    Outcome, Ready, RecordHead, SealedFor, Verdict, VoidReason,
+    Announcement, Answer, AnswerPayload, Approval, BodyChecksum, CohortList, CommitteeSeat, Complaint, Contribution,
+    KeyStock, OneTimeKeyOffer, Outcome, Ready, RecordHead, SealedFor, SumClaim, Verdict, VoidReason,
 };
 pub use notice::Notice;
 pub use record::{Conclusion, RecordLeaf};

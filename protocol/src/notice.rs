@@ -2,7 +2,7 @@
 
 use crate::encoding::{EncodingError, Message, Reader, Writer};
 use crate::ids::{Attempt, Digest, RoundNumber};
-use crate::message::{Announcement, Answer, CohortList, Outcome};
+use crate::message::{Announcement, Answer, BodyChecksum, CohortList, Complaint, Outcome, SumClaim};
 use crate::rejection::Abandonment;
 use crate::roster::MAX_MEMBERS;
 use crate::signed::Signed;
@@ -19,8 +19,19 @@ pub enum Notice {
     },
     /// The round is announced.
     Announced(Signed<Announcement>),
-    /// The cohort is fixed; members answer it.
+    /// The cohort is fixed; members check their shares.
     Cohort(CohortList),
+    /// The aggregator claims the cohort's sum; houses say the checksums of their bodies.
+    Claimed(Signed<SumClaim>),
+    /// The checking is over; members answer the claimed sum.
+    Checked {
+        /// The claim.
+        claim: Signed<SumClaim>,
+        /// What was said of single bodies.
+        checksums: Vec<Signed<BodyChecksum>>,
+    },
+    /// A member proved that a house sealed it a wrong share; the attempt is given up.
+    Complained(Signed<Complaint>),
     /// A member answered.
     Answered(Signed<Answer>),
     /// t houses signed the same verdict.
@@ -50,6 +61,9 @@ impl Notice {
             Self::Gathering { .. } => "gathering",
             Self::Announced(_) => "announced",
             Self::Cohort(_) => "cohort",
+            Self::Claimed(_) => "claimed",
+            Self::Checked { .. } => "checked",
+            Self::Complained(_) => "complained",
             Self::Answered(_) => "answered",
             Self::Settled { .. } => "settled",
             Self::Abandoned { .. } => "abandoned",
@@ -91,6 +105,19 @@ impl Message for Notice {
                 writer.u32(attempt.get());
                 reason.write(writer);
             }
+            Self::Claimed(signed) => {
+                writer.u8(6);
+                signed.write(writer);
+            }
+            Self::Checked { claim, checksums } => {
+                writer.u8(7);
+                claim.write(writer);
+                writer.list(checksums, |writer, signed| signed.write(writer));
+            }
+            Self::Complained(signed) => {
+                writer.u8(8);
+                signed.write(writer);
+            }
         }
     }
 
@@ -110,6 +137,13 @@ impl Message for Notice {
                 attempt: reader.attempt("attempt")?,
                 reason: Abandonment::read(reader)?,
             }),
+            6 => Signed::read(reader).map(Self::Claimed),
+            7 => Ok(Self::Checked {
+                claim: Signed::read(reader)?,
+                // At most its own and one other body a house.
+                checksums: reader.list("checksums", 2 * MAX_MEMBERS, Signed::read)?,
+            }),
+            8 => Signed::read(reader).map(Self::Complained),
             _ => Err(EncodingError::invalid("notice", "is not a known kind")),
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::encoding::EncodingError;
-use crate::ids::{Attempt, Digest, HouseName, RoundNumber};
+use crate::ids::{Attempt, Digest, HouseName, MemberIndex, RoundNumber};
 use crate::signed::AGGREGATOR;
 
 /// Who broke a rule.
@@ -119,6 +119,30 @@ pub enum Rejection {
     /// A second, different set was presented for opening.
     #[error("the aggregator asked to open a second set: {first} was answered, then {second} was asked")]
     SecondOpening { first: Digest, second: Digest },
+    /// Another claimed sum than this cohort's.
+    #[error("{who} is bound to the sum {found}, not to the claimed {expected}")]
+    WrongSum { who: Party, expected: Digest, found: Digest },
+    /// A second, different sum was claimed for one cohort.
+    #[error("the aggregator claimed two sums of one cohort: {first}, then {second}")]
+    SecondClaim { first: Digest, second: Digest },
+    /// A second checksum of one body by one member.
+    #[error("member `{name}` said the checksum of the body of `{house}` twice")]
+    SecondChecksum { name: HouseName, house: HouseName },
+    /// A checksum or complaint about a house that is not in the cohort.
+    #[error("{who} speaks of `{house}`, which is not in the cohort")]
+    NotInCohort { who: Party, house: HouseName },
+    /// A checksum of another house's body by a member that was not drawn to check it.
+    #[error("member `{name}` was not drawn to check the body of `{house}`")]
+    NotDrawn { name: HouseName, house: HouseName },
+    /// A checksum whose value `secure-sum` does not read.
+    #[error("{who} said a checksum that is none: {rule}")]
+    BadChecksum { who: Party, rule: String },
+    /// A complaint that does not fit the dealer's manifest.
+    #[error("{who} sent a complaint with `{field}` that does not fit: {rule}")]
+    BadComplaint { who: Party, field: &'static str, rule: String },
+    /// A complaint whose proof does not hold, or about a share that is right (`secure-sum` says so).
+    #[error("{who} complained of `{dealer}` without ground: {rule}")]
+    FalseComplaint { who: Party, dealer: HouseName, rule: String },
     /// A second, different answer of one member.
     #[error("member `{name}` answered twice, differently")]
     SecondAnswer { name: HouseName },
@@ -183,6 +207,14 @@ impl Rejection {
             Self::SecondContribution { .. } => "second-contribution",
             Self::SecondReady { .. } => "second-ready",
             Self::SecondOpening { .. } => "second-opening",
+            Self::WrongSum { .. } => "wrong-sum",
+            Self::SecondClaim { .. } => "second-claim",
+            Self::SecondChecksum { .. } => "second-checksum",
+            Self::NotInCohort { .. } => "not-in-cohort",
+            Self::NotDrawn { .. } => "not-drawn",
+            Self::BadChecksum { .. } => "bad-checksum",
+            Self::BadComplaint { .. } => "bad-complaint",
+            Self::FalseComplaint { .. } => "false-complaint",
             Self::SecondAnswer { .. } => "second-answer",
             Self::SecondOutcome { .. } => "second-outcome",
             Self::DuplicateInCohort { .. } => "duplicate-in-cohort",
@@ -219,6 +251,12 @@ pub enum Abandonment {
     /// No outcome can reach t signatures any more.
     #[error("the houses signed different outcomes")]
     OutcomesSplit,
+    /// A member proved that a house of the cohort sealed it a wrong share.
+    #[error("the house at share index {dealer} sealed a wrong share, and its receiver proved it")]
+    WrongEnvelope {
+        /// The house's share index.
+        dealer: MemberIndex,
+    },
     /// The operator stopped it.
     #[error("the operator stopped the round")]
     Stopped,
@@ -231,6 +269,7 @@ impl Abandonment {
             Self::CohortTooSmall { .. } => "cohort-too-small",
             Self::TooFewAnswers { .. } => "too-few-answers",
             Self::OutcomesSplit => "outcomes-split",
+            Self::WrongEnvelope { .. } => "wrong-envelope",
             Self::Stopped => "stopped",
         }
     }
@@ -242,6 +281,7 @@ impl Abandonment {
             Self::TooFewAnswers { needed, found } => (2, needed, found),
             Self::OutcomesSplit => (3, 0, 0),
             Self::Stopped => (4, 0, 0),
+            Self::WrongEnvelope { dealer } => (5, u32::from(dealer.get()), 0),
         };
         writer.u8(kind);
         writer.u32(needed);
@@ -252,11 +292,15 @@ impl Abandonment {
     pub(crate) fn read(reader: &mut crate::Reader<'_>) -> Result<Self, EncodingError> {
         let kind = reader.u8("abandonment")?;
         let (needed, found) = (reader.u32("needed")?, reader.u32("found")?);
+        let dealer = u8::try_from(needed).ok().and_then(|index| MemberIndex::new(index).ok());
         match (kind, needed, found) {
             (1, ..) => Ok(Self::CohortTooSmall { needed, found }),
             (2, ..) => Ok(Self::TooFewAnswers { needed, found }),
             (3, 0, 0) => Ok(Self::OutcomesSplit),
             (4, 0, 0) => Ok(Self::Stopped),
+            (5, _, 0) => dealer
+                .map(|dealer| Self::WrongEnvelope { dealer })
+                .ok_or_else(|| EncodingError::invalid("dealer", "is no share index")),
             _ => Err(EncodingError::invalid("abandonment", "is not a known reason")),
         }
     }

@@ -44,6 +44,7 @@ fn verdict() -> impl Strategy<Value = Verdict> {
         Just(Verdict::Void { reason: VoidReason::FieldRange }),
         Just(Verdict::Void { reason: VoidReason::Residual }),
         Just(Verdict::Void { reason: VoidReason::FalseAnswers }),
+        Just(Verdict::Void { reason: VoidReason::WrongSum }),
     ]
 }
 
@@ -78,6 +79,11 @@ proptest! {
             let world = World::new(&Shape { policy, ..FOUR });
             check(&world.answer(0, other, list.digest()).unverified().unwrap(), &flips);
         }
+        let claim = world.claim(other, list.digest());
+        check(&claim, &flips);
+        check(&world.sign_claim(&claim), &flips);
+        check(&world.checksum(0, 1, &claim, &content[..content.len().min(256)]).unverified().unwrap(), &flips);
+        check(&world.complaint(0, 1, other, &content).unverified().unwrap(), &flips);
         let outcome = world.outcome(0, other, list.digest(), verdict);
         check(&outcome.unverified().unwrap(), &flips);
         check(&world.ready(0, &start).unverified().unwrap(), &flips);
@@ -99,6 +105,9 @@ proptest! {
         let contribution = world.contribution(1, other, b"content");
         let answer = world.answer(0, other, other);
         let outcome = world.outcome(0, other, other, verdict);
+        let claim = world.sign_claim(&world.claim(other, other));
+        let checksum = world.checksum(0, 1, &world.claim(other, other), b"value");
+        let complaint = world.complaint(2, 1, other, b"sealed");
         let events = [
             Event::Ready(world.ready(0, &start)),
             Event::Announced(world.announced()),
@@ -108,16 +117,26 @@ proptest! {
             Event::FalseAnswer(MemberIndex::new(3).unwrap()),
             Event::Outcome(outcome.clone()),
             Event::Stop,
+            Event::Claimed(claim.clone()),
+            Event::Checksum(checksum.clone()),
+            Event::Complaint(complaint.clone()),
         ];
         for event in events {
             check(&Input { at_ms, event }, &flips);
         }
-        let reason = Abandonment::CohortTooSmall { needed: numbers.0, found: 1 };
+        let reason = match numbers.0 % 3 {
+            0 => Abandonment::CohortTooSmall { needed: numbers.0, found: 1 },
+            1 => Abandonment::WrongEnvelope { dealer: MemberIndex::new(numbers.1 as u8 | 1).unwrap() },
+            _ => Abandonment::Stopped,
+        };
         let (round, attempt) = (start.round, start.attempt);
         let notices = [
             Notice::Gathering { round, attempt },
             Notice::Announced(world.announced()),
             Notice::Cohort(CohortList { announcement: other, contributions: vec![contribution.clone()] }),
+            Notice::Claimed(claim.clone()),
+            Notice::Checked { claim, checksums: vec![checksum; 2] },
+            Notice::Complained(complaint.clone()),
             Notice::Answered(answer.clone()),
             Notice::Settled { announcement: other, cohort: other, outcomes: vec![outcome] },
             Notice::Abandoned { round, attempt, reason },
@@ -136,6 +155,7 @@ proptest! {
         check(&memory, &flips);
         memory.seen = Some(Seen {
             round, attempt, announcement: other, contribution: Some(contribution), cohort: Some(other),
+            body_sum: Some(other), complaint: Some(complaint),
             answer: Some(answer), verdict: Some(verdict), ended: numbers.0 % 2 == 0,
         });
         check(&memory, &flips);
@@ -145,11 +165,16 @@ proptest! {
     fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         let mut versioned = bytes.clone();
         versioned.insert(0, 1);
-        for bytes in [&bytes, &versioned] {
+        let mut second = bytes.clone();
+        second.insert(0, 2);
+        for bytes in [&bytes, &versioned, &second] {
             let _ = Announcement::from_bytes(bytes);
             let _ = Contribution::from_bytes(bytes);
             let _ = CohortList::from_bytes(bytes);
             let _ = Answer::from_bytes(bytes);
+            let _ = SumClaim::from_bytes(bytes);
+            let _ = BodyChecksum::from_bytes(bytes);
+            let _ = Complaint::from_bytes(bytes);
             let _ = Outcome::from_bytes(bytes);
             let _ = Roster::from_bytes(bytes);
             let _ = KeyStock::from_bytes(bytes);

@@ -52,6 +52,7 @@ fn a_house_that_sees_too_many_false_answers_signs_that_the_round_is_void() {
     };
     let house = hear(&world.listening(0), client::Event::Contributed(world.contribution(0, digest, &[0])));
     let house = hear(&house, client::Event::Cohort(list.clone()));
+    let house = hear(&house, world.checked(&world.claim(digest, list.digest()), &[0, 1, 2, 3]));
     let house =
         (0..4).fold(house, |house, n| hear(&house, client::Event::Answered(world.answer(n, digest, list.digest()))));
     let event = client::Event::FalseAnswer(MemberIndex::new(2).unwrap());

@@ -45,14 +45,48 @@ fn a_round_goes_from_ready_to_the_record() {
     };
     assert_eq!(**list, *published);
     let cohort = published.digest();
+    assert_eq!(step.next.name(), "checking");
+
+    // Members check the list, promise it, and check the shares that were sealed to them.
+    let offer = |member: &client::Round, event| member.step(&client::Input { at_ms: close, event }).unwrap();
+    let step_house = offer(&house, client::Event::Cohort(published.clone()));
+    assert!(matches!(&step_house.effects[..], [client::Effect::Remember(_), client::Effect::CheckShares(_)]));
+    let trustee = hear(&heard.next, client::Event::Cohort(published.clone()));
+
+    // The aggregator folds the bodies and claims their sum; each house of the cohort says its body's checksum.
+    let claim = world.claim(digest, cohort);
+    let claimed = world.sign_claim(&claim);
+    let round = accept(&step.next, close, Event::Claimed(claimed.clone()));
+    let step = offer(&step_house.next, client::Event::Claimed(claimed.clone()));
+    assert!(matches!(&step.effects[..], [client::Effect::Remember(_), client::Effect::Check { .. }]));
+    let own = world.checksum(0, 0, &claim, &[0]);
+    let step = offer(&step.next, client::Event::Checksummed(vec![own.clone()]));
+    assert_eq!(step.effects, [client::Effect::SendChecksum(own.clone())]);
+    let house = step.next;
+    let step = offer(&trustee, client::Event::Claimed(claimed.clone()));
+    assert!(matches!(&step.effects[..], [client::Effect::Remember(_)]), "a trustee has no body");
+    let trustee = step.next;
+
+    // House 2 does not say its checksum. At the check time the round goes on with what there is.
+    let round = accept(&round, close + 1, Event::Checksum(own));
+    let round = accept(&round, close + 1, Event::Checksum(world.checksum(1, 1, &claim, &[1])));
+    let check = round.next_deadline_ms().unwrap();
+    assert!(close < check && check < world.announced().unverified().unwrap().open_time_ms());
+    let step = round.step(&Input { at_ms: check, event: Event::Tick }).unwrap();
+    let [Effect::Publish(Notice::Checked { claim: claimed, checksums })] = &step.effects[..] else {
+        panic!("{:?}", step.effects);
+    };
+    assert_eq!(checksums.len(), 2);
     let mut round = step.next;
 
-    // Members check the list, promise to answer it, and answer. The trustee answers too.
-    let house = hear(&house, client::Event::Cohort(published.clone()));
-    let trustee = hear(&heard.next, client::Event::Cohort(published.clone()));
+    // Members promise the claimed sum and answer it. The trustee answers too.
+    let checked = client::Event::Checked { claim: claimed.clone(), checksums: checksums.clone() };
+    let step = offer(&house, checked.clone());
+    assert!(matches!(&step.effects[..], [client::Effect::Answer { body_sum, .. }] if *body_sum == claim.body_sum));
+    let (house, trustee) = (step.next, hear(&trustee, checked));
     let answers: Vec<Signed<Answer>> = [0, 1, 4].iter().map(|n| world.answer(*n, digest, cohort)).collect();
     for answer in &answers {
-        round = accept(&round, close + 1, Event::Answer(answer.clone()));
+        round = accept(&round, check + 1, Event::Answer(answer.clone()));
     }
     assert_eq!(round.name(), "settling");
 
@@ -67,8 +101,8 @@ fn a_round_goes_from_ready_to_the_record() {
 
     // Three houses sign the same: the round is finished, and its leaf goes onto the record.
     let outcomes: Vec<Signed<Outcome>> = (0..3).map(|n| world.outcome(n, digest, cohort, verdict)).collect();
-    let round = accept(&round, close + 2, Event::Outcome(outcomes[0].clone()));
-    let round = accept(&round, close + 2, Event::Outcome(outcomes[1].clone()));
+    let round = accept(&round, check + 2, Event::Outcome(outcomes[0].clone()));
+    let round = accept(&round, check + 2, Event::Outcome(outcomes[1].clone()));
     let step = round.step(&Input { at_ms: close + 2, event: Event::Outcome(outcomes[2].clone()) }).unwrap();
     let [Effect::Publish(Notice::Settled { .. }), Effect::AppendLog(leaf), Effect::NextRound(next)] = &step.effects[..]
     else {

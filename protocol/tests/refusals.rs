@@ -238,7 +238,7 @@ fn a_cohort_list_altered_in_any_way_is_refused_by_members() {
     let other = offer(&|list| list.contributions[0] = world.contribution(0, digest, b"other"));
     assert_eq!(shun(&house, other), "not-my-contribution");
     assert_eq!(shun(&world.listening(0), client::Event::Cohort(list.clone())), "not-my-contribution");
-    assert_eq!(hear(&house, client::Event::Cohort(list)).name(), "answered");
+    assert_eq!(hear(&house, client::Event::Cohort(list)).name(), "listed");
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_second_set_is_never_answered_not_even_after_a_restart() {
     let again = client::Input { at_ms: NOW_MS + 2, event: client::Event::Cohort(list) };
     assert!(matches!(
         house.step(&again).unwrap().effects[..],
-        [client::Effect::Remember(_), client::Effect::Answer(_)]
+        [client::Effect::Remember(_), client::Effect::CheckShares(_)]
     ));
 }
 

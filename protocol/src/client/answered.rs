@@ -1,35 +1,43 @@
-//! Answered: one cohort list is promised an answer; no other ever gets one. Answers of all members come in.
+//! Answered: one claimed sum of one cohort list is promised an answer; no other ever gets one. Answers of all members come in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::event::{Effect, Event, Step};
 use super::hear::{self, Heard};
+use super::listed::same_cohort;
 use super::memory::Memory;
 use super::{Combined, Round};
 use crate::check;
-use crate::encoding::Message as _;
+use crate::checked::Checked;
 use crate::ids::{Digest, MemberIndex};
-use crate::message::{Answer, CohortList, Verdict, VoidReason};
+use crate::message::{Answer, CohortList, SumClaim, Verdict, VoidReason};
 use crate::rejection::{Party, Rejection};
 use crate::signed::Signed;
 
-/// One cohort list is promised an answer.
+/// One claimed sum of one cohort list is promised an answer.
 #[derive(Debug, Clone)]
 pub struct Answered {
     heard: Arc<Heard>,
     memory: Memory,
     list: Arc<CohortList>,
     cohort: Digest,
+    checked: Arc<Checked>,
     answers: BTreeMap<MemberIndex, Arc<Signed<Answer>>>,
     false_answers: BTreeSet<MemberIndex>,
     settled: Option<Verdict>,
 }
 
 impl Answered {
-    pub(super) fn new(heard: Arc<Heard>, memory: Memory, list: Arc<CohortList>, cohort: Digest) -> Self {
+    pub(super) fn new(
+        heard: Arc<Heard>,
+        memory: Memory,
+        list: Arc<CohortList>,
+        cohort: Digest,
+        checked: Arc<Checked>,
+    ) -> Self {
         let (answers, false_answers) = (BTreeMap::new(), BTreeSet::new());
-        Self { heard, memory, list, cohort, answers, false_answers, settled: None }
+        Self { heard, memory, list, cohort, checked, answers, false_answers, settled: None }
     }
 
     /// The announcement.
@@ -42,13 +50,35 @@ impl Answered {
         &self.list
     }
 
+    /// The one claim, and what was said of single bodies.
+    pub fn checked(&self) -> &Arc<Checked> {
+        &self.checked
+    }
+
     pub(super) fn memory(&self) -> &Memory {
         &self.memory
     }
 
     pub(super) fn step(self, at_ms: u64, event: &Event) -> Result<Step, Rejection> {
         match event {
-            Event::Cohort(list) => self.again(list),
+            Event::Cohort(list) => {
+                same_cohort(self.cohort, list)?;
+                Ok(Step::to(Round::Answered(self), Vec::new()))
+            }
+            Event::Claimed(claim) => {
+                same_claim(&self.heard, self.cohort, &self.checked, claim)?;
+                Ok(Step::to(Round::Answered(self), Vec::new()))
+            }
+            Event::Checked { claim, .. } => {
+                same_claim(&self.heard, self.cohort, &self.checked, claim)?;
+                let again = self.answer();
+                Ok(Step::to(Round::Answered(self), vec![again]))
+            }
+            Event::Complained(signed) => {
+                let mut memory = self.memory.clone();
+                let effects = hear::complain(&self.heard, &mut memory, &self.list, signed)?;
+                Ok(Step::to(Round::Answered(Self { memory, ..self }), effects))
+            }
             Event::Answered(signed) => self.take(signed),
             Event::FalseAnswer(index) => self.drop_answer(*index),
             Event::Combined(verdict) => self.combined(*verdict),
@@ -64,24 +94,25 @@ impl Answered {
         }
     }
 
-    fn again(self, list: &CohortList) -> Result<Step, Rejection> {
-        let second = list.digest();
-        if second != self.cohort {
-            return Err(Rejection::SecondOpening { first: self.cohort, second });
+    /// What this member does about its answer: make it, send it again, or complain instead.
+    pub(super) fn answer(&self) -> Effect {
+        if let Some(complaint) = hear::own_complaint(&self.heard, &self.memory) {
+            return complaint;
         }
-        let answer = self.memory.promises(self.heard.digest()).and_then(|seen| seen.answer.clone());
-        let effect = match answer {
+        match self.memory.promises(self.heard.digest()).and_then(|seen| seen.answer.clone()) {
             Some(answer) => Effect::SendAnswer(answer),
-            None => Effect::Answer(Arc::clone(&self.list)),
-        };
-        Ok(Step::to(Round::Answered(self), vec![effect]))
+            None => Effect::Answer { list: Arc::clone(&self.list), body_sum: self.checked.body_sum() },
+        }
     }
 
     fn take(mut self, signed: &Signed<Answer>) -> Result<Step, Rejection> {
         let me = self.heard.me();
-        let answer = check::answer(me.federation(), self.heard.digest(), self.cohort, signed)?;
+        let answer = check::answer(me.federation(), self.checked.claim(), signed)?;
         let mut effects = Vec::new();
         if answer.index == me.index() {
+            if hear::own_complaint(&self.heard, &self.memory).is_some() {
+                return Err(hear::wrong_state(me, &Event::Answered(signed.clone()), "complained"));
+            }
             let first = self.memory.promises(self.heard.digest()).and_then(|seen| seen.answer.as_ref());
             match first.map(Signed::body_digest) {
                 Some(first) if first != signed.body_digest() => {
@@ -129,7 +160,8 @@ impl Answered {
         let held = self.answers.iter().filter(|(index, _)| !self.false_answers.contains(index));
         let answers: Vec<Signed<Answer>> = held.map(|(_, signed)| Signed::clone(signed)).collect();
         let ready = self.heard.me().is_house() && answers.len() >= self.threshold();
-        ready.then(|| Effect::Combine { list: Arc::clone(&self.list), answers })
+        let (list, checked) = (Arc::clone(&self.list), Arc::clone(&self.checked));
+        ready.then_some(Effect::Combine { list, checked, answers })
     }
 
     fn combined(mut self, verdict: Verdict) -> Result<Step, Rejection> {
@@ -149,13 +181,25 @@ impl Answered {
             effects.extend(step.effects);
             return Ok(Step::to(step.next, effects));
         }
-        let combined = Combined::new(self.heard, self.memory, self.list, self.cohort, verdict);
+        let combined = Combined::new(self.heard, self.memory, self.list, self.cohort, self.checked, verdict);
         Ok(Step::to(Round::Combined(combined), effects))
     }
 
     fn threshold(&self) -> usize {
         self.heard.me().federation().threshold()
     }
+}
+
+/// The claim once more; another one is a second claim.
+pub(super) fn same_claim(
+    heard: &Heard,
+    cohort: Digest,
+    checked: &Checked,
+    signed: &Signed<SumClaim>,
+) -> Result<(), Rejection> {
+    let second = check::claim(heard.me().federation(), heard.digest(), cohort, signed)?.body_sum;
+    let first = checked.body_sum();
+    if first == second { Ok(()) } else { Err(Rejection::SecondClaim { first, second }) }
 }
 
 /// The cohort that an outcome speaks of is the answered one.

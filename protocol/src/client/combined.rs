@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::Round;
-use super::answered::check_cohort;
+use super::answered::{check_cohort, same_claim};
 use super::event::{Effect, Event, Step};
 use super::hear::{self, Heard};
+use super::listed::same_cohort;
 use super::memory::Memory;
 use crate::check;
-use crate::encoding::Message as _;
+use crate::checked::Checked;
 use crate::ids::Digest;
 use crate::message::{CohortList, Verdict};
 use crate::rejection::Rejection;
@@ -20,6 +21,7 @@ pub struct Combined {
     memory: Memory,
     list: Arc<CohortList>,
     cohort: Digest,
+    checked: Arc<Checked>,
     verdict: Verdict,
 }
 
@@ -29,9 +31,10 @@ impl Combined {
         memory: Memory,
         list: Arc<CohortList>,
         cohort: Digest,
+        checked: Arc<Checked>,
         verdict: Verdict,
     ) -> Self {
-        Self { heard, memory, list, cohort, verdict }
+        Self { heard, memory, list, cohort, checked, verdict }
     }
 
     /// The announcement.
@@ -65,10 +68,15 @@ impl Combined {
                 Ok(hear::settle(&self.heard, self.memory, verdict))
             }
             Event::Cohort(list) => {
-                let second = list.digest();
-                if second != self.cohort {
-                    return Err(Rejection::SecondOpening { first: self.cohort, second });
-                }
+                same_cohort(self.cohort, list)?;
+                Ok(Step::to(Round::Combined(self), Vec::new()))
+            }
+            Event::Claimed(claim) => {
+                same_claim(&self.heard, self.cohort, &self.checked, claim)?;
+                Ok(Step::to(Round::Combined(self), Vec::new()))
+            }
+            Event::Checked { claim, .. } => {
+                same_claim(&self.heard, self.cohort, &self.checked, claim)?;
                 let answer = self.memory.promises(self.heard.digest()).and_then(|seen| seen.answer.clone());
                 let outcome = Effect::SendOutcome(hear::outcome(&self.heard, self.cohort, self.verdict));
                 let effects = answer.map(Effect::SendAnswer).into_iter().chain([outcome]).collect();
@@ -80,7 +88,7 @@ impl Combined {
             }
             Event::Combined(_) => Err(Rejection::OutcomeDisagrees { who: me.party() }),
             Event::Answered(signed) => {
-                check::answer(me.federation(), self.heard.digest(), self.cohort, signed)?;
+                check::answer(me.federation(), self.checked.claim(), signed)?;
                 Ok(Step::to(Round::Combined(self), Vec::new()))
             }
             Event::Announced { signed, .. } if signed.body_digest() == self.heard.digest() => {

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use super::Round;
 use super::memory::Memory;
-use crate::ids::{Attempt, Digest, MemberIndex, RoundNumber};
-use crate::message::{Announcement, Answer, CohortList, Contribution, Outcome, Ready, Verdict};
+use crate::checked::Checked;
+use crate::ids::{Attempt, Digest, HouseName, MemberIndex, RoundNumber};
+use crate::message::{
+    Announcement, Answer, BodyChecksum, CohortList, Complaint, Contribution, Outcome, Ready, SumClaim, Verdict,
+};
 use crate::rejection::Abandonment;
 use crate::signed::Signed;
 
@@ -41,6 +44,20 @@ pub enum Event {
     Contributed(Signed<Contribution>),
     /// The aggregator fixed a cohort.
     Cohort(CohortList),
+    /// The aggregator claimed the cohort's sum.
+    Claimed(Signed<SumClaim>),
+    /// This house computed the checksums of [`Effect::Check`] and signed them.
+    Checksummed(Vec<Signed<BodyChecksum>>),
+    /// A share sealed to this member does not unseal, is none, or does not open its dealer's commitment; this is the
+    /// signed proof.
+    Complained(Signed<Complaint>),
+    /// The aggregator showed the claim and what was said of single bodies: the checking is over.
+    Checked {
+        /// The claim.
+        claim: Signed<SumClaim>,
+        /// The checksums.
+        checksums: Vec<Signed<BodyChecksum>>,
+    },
     /// A member answered: this one, after [`Effect::Answer`], or another.
     Answered(Signed<Answer>),
     /// The answer at this index does not fit the summed commitments (`secure-sum` says so).
@@ -83,6 +100,10 @@ impl Event {
             Self::Announced { .. } => "announced",
             Self::Contributed(_) => "contributed",
             Self::Cohort(_) => "cohort",
+            Self::Claimed(_) => "claimed",
+            Self::Checksummed(_) => "checksummed",
+            Self::Complained(_) => "complained",
+            Self::Checked { .. } => "checked",
             Self::Answered(_) => "answered",
             Self::FalseAnswer(_) => "false-answer",
             Self::Combined(_) => "combined",
@@ -105,8 +126,30 @@ pub enum Effect {
     Train(Arc<Announcement>),
     /// Send the manifest with its chunks and sealed shares, as stored.
     Submit(Signed<Contribution>),
-    /// Unseal and add the shares of exactly this list, sign the answer, then offer [`Event::Answered`].
-    Answer(Arc<CohortList>),
+    /// Fetch and unseal the shares of exactly this list and check each against its dealer's commitments; a wrong one is
+    /// proved and offered as [`Event::Complained`]. This may go on while other effects are carried out.
+    CheckShares(Arc<CohortList>),
+    /// Compute the checksum of this house's own body under the claim's challenge, and of each body of `bodies`, which is
+    /// downloaded and must have the ciphertext digest of its manifest; sign them; then offer [`Event::Checksummed`].
+    Check {
+        /// U.
+        list: Arc<CohortList>,
+        /// The claim.
+        claim: SumClaim,
+        /// The houses whose bodies to check beside its own: at most one.
+        bodies: Vec<HouseName>,
+    },
+    /// Send it.
+    SendChecksum(Signed<BodyChecksum>),
+    /// Send it.
+    SendComplaint(Signed<Complaint>),
+    /// Unseal and add the shares of exactly this list, sign the answer to this sum, then offer [`Event::Answered`].
+    Answer {
+        /// U.
+        list: Arc<CohortList>,
+        /// The claimed sum's digest.
+        body_sum: Digest,
+    },
     /// Send it.
     SendAnswer(Signed<Answer>),
     /// Erase the one-time keys with this sequence number and below, and every share unsealed with them.
@@ -114,10 +157,13 @@ pub enum Effect {
         /// The last to erase.
         sequence: u64,
     },
-    /// Combine, open and apply to a copy of the state, then offer [`Event::Combined`] or [`Event::FalseAnswer`].
+    /// Check the served sum against the claim and the checksums, combine, open and apply to a copy of the state, then offer
+    /// [`Event::Combined`] or [`Event::FalseAnswer`].
     Combine {
         /// U.
         list: Arc<CohortList>,
+        /// The claim, and what was said of single bodies.
+        checked: Arc<Checked>,
         /// At least t answers, by index.
         answers: Vec<Signed<Answer>>,
     },

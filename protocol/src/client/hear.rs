@@ -6,12 +6,12 @@ use super::event::{Effect, Event, Step};
 use super::idle::{self, Idle};
 use super::me::Me;
 use super::memory::{Memory, Seen};
-use super::{Announced, Answered, Contributed, Round, Settled};
+use super::{Announced, Contributed, Listed, Round, Settled};
 use crate::check;
 use crate::encoding::Message as _;
 use crate::ids::{Attempt, Digest, RoundNumber};
 use crate::log;
-use crate::message::{Announcement, CohortList, Contribution, Outcome, Verdict};
+use crate::message::{Announcement, CohortList, Complaint, Contribution, Outcome, Verdict};
 use crate::rejection::{Party, Rejection};
 use crate::signed::Signed;
 
@@ -96,6 +96,8 @@ pub(super) fn announcement(
         announcement: digest,
         contribution: None,
         cohort: None,
+        body_sum: None,
+        complaint: None,
         answer: None,
         verdict: None,
         ended: false,
@@ -138,7 +140,7 @@ pub(super) fn otherwise(
     }
 }
 
-/// Accepts a cohort list, once: the promise to answer it is remembered before the answer is made.
+/// Accepts a cohort list, once: it is remembered before anything is said or done with it.
 pub(super) fn cohort(heard: &Arc<Heard>, mut memory: Memory, list: &CohortList) -> Result<Step, Rejection> {
     let announced = &heard.announcement;
     check::cohort_list(heard.me.federation(), announced, heard.digest, list)?;
@@ -157,14 +159,56 @@ pub(super) fn cohort(heard: &Arc<Heard>, mut memory: Memory, list: &CohortList) 
     if let Some(first) = first.filter(|first| *first != digest) {
         return Err(Rejection::SecondOpening { first, second: digest });
     }
-    let answer = promises.and_then(|seen| seen.answer.clone());
+    let answered = promises.is_some_and(|seen| seen.answer.is_some());
     memory.promise(|seen| seen.cohort = Some(digest));
     let list = Arc::new(list.clone());
-    let effects = match &answer {
-        Some(answer) => vec![Effect::SendAnswer(answer.clone())],
-        None => vec![Effect::Remember(memory.clone()), Effect::Answer(Arc::clone(&list))],
-    };
-    Ok(Step::to(Round::Answered(Answered::new(Arc::clone(heard), memory, list, digest)), effects))
+    let mut effects = vec![Effect::Remember(memory.clone())];
+    match own_complaint(heard, &memory) {
+        Some(again) => effects.push(again),
+        None if answered => {}
+        None => effects.push(Effect::CheckShares(Arc::clone(&list))),
+    }
+    Ok(Step::to(Round::Listed(Listed::new(Arc::clone(heard), memory, list, digest)), effects))
+}
+
+/// Promises to follow the claim of this sum, once; durably, when it is new.
+pub(super) fn promise_sum(heard: &Heard, memory: &mut Memory, body_sum: Digest) -> Result<Vec<Effect>, Rejection> {
+    match memory.promises(heard.digest).and_then(|seen| seen.body_sum) {
+        Some(first) if first == body_sum => Ok(Vec::new()),
+        Some(first) => Err(Rejection::SecondClaim { first, second: body_sum }),
+        None => {
+            memory.promise(|seen| seen.body_sum = Some(body_sum));
+            Ok(vec![Effect::Remember(memory.clone())])
+        }
+    }
+}
+
+/// This member's own complaint, once, and only while it has not answered.
+pub(super) fn complain(
+    heard: &Heard,
+    memory: &mut Memory,
+    list: &CohortList,
+    signed: &Signed<Complaint>,
+) -> Result<Vec<Effect>, Rejection> {
+    let me = &heard.me;
+    let complaint = check::complaint(me.federation(), list, signed)?;
+    if complaint.member != *me.name() {
+        return Err(Rejection::WrongSpeaker { who: me.party(), speaker: complaint.member.to_string() });
+    }
+    if let Some(first) = own_complaint(heard, memory) {
+        return Ok(vec![first]);
+    }
+    if memory.promises(heard.digest).is_some_and(|seen| seen.answer.is_some()) {
+        return Err(wrong_state(me, &Event::Complained(signed.clone()), "answered"));
+    }
+    memory.promise(|seen| seen.complaint = Some(signed.clone()));
+    Ok(vec![Effect::Remember(memory.clone()), Effect::SendComplaint(signed.clone())])
+}
+
+/// The complaint that was made, to send it again.
+pub(super) fn own_complaint(heard: &Heard, memory: &Memory) -> Option<Effect> {
+    let complaint = memory.promises(heard.digest).and_then(|seen| seen.complaint.clone());
+    complaint.map(Effect::SendComplaint)
 }
 
 /// t houses agree: the round is over.
@@ -185,7 +229,12 @@ pub(super) fn outcome(heard: &Heard, cohort: Digest, verdict: Verdict) -> Outcom
 pub(super) fn wrong_state(me: &Me, event: &Event, state: &'static str) -> Rejection {
     let who = match event {
         Event::Answered(signed) => Party::named(signed.signer()),
-        Event::BecomeReady { .. } | Event::Contributed(_) | Event::Combined(_) | Event::FalseAnswer(_) => me.party(),
+        Event::BecomeReady { .. }
+        | Event::Contributed(_)
+        | Event::Checksummed(_)
+        | Event::Complained(_)
+        | Event::Combined(_)
+        | Event::FalseAnswer(_) => me.party(),
         _ => Party::Aggregator,
     };
     Rejection::WrongState { who, input: event.kind(), state }

@@ -2,7 +2,7 @@
 
 use crate::encoding::{EncodingError, Message, Reader, Writer};
 use crate::ids::{Attempt, Digest, RoundNumber};
-use crate::message::{Answer, Contribution, RecordHead, Verdict};
+use crate::message::{Answer, Complaint, Contribution, RecordHead, Verdict};
 use crate::signed::Signed;
 
 /// A member's durable memory.
@@ -33,6 +33,10 @@ pub struct Seen {
     pub contribution: Option<Signed<Contribution>>,
     /// The digest of the one cohort list that this member answers.
     pub cohort: Option<Digest>,
+    /// The digest of the one claimed sum of it: checksums are said and the answer is made under this claim only.
+    pub body_sum: Option<Digest>,
+    /// The complaint about a sealed share, made instead of an answer.
+    pub complaint: Option<Signed<Complaint>>,
     /// The answer to it, once made.
     pub answer: Option<Signed<Answer>>,
     /// What the round came to, by this house's own computation.
@@ -75,6 +79,8 @@ impl Memory {
 
 impl Message for Memory {
     const LABEL: &'static str = "member-memory";
+    /// 2: `body_sum` and `complaint`.
+    const VERSION: u8 = 2;
 
     fn write(&self, writer: &mut Writer) {
         writer.u32(self.next_round.get());
@@ -87,6 +93,8 @@ impl Message for Memory {
             writer.digest(&seen.announcement);
             writer.option(seen.contribution.as_ref(), |writer, signed| signed.write(writer));
             writer.option(seen.cohort.as_ref(), Writer::digest);
+            writer.option(seen.body_sum.as_ref(), Writer::digest);
+            writer.option(seen.complaint.as_ref(), |writer, signed| signed.write(writer));
             writer.option(seen.answer.as_ref(), |writer, signed| signed.write(writer));
             writer.option(seen.verdict.as_ref(), |writer, verdict| verdict.write(writer));
             writer.u8(u8::from(seen.ended));
@@ -106,6 +114,8 @@ impl Message for Memory {
                     announcement: reader.digest("announcement")?,
                     contribution: reader.option("contribution", Signed::read)?,
                     cohort: reader.option("cohort", |reader| reader.digest("cohort"))?,
+                    body_sum: reader.option("body_sum", |reader| reader.digest("body_sum"))?,
+                    complaint: reader.option("complaint", Signed::read)?,
                     answer: reader.option("answer", Signed::read)?,
                     verdict: reader.option("verdict", Verdict::read)?,
                     ended: reader.option("ended", |_| Ok(()))?.is_some(),

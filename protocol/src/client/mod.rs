@@ -1,13 +1,14 @@
 //! A member's side of a round: a house, or a trustee, which skips training, contributing and combining.
 //!
 //! ```text
-//! Idle --BecomeReady--> Ready --Announced--> Announced --Contributed--> Contributed --Cohort--> Answered --Combined--> Combined --Settled--> Settled
-//!   \____________________________Announced____/   \_____________Cohort (absent, slow, trustee)____/
+//! Idle --BecomeReady--> Ready --Announced--> Announced --Contributed--> Contributed --Cohort--> Listed --Checked--> Answered --Combined--> Combined --Settled--> Settled
+//!   \____________________________Announced____/   \_____________Cohort (absent, slow, trustee)____/ |  ^
+//!                                                                                     Claimed, Complained
 //! ```
 //!
 //! A newer announcement is heard in every state; `Abandoned` leads back to Idle; Settled hears what Idle hears.
 //! The caller carries out a step's effects in order, and [`Effect::Remember`] durably before the ones after it: what a
-//! member promised (one contribution, one answered set) survives any crash. After a restart [`Round::start`] with the
+//! member promised (one contribution, one list, one sum of it) survives any crash. After a restart [`Round::start`] with the
 //! stored [`Memory`], and the aggregator's notices from the announcement on, lead back to where it was.
 
 mod announced;
@@ -17,6 +18,7 @@ mod contributed;
 mod event;
 mod hear;
 mod idle;
+mod listed;
 mod me;
 mod memory;
 mod settled;
@@ -30,6 +32,7 @@ pub use contributed::Contributed;
 pub use event::{Effect, Event, Input, Step};
 pub use hear::Heard;
 pub use idle::{Idle, Ready};
+pub use listed::Listed;
 pub use me::{Me, Policy};
 pub use memory::{Memory, Seen};
 pub use settled::Settled;
@@ -47,7 +50,9 @@ pub enum Round {
     Announced(Announced),
     /// Made its contribution.
     Contributed(Contributed),
-    /// Promised to answer exactly one cohort list.
+    /// Promised exactly one cohort list, whose sum is claimed and checked.
+    Listed(Listed),
+    /// Answers the one claimed sum of the one list.
     Answered(Answered),
     /// Found what the round came to, by its own computation.
     Combined(Combined),
@@ -72,6 +77,7 @@ impl Round {
             Self::Ready(state) => state.step(at_ms, &input.event),
             Self::Announced(state) => state.step(at_ms, &input.event),
             Self::Contributed(state) => state.step(at_ms, &input.event),
+            Self::Listed(state) => state.step(at_ms, &input.event),
             Self::Answered(state) => state.step(at_ms, &input.event),
             Self::Combined(state) => state.step(at_ms, &input.event),
             Self::Settled(state) => state.step(at_ms, &input.event),
@@ -85,6 +91,7 @@ impl Round {
             Self::Ready(state) => state.memory(),
             Self::Announced(state) => state.memory(),
             Self::Contributed(state) => state.memory(),
+            Self::Listed(state) => state.memory(),
             Self::Answered(state) => state.memory(),
             Self::Combined(state) => state.memory(),
             Self::Settled(state) => state.memory(),
@@ -97,6 +104,7 @@ impl Round {
             Self::Idle(_) | Self::Ready(_) | Self::Settled(_) => None,
             Self::Announced(state) => Some(state.heard()),
             Self::Contributed(state) => Some(state.heard()),
+            Self::Listed(state) => Some(state.heard()),
             Self::Answered(state) => Some(state.heard()),
             Self::Combined(state) => Some(state.heard()),
         }
@@ -109,6 +117,7 @@ impl Round {
             Self::Ready(_) => "ready",
             Self::Announced(_) => "announced",
             Self::Contributed(_) => "contributed",
+            Self::Listed(_) => "listed",
             Self::Answered(_) => "answered",
             Self::Combined(_) => "combined",
             Self::Settled(_) => "settled",

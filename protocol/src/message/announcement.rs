@@ -91,6 +91,13 @@ impl Announcement {
         self.announced_at_ms.saturating_add(self.close_ms)
     }
 
+    /// The Unix time, in milliseconds, until which checksums of the claimed sum are waited for: half way from the close to
+    /// the end of the opening.
+    pub fn check_time_ms(&self) -> u64 {
+        let half = self.open_ms.saturating_sub(self.close_ms) / 2;
+        self.close_time_ms().saturating_add(half)
+    }
+
     /// The Unix time, in milliseconds, at which the opening is given up.
     pub fn open_time_ms(&self) -> u64 {
         self.announced_at_ms.saturating_add(self.open_ms)

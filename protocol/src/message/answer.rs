@@ -16,6 +16,8 @@ pub struct Answer {
     pub announcement: Digest,
     /// The cohort list's digest.
     pub cohort: Digest,
+    /// The claimed sum's digest: a member answers one sum of one cohort in an attempt.
+    pub body_sum: Digest,
     /// Who answers.
     pub member: HouseName,
     /// Its share index.
@@ -54,10 +56,13 @@ pub fn answer_aad(announcement: &Digest, cohort: &Digest, sender: MemberIndex, r
 
 impl Message for Answer {
     const LABEL: &'static str = "answer";
+    /// 2: `body_sum`.
+    const VERSION: u8 = 2;
 
     fn write(&self, writer: &mut Writer) {
         writer.digest(&self.announcement);
         writer.digest(&self.cohort);
+        writer.digest(&self.body_sum);
         writer.name(&self.member);
         writer.u8(self.index.get());
         match &self.payload {
@@ -79,6 +84,7 @@ impl Message for Answer {
         Ok(Self {
             announcement: reader.digest("announcement")?,
             cohort: reader.digest("cohort")?,
+            body_sum: reader.digest("body_sum")?,
             member: reader.name("member")?,
             index: reader.index("index")?,
             payload: match reader.u8("payload")? {

@@ -5,12 +5,16 @@
 
 mod announcement;
 mod answer;
+mod claim;
+mod complaint;
 mod contribution;
 mod outcome;
 mod ready;
 
 pub use announcement::{Announcement, CommitteeSeat, RecordHead};
 pub use answer::{ANSWER_INFO, Answer, AnswerPayload, SealedFor, answer_aad};
+pub use claim::{BodyChecksum, SumClaim};
+pub use complaint::Complaint;
 pub use contribution::{CohortList, Contribution, SHARE_INFO, ciphertext_digest, ciphertext_digest_of, share_aad};
 pub use outcome::{Approval, Outcome, Verdict, VoidReason};
 pub use ready::{KeyStock, OneTimeKeyOffer, Ready};
@@ -23,6 +27,10 @@ pub const MAX_LAYOUT_BYTES: usize = 4096;
 pub const MAX_COMMITMENT_BYTES: usize = 16 * 1024;
 /// The longest sealed key share or share sum.
 pub const MAX_SEALED_BYTES: usize = 64 * 1024;
+/// The longest checksum of a body: a version byte and, for every prime and repetition, eight bytes.
+pub const MAX_CHECKSUM_BYTES: usize = 256;
+/// The longest proof that a sealed share is wrong: a few curve points and scalars.
+pub const MAX_PROOF_BYTES: usize = 1024;
 /// The most chunks of one contribution.
 pub const MAX_CHUNKS: u32 = 1 << 22;
 /// The most one-time keys uploaded at once.

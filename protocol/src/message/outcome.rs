@@ -47,6 +47,9 @@ pub enum VoidReason {
     /// Fewer than t true answers exist.
     #[error("fewer true answers than the threshold")]
     FalseAnswers,
+    /// The claimed sum is not the sum of the cohort's bodies, or not what was served.
+    #[error("the claimed sum is not the sum of the cohort's contributions")]
+    WrongSum,
 }
 
 impl VoidReason {
@@ -57,6 +60,7 @@ impl VoidReason {
             Self::FieldRange => "field-range",
             Self::Residual => "residual",
             Self::FalseAnswers => "false-answers",
+            Self::WrongSum => "wrong-sum",
         }
     }
 }
@@ -74,6 +78,7 @@ impl Verdict {
                 VoidReason::FieldRange => 2,
                 VoidReason::Residual => 3,
                 VoidReason::FalseAnswers => 4,
+                VoidReason::WrongSum => 5,
             }),
         }
     }
@@ -88,6 +93,7 @@ impl Verdict {
             2 => VoidReason::FieldRange,
             3 => VoidReason::Residual,
             4 => VoidReason::FalseAnswers,
+            5 => VoidReason::WrongSum,
             _ => return Err(EncodingError::invalid("verdict", "is not a known verdict")),
         };
         Ok(Self::Void { reason })

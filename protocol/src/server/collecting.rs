@@ -79,6 +79,6 @@ impl Collecting {
         }
         let contributions = self.contributions.into_values().map(|signed| Signed::clone(&signed)).collect();
         let list = CohortList { announcement: self.announced.digest(), contributions };
-        Checking::new(Arc::new(Fixed::new(self.announced, list))).pass()
+        Checking::new(Arc::new(Fixed::new(self.announced, list))).begin()
     }
 }

@@ -42,7 +42,8 @@ pub enum Effect {
     },
     /// Tell every member.
     Publish(Notice),
-    /// Add up the chunks and the commitments of exactly these contributions.
+    /// Add up the chunks and the commitments of exactly these contributions; where nothing is claimed yet, sign the claim of
+    /// the sum and offer it as [`super::Event::Claimed`]. A claim is never signed again: [`Round::claim`] has it.
     FoldCohort(Arc<CohortList>),
     /// Policy `aggregator`: combine these answers, open the sum, apply it. A false one comes back as `FalseAnswer`.
     Combine {
@@ -70,4 +71,4 @@ macro_rules! into_round {
         })*
     };
 }
-into_round!(Gathering, Collecting, Opening, Settling, Finished, Abandoned);
+into_round!(Gathering, Collecting, Checking, Opening, Settling, Finished, Abandoned);

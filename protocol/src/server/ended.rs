@@ -7,8 +7,10 @@ use super::effect::{Effect, Step};
 use super::frame::{Announced, Fixed, Start, wrong_state};
 use super::opening::{self, Answers};
 use crate::check;
+use crate::checked::Checked;
 use crate::federation::Federation;
-use crate::message::{Answer, Outcome, Verdict};
+use crate::ids::MemberIndex;
+use crate::message::{Answer, Complaint, Outcome, Verdict};
 use crate::notice::Notice;
 use crate::record::{Conclusion, RecordLeaf};
 use crate::rejection::{Abandonment, Party, Rejection};
@@ -18,19 +20,31 @@ use crate::signed::Signed;
 #[derive(Debug, Clone)]
 pub struct Finished {
     fixed: Arc<Fixed>,
+    checked: Arc<Checked>,
     answers: Answers,
     verdict: Verdict,
     outcomes: Arc<Vec<Signed<Outcome>>>,
 }
 
 impl Finished {
-    pub(super) fn new(fixed: Arc<Fixed>, answers: Answers, verdict: Verdict, outcomes: Vec<Signed<Outcome>>) -> Self {
-        Self { fixed, answers, verdict, outcomes: Arc::new(outcomes) }
+    pub(super) fn new(
+        fixed: Arc<Fixed>,
+        checked: Arc<Checked>,
+        answers: Answers,
+        verdict: Verdict,
+        outcomes: Vec<Signed<Outcome>>,
+    ) -> Self {
+        Self { fixed, checked, answers, verdict, outcomes: Arc::new(outcomes) }
     }
 
     /// The cohort.
     pub fn fixed(&self) -> &Fixed {
         &self.fixed
+    }
+
+    /// The claimed sum and what was said of single bodies.
+    pub fn checked(&self) -> &Checked {
+        &self.checked
     }
 
     /// What the round came to.
@@ -71,7 +85,7 @@ impl Finished {
     }
 
     pub(super) fn notices(&self) -> Vec<Notice> {
-        let mut notices = opening::notices(&self.fixed, &self.answers);
+        let mut notices = opening::notices(&self.fixed, &self.checked, &self.answers);
         notices.push(self.settled());
         notices
     }
@@ -93,7 +107,7 @@ impl Finished {
         match event {
             Event::Tick | Event::Stop => {}
             Event::Answer(signed) => {
-                opening::take(&self.fixed, &mut self.answers.clone(), signed)?;
+                opening::take(&self.fixed, &self.checked, &mut self.answers.clone(), signed)?;
             }
             Event::Outcome(signed) => {
                 let (announcement, cohort) = (self.fixed.announced().digest(), self.fixed.digest());
@@ -102,7 +116,7 @@ impl Finished {
                     return Err(Rejection::OutcomeDisagrees { who: Party::named(&outcome.member) });
                 }
             }
-            other => self.fixed.late(other, "finished")?,
+            other => self.fixed.late_to(&self.checked, other, "finished")?,
         }
         Ok(Step::same(self))
     }
@@ -115,17 +129,18 @@ pub struct Abandoned {
     start: Start,
     announced: Option<Arc<Announced>>,
     fixed: Option<Arc<Fixed>>,
+    complaint: Option<Arc<Signed<Complaint>>>,
     reason: Abandonment,
 }
 
 impl Abandoned {
     pub(super) fn before_announcement(federation: Arc<Federation>, start: Start, reason: Abandonment) -> Self {
-        Self { federation, start, announced: None, fixed: None, reason }
+        Self { federation, start, announced: None, fixed: None, complaint: None, reason }
     }
 
     pub(super) fn unfixed(announced: Arc<Announced>, reason: Abandonment) -> Self {
         let (federation, start) = (Arc::clone(announced.federation()), announced.start().clone());
-        Self { federation, start, announced: Some(announced), fixed: None, reason }
+        Self { federation, start, announced: Some(announced), fixed: None, complaint: None, reason }
     }
 
     pub(super) fn fixed_cohort(fixed: Arc<Fixed>, reason: Abandonment) -> Self {
@@ -133,9 +148,19 @@ impl Abandoned {
         Self { fixed: Some(fixed), ..Self::unfixed(announced, reason) }
     }
 
+    pub(super) fn complained(fixed: Arc<Fixed>, dealer: MemberIndex, complaint: &Signed<Complaint>) -> Self {
+        let complaint = Some(Arc::new(complaint.clone()));
+        Self { complaint, ..Self::fixed_cohort(fixed, Abandonment::WrongEnvelope { dealer }) }
+    }
+
     /// Why.
     pub fn reason(&self) -> Abandonment {
         self.reason
+    }
+
+    /// The evidence of [`Abandonment::WrongEnvelope`].
+    pub fn complaint(&self) -> Option<&Signed<Complaint>> {
+        self.complaint.as_deref()
     }
 
     /// Its leaf in the record; an attempt that was never announced leaves none.
@@ -169,7 +194,8 @@ impl Abandoned {
     }
 
     pub(super) fn notices(&self) -> Vec<Notice> {
-        vec![self.notice()]
+        let evidence = self.complaint().cloned().map(Notice::Complained);
+        evidence.into_iter().chain([self.notice()]).collect()
     }
 
     pub(super) fn duties(&self) -> Vec<Effect> {
@@ -180,6 +206,7 @@ impl Abandoned {
     pub(super) fn step(self, event: &Event) -> Result<Step, Rejection> {
         match event {
             Event::Tick | Event::Stop => Ok(Step::same(self)),
+            Event::Complaint(signed) if self.complaint() == Some(signed) => Ok(Step::same(self)),
             other => Err(wrong_state(other, "abandoned")),
         }
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::effect::{Effect, Step};
 use super::{Abandoned, Event, Round};
 use crate::check;
+use crate::checked::Checked;
 use crate::encoding::Message as _;
 use crate::federation::Federation;
 use crate::ids::{Attempt, Digest, HouseName, RoundNumber};
-use crate::message::{Announcement, CohortList, Contribution, Ready, RecordHead};
+use crate::message::{Announcement, CohortList, Contribution, Ready, RecordHead, SumClaim};
 use crate::notice::Notice;
 use crate::rejection::{Party, Rejection};
 use crate::signed::Signed;
@@ -161,6 +162,10 @@ impl Fixed {
         &self.announced
     }
 
+    pub(super) fn fold(&self) -> Effect {
+        Effect::FoldCohort(Arc::clone(&self.list))
+    }
+
     pub(super) fn notices(&self) -> Vec<Notice> {
         vec![self.announced.notice(), Notice::Cohort(CohortList::clone(&self.list))]
     }
@@ -172,6 +177,18 @@ impl Fixed {
             Event::Announced(signed) => self.announced.late_announcement(signed),
             Event::Contribution(signed) => self.late_contribution(signed),
             other => Err(wrong_state(other, state)),
+        }
+    }
+
+    /// After the checking: the claim and the checksums that went into it once more change nothing.
+    pub(super) fn late_to(&self, checked: &Checked, event: &Event, state: &'static str) -> Result<(), Rejection> {
+        match event {
+            Event::Claimed(signed) => {
+                let claim = check::claim(self.federation(), self.announced.digest, self.digest, signed)?;
+                same_claim(checked.claim(), &claim)
+            }
+            Event::Checksum(signed) if checked.signed_checksums().contains(signed) => Ok(()),
+            other => self.late(other, state),
         }
     }
 
@@ -204,14 +221,24 @@ pub(super) fn check_ready(federation: &Federation, start: &Start, signed: &Signe
     Ok(ready)
 }
 
+/// The aggregator claims one sum of one cohort.
+pub(super) fn same_claim(first: &SumClaim, second: &SumClaim) -> Result<(), Rejection> {
+    if first == second {
+        return Ok(());
+    }
+    Err(Rejection::SecondClaim { first: first.body_sum, second: second.body_sum })
+}
+
 /// The rejection of an input that the state has no place for.
 pub(super) fn wrong_state(event: &Event, state: &'static str) -> Rejection {
     let signer = match event {
         Event::Ready(signed) => Some(signed.signer()),
         Event::Contribution(signed) => Some(signed.signer()),
+        Event::Checksum(signed) => Some(signed.signer()),
+        Event::Complaint(signed) => Some(signed.signer()),
         Event::Answer(signed) => Some(signed.signer()),
         Event::Outcome(signed) => Some(signed.signer()),
-        Event::Announced(_) | Event::Tick | Event::FalseAnswer(_) | Event::Stop => None,
+        Event::Announced(_) | Event::Claimed(_) | Event::Tick | Event::FalseAnswer(_) | Event::Stop => None,
     };
     let who = signer.map_or(Party::Aggregator, Party::named);
     Rejection::WrongState { who, input: event.kind(), state }
@@ -219,7 +246,7 @@ pub(super) fn wrong_state(event: &Event, state: &'static str) -> Rejection {
 
 /// The step into `Abandoned`, with its duties.
 pub(super) fn abandon(abandoned: Abandoned) -> Step {
-    let mut effects = vec![Effect::Publish(abandoned.notice())];
+    let mut effects: Vec<Effect> = abandoned.notices().into_iter().map(Effect::Publish).collect();
     effects.extend(abandoned.duties());
     Step::to(Round::Abandoned(abandoned), effects)
 }

@@ -2,7 +2,7 @@
 
 use crate::encoding::{EncodingError, Message, Reader, Writer};
 use crate::ids::MemberIndex;
-use crate::message::{Announcement, Answer, Contribution, Outcome, Ready};
+use crate::message::{Announcement, Answer, BodyChecksum, Complaint, Contribution, Outcome, Ready, SumClaim};
 use crate::signed::Signed;
 
 /// An event and when the aggregator saw it.
@@ -25,6 +25,12 @@ pub enum Event {
     Contribution(Signed<Contribution>),
     /// Time passed.
     Tick,
+    /// The aggregator folded the cohort and signed the claim of its sum, once.
+    Claimed(Signed<SumClaim>),
+    /// A member said the checksum of a body; `secure-sum` reads its value.
+    Checksum(Signed<BodyChecksum>),
+    /// A member proved that its sealed share is wrong (`secure-sum` says so).
+    Complaint(Signed<Complaint>),
     /// A member answered the cohort.
     Answer(Signed<Answer>),
     /// The answer at this index does not fit the summed commitments (`secure-sum` says so).
@@ -43,6 +49,9 @@ impl Event {
             Self::Announced(_) => "announced",
             Self::Contribution(_) => "contribution",
             Self::Tick => "tick",
+            Self::Claimed(_) => "claimed",
+            Self::Checksum(_) => "checksum",
+            Self::Complaint(_) => "complaint",
             Self::Answer(_) => "answer",
             Self::FalseAnswer(_) => "false-answer",
             Self::Outcome(_) => "outcome",
@@ -68,6 +77,9 @@ impl Message for Input {
             }
             Event::Outcome(signed) => tagged(writer, 6, signed),
             Event::Stop => writer.u8(7),
+            Event::Claimed(signed) => tagged(writer, 8, signed),
+            Event::Checksum(signed) => tagged(writer, 9, signed),
+            Event::Complaint(signed) => tagged(writer, 10, signed),
         }
     }
 
@@ -82,6 +94,9 @@ impl Message for Input {
             5 => Event::FalseAnswer(reader.index("index")?),
             6 => Event::Outcome(Signed::read(reader)?),
             7 => Event::Stop,
+            8 => Event::Claimed(Signed::read(reader)?),
+            9 => Event::Checksum(Signed::read(reader)?),
+            10 => Event::Complaint(Signed::read(reader)?),
             _ => return Err(EncodingError::invalid("event", "is not a known kind")),
         };
         Ok(Self { at_ms, event })

@@ -1,9 +1,9 @@
 //! The aggregator's side of one attempt at a round.
 //!
 //! ```text
-//! Gathering --Announced--> Collecting --all in, or close--> Checking --> Opening --t answers--> Settling --t outcomes--> Finished
-//!     |                        |  cohort too small                          |  too few answers     |  outcomes split
-//!     +------- Stop -----------+--------------------------------------------+---------------------+-------------------> Abandoned
+//! Gathering --Announced--> Collecting --all in, or close--> Checking --claim and checksums--> Opening --t answers--> Settling --t outcomes--> Finished
+//!     |                        |  cohort too small             |  no claim, complaint         |  too few, complaint   |  outcomes split
+//!     +------- Stop -----------+-------------------------------+------------------------------+-----------------------+----> Abandoned
 //! ```
 //!
 //! The caller's loop: `step`; if it is a rejection, tell the peer; else, when [`Step::store`], write the input as the
@@ -33,9 +33,12 @@ pub use input::{Event, Input};
 pub use opening::Opening;
 pub use settling::Settling;
 
+use crate::checked::Checked;
 use crate::federation::Federation;
+use crate::message::SumClaim;
 use crate::notice::Notice;
 use crate::rejection::Rejection;
+use crate::signed::Signed;
 
 /// The state of one attempt at a round.
 #[derive(Debug, Clone)]
@@ -44,7 +47,7 @@ pub enum Round {
     Gathering(Gathering),
     /// Contributions come in.
     Collecting(Collecting),
-    /// The cohort is fixed; reserved for the verifiable sum, passed straight through for now.
+    /// The cohort is fixed; its sum is claimed and checked.
     Checking(Checking),
     /// Members answer the cohort.
     Opening(Opening),
@@ -71,7 +74,7 @@ impl Round {
         match self.clone() {
             Self::Gathering(state) => state.step(&input.event),
             Self::Collecting(state) => state.step(at_ms, &input.event),
-            Self::Checking(state) => Ok(state.pass()),
+            Self::Checking(state) => state.step(at_ms, &input.event),
             Self::Opening(state) => state.step(at_ms, &input.event),
             Self::Settling(state) => state.step(at_ms, &input.event),
             Self::Finished(state) => state.step(&input.event),
@@ -100,8 +103,9 @@ impl Round {
         let mut effects: Vec<Effect> = self.notices().into_iter().map(Effect::Publish).collect();
         effects.extend(match self {
             Self::Gathering(state) => state.gathered().into_iter().collect(),
-            Self::Collecting(_) | Self::Checking(_) => Vec::new(),
-            Self::Opening(state) => vec![state.fold()],
+            Self::Collecting(_) => Vec::new(),
+            Self::Checking(state) => vec![state.fixed().fold()],
+            Self::Opening(state) => vec![state.fixed().fold()],
             Self::Settling(state) => state.duties(),
             Self::Finished(state) => state.duties(),
             Self::Abandoned(state) => state.duties(),
@@ -114,7 +118,7 @@ impl Round {
         match self {
             Self::Gathering(state) => vec![state.notice()],
             Self::Collecting(state) => vec![state.announced().notice()],
-            Self::Checking(state) => vec![state.fixed().announced().notice()],
+            Self::Checking(state) => state.notices(),
             Self::Opening(state) => state.notices(),
             Self::Settling(state) => state.notices(),
             Self::Finished(state) => state.notices(),
@@ -126,6 +130,7 @@ impl Round {
     pub fn next_deadline_ms(&self) -> Option<u64> {
         match self {
             Self::Collecting(state) => Some(state.announced().announcement().close_time_ms()),
+            Self::Checking(state) => Some(state.deadline_ms()),
             Self::Opening(state) => Some(state.fixed().announced().announcement().open_time_ms()),
             Self::Settling(state) => state.deadline_ms(),
             _ => None,
@@ -177,6 +182,24 @@ impl Round {
             Self::Settling(state) => Some(state.fixed()),
             Self::Finished(state) => Some(state.fixed()),
             Self::Abandoned(state) => state.fixed(),
+        }
+    }
+
+    /// The claim of the cohort's sum, once made.
+    pub fn claim(&self) -> Option<&Signed<SumClaim>> {
+        match self {
+            Self::Checking(state) => state.claim(),
+            _ => self.checked().map(Checked::signed_claim),
+        }
+    }
+
+    /// The claim and the checksums that members answer, once the checking is over.
+    pub fn checked(&self) -> Option<&Checked> {
+        match self {
+            Self::Opening(state) => Some(state.checked()),
+            Self::Settling(state) => Some(state.checked()),
+            Self::Finished(state) => Some(state.checked()),
+            Self::Gathering(_) | Self::Collecting(_) | Self::Checking(_) | Self::Abandoned(_) => None,
         }
     }
 

@@ -1,12 +1,14 @@
-//! Opening: committee members answer the one cohort list, until t have or the time is up.
+//! Opening: committee members answer the one claimed sum, until t have or the time is up.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::checking::complained;
 use super::effect::{Effect, Step};
 use super::frame::{Fixed, abandon};
 use super::{Abandoned, Event, Settling};
 use crate::check;
+use crate::checked::Checked;
 use crate::ids::MemberIndex;
 use crate::message::Answer;
 use crate::notice::Notice;
@@ -20,12 +22,13 @@ pub(super) type Answers = BTreeMap<MemberIndex, Arc<Signed<Answer>>>;
 #[derive(Debug, Clone)]
 pub struct Opening {
     fixed: Arc<Fixed>,
+    checked: Arc<Checked>,
     answers: Answers,
 }
 
 impl Opening {
-    pub(super) fn new(fixed: Arc<Fixed>) -> Self {
-        Self { fixed, answers: Answers::new() }
+    pub(super) fn new(fixed: Arc<Fixed>, checked: Arc<Checked>) -> Self {
+        Self { fixed, checked, answers: Answers::new() }
     }
 
     /// The cohort.
@@ -33,24 +36,25 @@ impl Opening {
         &self.fixed
     }
 
+    /// The claimed sum and what was said of single bodies.
+    pub fn checked(&self) -> &Checked {
+        &self.checked
+    }
+
     /// The answers so far, by index.
     pub fn answers(&self) -> impl Iterator<Item = &Signed<Answer>> {
         self.answers.values().map(Arc::as_ref)
     }
 
-    pub(super) fn fold(&self) -> Effect {
-        Effect::FoldCohort(Arc::clone(self.fixed.list()))
-    }
-
     pub(super) fn notices(&self) -> Vec<Notice> {
-        notices(&self.fixed, &self.answers)
+        notices(&self.fixed, &self.checked, &self.answers)
     }
 
     pub(super) fn step(mut self, at_ms: u64, event: &Event) -> Result<Step, Rejection> {
         let deadline_ms = self.fixed.announced().announcement().open_time_ms();
         match event {
             Event::Answer(signed) => {
-                if !take(&self.fixed, &mut self.answers, signed)? {
+                if !take(&self.fixed, &self.checked, &mut self.answers, signed)? {
                     return Ok(Step::same(self));
                 }
                 if at_ms >= deadline_ms {
@@ -61,7 +65,7 @@ impl Opening {
                 if self.answers.len() < self.fixed.federation().threshold() {
                     return Ok(Step::to(self, vec![publish]));
                 }
-                let settling = Settling::new(self.fixed, self.answers);
+                let settling = Settling::new(self.fixed, self.checked, self.answers);
                 let mut effects = vec![publish];
                 effects.extend(settling.combine());
                 Ok(Step::to(settling, effects))
@@ -72,16 +76,22 @@ impl Opening {
                 let reason = Abandonment::TooFewAnswers { needed, found };
                 Ok(abandon(Abandoned::fixed_cohort(self.fixed, reason)))
             }
+            Event::Complaint(signed) => complained(&self.fixed, signed),
             Event::Tick => Ok(Step::same(self)),
             Event::Stop => Ok(abandon(Abandoned::fixed_cohort(self.fixed, Abandonment::Stopped))),
-            other => self.fixed.late(other, "opening").map(|()| Step::same(self)),
+            other => self.fixed.late_to(&self.checked, other, "opening").map(|()| Step::same(self)),
         }
     }
 }
 
 /// Takes an answer; `false` for a repeat.
-pub(super) fn take(fixed: &Fixed, answers: &mut Answers, signed: &Signed<Answer>) -> Result<bool, Rejection> {
-    let answer = check::answer(fixed.federation(), fixed.announced().digest(), fixed.digest(), signed)?;
+pub(super) fn take(
+    fixed: &Fixed,
+    checked: &Checked,
+    answers: &mut Answers,
+    signed: &Signed<Answer>,
+) -> Result<bool, Rejection> {
+    let answer = check::answer(fixed.federation(), checked.claim(), signed)?;
     match answers.get(&answer.index) {
         Some(first) if first.body_digest() == signed.body_digest() => Ok(false),
         Some(_) => Err(Rejection::SecondAnswer { name: answer.member }),
@@ -92,9 +102,11 @@ pub(super) fn take(fixed: &Fixed, answers: &mut Answers, signed: &Signed<Answer>
     }
 }
 
-/// The notices of a fixed cohort with these answers.
-pub(super) fn notices(fixed: &Fixed, answers: &Answers) -> Vec<Notice> {
+/// The notices of a checked cohort with these answers.
+pub(super) fn notices(fixed: &Fixed, checked: &Checked, answers: &Answers) -> Vec<Notice> {
     let mut notices = fixed.notices();
+    notices.push(Notice::Claimed(checked.signed_claim().clone()));
+    notices.push(checked.notice());
     notices.extend(answers.values().map(|signed| Notice::Answered(Signed::clone(signed))));
     notices
 }

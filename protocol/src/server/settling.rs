@@ -8,6 +8,7 @@ use super::frame::{Fixed, abandon};
 use super::opening::{self, Answers};
 use super::{Abandoned, Event, Finished};
 use crate::check;
+use crate::checked::Checked;
 use crate::ids::MemberIndex;
 use crate::message::{Answer, Outcome, Verdict};
 use crate::notice::Notice;
@@ -22,19 +23,25 @@ pub(super) type Outcomes = BTreeMap<MemberIndex, (Verdict, Arc<Signed<Outcome>>)
 #[derive(Debug, Clone)]
 pub struct Settling {
     fixed: Arc<Fixed>,
+    checked: Arc<Checked>,
     answers: Answers,
     false_answers: BTreeSet<MemberIndex>,
     outcomes: Outcomes,
 }
 
 impl Settling {
-    pub(super) fn new(fixed: Arc<Fixed>, answers: Answers) -> Self {
-        Self { fixed, answers, false_answers: BTreeSet::new(), outcomes: Outcomes::new() }
+    pub(super) fn new(fixed: Arc<Fixed>, checked: Arc<Checked>, answers: Answers) -> Self {
+        Self { fixed, checked, answers, false_answers: BTreeSet::new(), outcomes: Outcomes::new() }
     }
 
     /// The cohort.
     pub fn fixed(&self) -> &Fixed {
         &self.fixed
+    }
+
+    /// The claimed sum and what was said of single bodies.
+    pub fn checked(&self) -> &Checked {
+        &self.checked
     }
 
     /// The answers not known to be false, by index.
@@ -55,7 +62,7 @@ impl Settling {
     }
 
     pub(super) fn notices(&self) -> Vec<Notice> {
-        opening::notices(&self.fixed, &self.answers)
+        opening::notices(&self.fixed, &self.checked, &self.answers)
     }
 
     /// What the aggregator does with the answers: it can combine them only when they are open to it.
@@ -66,8 +73,7 @@ impl Settling {
     }
 
     pub(super) fn duties(&self) -> Vec<Effect> {
-        let fold = Effect::FoldCohort(Arc::clone(self.fixed.list()));
-        std::iter::once(fold).chain(self.combine()).collect()
+        std::iter::once(self.fixed.fold()).chain(self.combine()).collect()
     }
 
     pub(super) fn step(self, at_ms: u64, event: &Event) -> Result<Step, Rejection> {
@@ -78,13 +84,13 @@ impl Settling {
             Event::Outcome(signed) => self.take_outcome(signed),
             Event::Tick => Ok(Step::same(self)),
             Event::Stop => Ok(abandon(Abandoned::fixed_cohort(self.fixed, Abandonment::Stopped))),
-            other => self.fixed.late(other, "settling").map(|()| Step::same(self)),
+            other => self.fixed.late_to(&self.checked, other, "settling").map(|()| Step::same(self)),
         }
     }
 
     /// An answer beyond the t-th is published too: it helps where one of the first turns out false.
     fn take_answer(mut self, signed: &Signed<Answer>) -> Result<Step, Rejection> {
-        if !opening::take(&self.fixed, &mut self.answers, signed)? {
+        if !opening::take(&self.fixed, &self.checked, &mut self.answers, signed)? {
             return Ok(Step::same(self));
         }
         let mut effects = vec![Effect::Publish(Notice::Answered(signed.clone()))];
@@ -147,7 +153,7 @@ impl Settling {
     fn finish(self, verdict: Verdict) -> Step {
         let agreeing = self.outcomes.into_values().filter(|(other, _)| *other == verdict);
         let outcomes: Vec<Signed<Outcome>> = agreeing.map(|(_, signed)| Signed::clone(&signed)).collect();
-        let finished = Finished::new(self.fixed, self.answers, verdict, outcomes);
+        let finished = Finished::new(self.fixed, self.checked, self.answers, verdict, outcomes);
         let mut effects = vec![Effect::Publish(finished.settled())];
         effects.extend(finished.duties());
         Step::to(finished, effects)

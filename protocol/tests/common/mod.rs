@@ -83,8 +83,7 @@ impl World {
     /// An announcement as an honest aggregator makes it, before it is signed.
     pub fn announcement(&self, start: &Start, expected: Vec<HouseName>, sequence: u64, at_ms: u64) -> Announcement {
         let charter = self.federation.charter();
-        let seats = (0..self.members.len())
-            .map(|n| CommitteeSeat { index: MemberIndex::new(n as u8 + 1).unwrap(), offer: self.offer(n, sequence) });
+        let seats = (0..self.members.len()).map(|n| CommitteeSeat { index: index(n), offer: self.offer(n, sequence) });
         Announcement {
             protocol_version: PROTOCOL_VERSION,
             record: start.record,
@@ -136,8 +135,43 @@ impl World {
         } else {
             AnswerPayload::Open(share_sum)
         };
-        let index = MemberIndex::new(member as u8 + 1).unwrap();
-        Signed::sign(&Answer { announcement, cohort, member: signer.name().clone(), index, payload }, signer)
+        let (index, body_sum) = (index(member), body_sum(&cohort));
+        Signed::sign(&Answer { announcement, cohort, body_sum, member: signer.name().clone(), index, payload }, signer)
+    }
+
+    /// The claim of [`body_sum`], which [`World::answer`] answers.
+    pub fn claim(&self, announcement: Digest, cohort: Digest) -> SumClaim {
+        SumClaim { announcement, cohort, body_sum: body_sum(&cohort) }
+    }
+
+    pub fn sign_claim(&self, claim: &SumClaim) -> Signed<SumClaim> {
+        Signed::sign(claim, &self.aggregator)
+    }
+
+    /// What `member` says of the body of `house`.
+    pub fn checksum(&self, member: usize, house: usize, claim: &SumClaim, value: &[u8]) -> Signed<BodyChecksum> {
+        let (signer, house) = (&self.members[member], self.members[house].name().clone());
+        Signed::sign(&BodyChecksum::under(claim, signer.name().clone(), house, value.to_vec()), signer)
+    }
+
+    /// A proof of `member` that the share that `dealer` sealed to it, with these bytes, is wrong.
+    pub fn complaint(&self, member: usize, dealer: usize, announcement: Digest, sealed: &[u8]) -> Signed<Complaint> {
+        let signer = &self.members[member];
+        let complaint = Complaint {
+            announcement,
+            member: signer.name().clone(),
+            index: index(member),
+            dealer: index(dealer),
+            sealed: sealed.to_vec(),
+            proof: b"proof".to_vec(),
+        };
+        Signed::sign(&complaint, signer)
+    }
+
+    /// What the aggregator publishes of a cohort of houses that each spoke of their own body.
+    pub fn checked(&self, claim: &SumClaim, houses: &[usize]) -> client::Event {
+        let checksums = houses.iter().map(|n| self.checksum(*n, *n, claim, &[*n as u8])).collect();
+        client::Event::Checked { claim: self.sign_claim(claim), checksums }
     }
 
     pub fn outcome(&self, member: usize, announcement: Digest, cohort: Digest, verdict: Verdict) -> Signed<Outcome> {
@@ -160,11 +194,29 @@ impl World {
         accept(&self.gathered(&houses), NOW_MS, Event::Announced(self.announced()))
     }
 
-    /// A server round whose cohort is all houses, each with one byte, its number.
-    pub fn opening(&self) -> Round {
+    /// A server round whose cohort is all houses, each with one byte, its number; nothing is claimed.
+    pub fn checking(&self) -> Round {
         let digest = self.announced().body_digest();
         (0..self.house_names().len()).fold(self.collecting(), |round, n| {
             accept(&round, NOW_MS + 1, Event::Contribution(self.contribution(n, digest, &[n as u8])))
+        })
+    }
+
+    /// The same with the sum claimed and every checksum said.
+    pub fn opening(&self) -> Round {
+        self.check(self.checking(), NOW_MS + 1)
+    }
+
+    /// Claims the sum, and lets every house speak of its body, and of another's when it is drawn.
+    pub fn check(&self, round: Round, at_ms: u64) -> Round {
+        let fixed = round.fixed().unwrap();
+        let (claim, houses) = (self.claim(fixed.announced().digest(), fixed.digest()), fixed.houses());
+        let number = |name: &HouseName| self.members.iter().position(|signer| signer.name() == name).unwrap();
+        let round = accept(&round, at_ms, Event::Claimed(self.sign_claim(&claim)));
+        let own = houses.iter().map(|house| (house, house));
+        claim.spot_checks(&houses).into_iter().chain(own).fold(round, |round, (who, house)| {
+            let value = [number(house) as u8];
+            accept(&round, at_ms, Event::Checksum(self.checksum(number(who), number(house), &claim, &value)))
         })
     }
 
@@ -178,6 +230,15 @@ impl World {
     pub fn listening(&self, member: usize) -> client::Round {
         hear(&self.member(member), announced(&self.announced()))
     }
+}
+
+/// The digest of what the bodies of this cohort are said to add up to.
+pub fn body_sum(cohort: &Digest) -> Digest {
+    Digest::of("body-sum", cohort.as_bytes())
+}
+
+pub fn index(member: usize) -> MemberIndex {
+    MemberIndex::new(member as u8 + 1).unwrap()
 }
 
 pub fn policy() -> Policy {

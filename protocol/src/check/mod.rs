@@ -1,12 +1,18 @@
 //! The rules that the server and every member apply alike: what an announcement, a contribution, a cohort list, an
 //! answer and an outcome must be. Each check verifies the signature first and gives the verified statement back.
 
+mod sum;
+
 use std::collections::BTreeSet;
+
+pub use sum::{body_checksum, checked, claim, complaint};
 
 use crate::PROTOCOL_VERSION;
 use crate::federation::Federation;
 use crate::ids::{Digest, HouseName};
-use crate::message::{Announcement, Answer, AnswerPayload, Approval, CohortList, Contribution, Outcome, Verdict};
+use crate::message::{
+    Announcement, Answer, AnswerPayload, Approval, CohortList, Contribution, Outcome, SumClaim, Verdict,
+};
 use crate::rejection::{Party, Rejection};
 use crate::roster::Member;
 use crate::signed::Signed;
@@ -95,21 +101,18 @@ pub fn cohort_list(
     Ok(manifests)
 }
 
-/// Checks an answer: signature, index, announcement, cohort, and that it is sealed exactly as the release policy says.
+/// Checks an answer: signature, index, that it answers `claim` and no other announcement, cohort or sum, and that it is
+/// sealed exactly as the release policy says.
 ///
 /// # Errors
 /// [`Rejection`] naming what is wrong.
-pub fn answer(
-    federation: &Federation,
-    announcement: Digest,
-    cohort: Digest,
-    signed: &Signed<Answer>,
-) -> Result<Answer, Rejection> {
+pub fn answer(federation: &Federation, claim: &SumClaim, signed: &Signed<Answer>) -> Result<Answer, Rejection> {
     let answer = signed.verify(federation.roster())?;
     let name = answer.member.clone();
     let who = Party::named(&name);
-    same_announcement(&who, announcement, answer.announcement)?;
-    same_cohort(&who, cohort, answer.cohort)?;
+    same_announcement(&who, claim.announcement, answer.announcement)?;
+    same_cohort(&who, claim.cohort, answer.cohort)?;
+    sum::same_sum(&who, claim.body_sum, answer.body_sum)?;
     let expected = federation.roster().index_of(&name).map_or(0, |index| index.get());
     let found = answer.index.get();
     if found != expected {
