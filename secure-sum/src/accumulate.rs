@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::layout::Layout;
 use crate::pack;
-use crate::params::ParameterSet;
+use crate::params::{ParameterSet, RESIDUE_BITS};
 use crate::wire::{self, EncodingError, VERSION};
 
 /// Why a chunk is refused.
@@ -34,6 +34,18 @@ pub enum ChunkError {
     },
 }
 
+/// Which of many contributions is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("contribution {contribution}, chunk {chunk}: {source}")]
+pub struct FoldError {
+    /// Its position in the list.
+    pub contribution: usize,
+    /// The chunk; the first one when the length is wrong.
+    pub chunk: usize,
+    /// What is wrong with it.
+    pub source: ChunkError,
+}
+
 /// Checks one chunk as it arrives: its length, and every coefficient below its prime. A chunk of N times 50 bits
 /// a prime fills its bytes, so it has no padding bits to check.
 ///
@@ -41,6 +53,7 @@ pub enum ChunkError {
 /// Names what is wrong.
 pub fn check_chunk(layout: &Layout, chunk: &[u8]) -> Result<(), ChunkError> {
     let set = layout.set();
+    check_length(chunk, chunk_bytes(set))?;
     read_chunk(set, chunk, &mut vec![0; set.residues()])
 }
 
@@ -51,11 +64,15 @@ pub struct Accumulator {
     set: ParameterSet,
     /// All residues, chunk after chunk, prime after prime within a chunk.
     sum: Vec<u64>,
-    /// One chunk unpacked, so that a refused chunk leaves the sum as it was.
+    /// The addends of one chunk, so that a refused one leaves the sum as it was.
     scratch: Vec<u64>,
 }
 
 const WHAT: &str = "accumulator";
+
+/// Residues below 2^50 that are added up before they are reduced: one less than their sum and the sum's own residue
+/// need to stay below 2^64.
+const ADDENDS: usize = (1 << (u64::BITS - RESIDUE_BITS)) - 2;
 
 impl Accumulator {
     /// The empty sum.
@@ -70,13 +87,8 @@ impl Accumulator {
     /// # Errors
     /// When the index is beyond the layout's or [`check_chunk`] would refuse the chunk; the sum is unchanged then.
     pub fn add_chunk(&mut self, index: usize, chunk: &[u8]) -> Result<(), ChunkError> {
-        let count = self.chunk_count();
-        let Some(sum) = self.sum.chunks_exact_mut(self.set.residues()).nth(index) else {
-            return Err(ChunkError::Index { index, count });
-        };
-        read_chunk(self.set, chunk, &mut self.scratch)?;
-        add_residues(self.set, sum, &self.scratch);
-        Ok(())
+        check_length(chunk, chunk_bytes(self.set))?;
+        self.add_chunks(index, &[chunk]).map_err(|error| error.source)
     }
 
     /// Adds all chunks of one contribution, on all cores.
@@ -84,20 +96,71 @@ impl Accumulator {
     /// # Errors
     /// When the length is not the layout's or a chunk is refused; the sum is unchanged then.
     pub fn add(&mut self, contribution: &[u8]) -> Result<(), ChunkError> {
-        let (set, chunk_bytes) = (self.set, chunk_bytes(self.set));
-        check_length(contribution, self.chunk_count() * chunk_bytes)?;
+        self.add_all(&[contribution]).map_err(|error| error.source)
+    }
+
+    /// Adds all chunks of many contributions, on all cores: the sum is read and written once, whatever their number.
+    ///
+    /// # Errors
+    /// When a length is not the layout's or a chunk is refused; the sum is unchanged then. Names the first chunk
+    /// that is refused, and the first contribution in it.
+    pub fn add_all(&mut self, contributions: &[&[u8]]) -> Result<(), FoldError> {
+        let expected = self.chunk_count() * chunk_bytes(self.set);
+        check_lengths(0, contributions, expected)?;
+        self.fold(0, self.chunk_count(), contributions)
+    }
+
+    /// Adds the same run of whole chunks of many contributions: `runs` holds one run of each, all equally long, that
+    /// starts at chunk `first`.
+    ///
+    /// # Errors
+    /// When a run's length is not a positive multiple of a chunk's, or not the first run's, when it ends beyond the
+    /// layout's last chunk, or when a chunk is refused; the sum is unchanged then.
+    pub fn add_chunks(&mut self, first: usize, runs: &[&[u8]]) -> Result<(), FoldError> {
+        let Some(run) = runs.first() else { return Ok(()) };
+        let one = chunk_bytes(self.set);
+        check_lengths(first, runs, run.len().next_multiple_of(one).max(one))?;
+        let (count, chunks) = (self.chunk_count(), run.len() / one);
+        if count.saturating_sub(first) < chunks {
+            let source = ChunkError::Index { index: first.saturating_add(chunks - 1), count };
+            return Err(FoldError { contribution: 0, chunk: first, source });
+        }
+        self.fold(first, chunks, runs)
+    }
+
+    /// Adds runs of `chunks` chunks. A chunk's sum is changed only when all its addends are good; when another
+    /// chunk is refused, what was added to it is taken back.
+    fn fold(&mut self, first: usize, chunks: usize, runs: &[&[u8]]) -> Result<(), FoldError> {
+        let (set, bytes) = (self.set, chunk_bytes(self.set));
+        let range = first * set.residues()..(first + chunks) * set.residues();
+        let sums = &mut self.sum[range];
+        if chunks == 1 {
+            let refused = add_up(set, runs.iter().copied(), &mut self.scratch);
+            refused.map_err(|(contribution, source)| FoldError { contribution, chunk: first, source })?;
+            each_prime(set, sums, &self.scratch, pack::add);
+            return Ok(());
+        }
+        let addends = |chunk: usize| runs.iter().map(move |run| &run[chunk * bytes..(chunk + 1) * bytes]);
         let scratch = || vec![0; set.residues()];
-        contribution
-            .par_chunks_exact(chunk_bytes)
-            .try_for_each_init(scratch, |residues, chunk| read_chunk(set, chunk, residues))?;
-        self.sum.par_chunks_exact_mut(set.residues()).zip(contribution.par_chunks_exact(chunk_bytes)).try_for_each_init(
-            scratch,
-            |residues, (sum, chunk)| {
-                read_chunk(set, chunk, residues)?;
-                add_residues(set, sum, residues);
-                Ok(())
-            },
-        )
+        let add = |scratch: &mut Vec<u64>, (chunk, sum): (usize, &mut [u64])| {
+            add_up(set, addends(chunk), scratch)?;
+            each_prime(set, sum, scratch, pack::add);
+            Ok(())
+        };
+        let outcomes: Vec<_> = sums.par_chunks_exact_mut(set.residues()).enumerate().map_init(scratch, add).collect();
+        let Some(refused) = outcomes.iter().position(Result::is_err) else { return Ok(()) };
+        // The chunks that were added add up again.
+        let undo = |scratch: &mut Vec<u64>, (chunk, sum): (usize, &mut [u64])| {
+            if add_up(set, addends(chunk), scratch).is_ok() {
+                each_prime(set, sum, scratch, pack::subtract);
+            }
+        };
+        sums.par_chunks_exact_mut(set.residues()).enumerate().for_each_init(scratch, undo);
+        outcomes.into_iter().nth(refused).unwrap_or(Ok(())).map_err(|(contribution, source)| FoldError {
+            contribution,
+            chunk: first + refused,
+            source,
+        })
     }
 
     /// Version byte, then the summed chunks in the form of a contribution.
@@ -157,14 +220,49 @@ fn check_length(bytes: &[u8], expected: usize) -> Result<(), ChunkError> {
     Err(ChunkError::Length { expected, found: bytes.len() })
 }
 
+fn check_lengths(chunk: usize, runs: &[&[u8]], expected: usize) -> Result<(), FoldError> {
+    let check = |(contribution, run): (usize, &&[u8])| {
+        check_length(run, expected).map_err(|source| FoldError { contribution, chunk, source })
+    };
+    runs.iter().enumerate().try_for_each(check)
+}
+
 /// Unpacks a chunk, prime after prime, and checks it.
 pub(crate) fn read_chunk(set: ParameterSet, chunk: &[u8], residues: &mut [u64]) -> Result<(), ChunkError> {
     check_length(chunk, chunk_bytes(set))?;
+    read(set, chunk, residues, pack::unpack)
+}
+
+/// The sums of chunks of the right length, below 2^64 but not reduced; which chunk is refused, and why.
+fn add_up<'a>(
+    set: ParameterSet,
+    chunks: impl Iterator<Item = &'a [u8]>,
+    sums: &mut [u64],
+) -> Result<(), (usize, ChunkError)> {
+    sums.fill(0);
+    for (at, chunk) in chunks.enumerate() {
+        if at % ADDENDS == ADDENDS - 1 {
+            let degree = set.ring_degree();
+            sums.chunks_exact_mut(degree).zip(set.moduli()).for_each(|(sums, &q)| pack::reduce(sums, q));
+        }
+        read(set, chunk, sums, pack::unpack_onto).map_err(|error| (at, error))?;
+    }
+    Ok(())
+}
+
+/// Applies `step` to each prime's bytes and residues. It tells whether all of them are below the prime; what is
+/// left in `residues` is of no use otherwise.
+fn read(
+    set: ParameterSet,
+    chunk: &[u8],
+    residues: &mut [u64],
+    step: impl Fn(&[u8], &mut [u64], u64) -> bool,
+) -> Result<(), ChunkError> {
     let degree = set.ring_degree();
-    let bytes = degree / pack::GROUP * pack::GROUP_BYTES;
-    let parts = chunk.chunks_exact(bytes).zip(residues.chunks_exact_mut(degree));
+    let parts = chunk.chunks_exact(degree / pack::GROUP * pack::GROUP_BYTES).zip(residues.chunks_exact_mut(degree));
     for (prime, ((bytes, residues), &q)) in parts.zip(set.moduli()).enumerate() {
-        if !pack::unpack(bytes, residues, q) {
+        if !step(bytes, residues, q) {
+            pack::unpack(bytes, residues, q);
             let position = residues.iter().position(|&r| r >= q).unwrap_or(0);
             return Err(ChunkError::Coefficient { position: prime * degree + position });
         }
@@ -172,10 +270,144 @@ pub(crate) fn read_chunk(set: ParameterSet, chunk: &[u8], residues: &mut [u64]) 
     Ok(())
 }
 
-fn add_residues(set: ParameterSet, sum: &mut [u64], residues: &[u64]) {
+/// Applies `step` to each prime's sums and addends.
+fn each_prime(set: ParameterSet, sums: &mut [u64], addends: &[u64], step: impl Fn(&mut [u64], &[u64], u64)) {
     let degree = set.ring_degree();
-    let parts = sum.chunks_exact_mut(degree).zip(residues.chunks_exact(degree));
-    for ((sum, residues), &q) in parts.zip(set.moduli()) {
-        pack::add(sum, residues, q);
+    let parts = sums.chunks_exact_mut(degree).zip(addends.chunks_exact(degree));
+    parts.zip(set.moduli()).for_each(|((sums, addends), &q)| step(sums, addends, q));
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::layout::Values;
+    use proptest::prelude::*;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha20Rng;
+
+    const CHUNKS: usize = 3;
+
+    fn layout(set: ParameterSet) -> Layout {
+        let clamp = if set == ParameterSet::P50 { 32_767 } else { 1 << 45 };
+        let count = Layout::derive(10, Values { count: 1, clamp, noise_deviation: 0.0 }).unwrap().values_per_chunk();
+        let layout = Layout::derive(10, Values { count: CHUNKS * count, clamp, noise_deviation: 0.0 }).unwrap();
+        assert_eq!((layout.set(), layout.chunk_count()), (set, CHUNKS));
+        layout
+    }
+
+    /// Residues of a contribution, every tenth the largest of its prime, and their bytes.
+    fn contribution(layout: &Layout, rng: &mut ChaCha20Rng) -> (Vec<u64>, Vec<u8>) {
+        let (set, mut residues) = (layout.set(), Vec::new());
+        for q in (0..CHUNKS).flat_map(|_| set.moduli()) {
+            residues.extend((0..set.ring_degree()).map(|_| match rng.random_range(0..10) {
+                0 => q - 1,
+                _ => rng.random_range(0..*q),
+            }));
+        }
+        let mut bytes = vec![0; layout.contribution_bytes()];
+        pack::pack(&residues, &mut bytes);
+        (residues, bytes)
+    }
+
+    /// q as the residue at a position, the smallest number that is refused.
+    fn spoil(layout: &Layout, bytes: &mut [u8], position: usize) {
+        let q = layout.set().moduli()[position % layout.set().residues() / layout.set().ring_degree()];
+        for bit in 0..50 {
+            let (at, one) = (50 * position + bit, (q >> bit & 1) as u8);
+            bytes[at / 8] = bytes[at / 8] & !(1 << (at % 8)) | one << (at % 8);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        #[test]
+        fn folding_many_is_the_sum_modulo_each_prime(set in 0..2_usize, count in 1..9_usize, seed in any::<u64>()) {
+            let layout = layout(ParameterSet::ALL[set]);
+            let mut rng = ChaCha20Rng::seed_from_u64(seed);
+            let all: Vec<_> = (0..count).map(|_| contribution(&layout, &mut rng)).collect();
+            let bytes: Vec<&[u8]> = all.iter().map(|(_, bytes)| bytes.as_slice()).collect();
+            let (degree, moduli) = (layout.set().ring_degree(), layout.set().moduli());
+            let expected: Vec<u64> = (0..all[0].0.len())
+                .map(|at| all.iter().map(|(residues, _)| residues[at]).sum::<u64>() % moduli[at / degree % moduli.len()])
+                .collect();
+
+            let mut folded = Accumulator::new(&layout);
+            folded.add_all(&bytes).unwrap();
+            prop_assert_eq!(&folded.sum, &expected);
+            let mut one_by_one = Accumulator::new(&layout);
+            bytes.iter().try_for_each(|bytes| one_by_one.add(bytes)).unwrap();
+            prop_assert_eq!(&one_by_one.sum, &expected);
+            let mut runs = Accumulator::new(&layout);
+            for (first, range) in [(1, layout.chunk_bytes()..bytes[0].len()), (0, 0..layout.chunk_bytes())] {
+                runs.add_chunks(first, &bytes.iter().map(|bytes| &bytes[range.clone()]).collect::<Vec<_>>()).unwrap();
+            }
+            prop_assert_eq!(&runs.sum, &expected);
+        }
+
+        #[test]
+        fn refused_contribution_is_named_and_leaves_the_sum(
+            set in 0..2_usize, bad in 0..4_usize, position in any::<prop::sample::Index>(), seed in any::<u64>(),
+        ) {
+            let layout = layout(ParameterSet::ALL[set]);
+            let mut rng = ChaCha20Rng::seed_from_u64(seed);
+            let mut all: Vec<_> = (0..4).map(|_| contribution(&layout, &mut rng).1).collect();
+            let mut sum = Accumulator::new(&layout);
+            sum.add(&all[0]).unwrap();
+            let before = sum.sum.clone();
+            let position = position.index(CHUNKS * layout.set().residues());
+            spoil(&layout, &mut all[bad], position);
+            let (chunk, position) = (position / layout.set().residues(), position % layout.set().residues());
+            let source = ChunkError::Coefficient { position };
+            let expected = FoldError { contribution: bad, chunk, source: source.clone() };
+
+            let bytes: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
+            prop_assert_eq!(sum.add_all(&bytes), Err(expected.clone()));
+            prop_assert_eq!(sum.add(bytes[bad]), Err(source));
+            let one = chunk * layout.chunk_bytes()..(chunk + 1) * layout.chunk_bytes();
+            let chunks: Vec<&[u8]> = bytes.iter().map(|bytes| &bytes[one.clone()]).collect();
+            prop_assert_eq!(sum.add_chunks(chunk, &chunks), Err(expected));
+            prop_assert_eq!(sum.sum, before);
+        }
+    }
+
+    /// More addends than fit between two reductions, each as large as it can be.
+    #[test]
+    fn largest_residues_in_any_number_do_not_overflow() {
+        let layout = layout(ParameterSet::P100);
+        let mut bytes = vec![0; layout.chunk_bytes()];
+        let largest = layout.set().moduli().iter().flat_map(|q| vec![q - 1; layout.set().ring_degree()]);
+        pack::pack(&largest.collect::<Vec<_>>(), &mut bytes);
+        for count in [ADDENDS - 1, ADDENDS, ADDENDS + 1, 2 * ADDENDS + 7] {
+            let mut sum = Accumulator::new(&layout);
+            sum.add_chunk(2, &bytes).unwrap();
+            sum.add_chunks(2, &vec![bytes.as_slice(); count]).unwrap();
+            let chunk = &sum.sum[2 * layout.set().residues()..];
+            for (residues, q) in chunk.chunks(layout.set().ring_degree()).zip(layout.set().moduli()) {
+                let expected = (u128::from(count as u64 + 1) * u128::from(q - 1) % u128::from(*q)) as u64;
+                assert!(residues.iter().all(|&r| r == expected), "{count} addends");
+            }
+        }
+    }
+
+    #[test]
+    fn runs_of_a_wrong_length_or_place_are_named() {
+        let layout = layout(ParameterSet::P50);
+        let one = layout.chunk_bytes();
+        let bytes = vec![0; layout.contribution_bytes() + one];
+        let mut sum = Accumulator::new(&layout);
+        let error = |contribution, chunk, source| Err(FoldError { contribution, chunk, source });
+        let length = |expected, found| ChunkError::Length { expected, found };
+        let whole = CHUNKS * one;
+        assert_eq!(sum.add_all(&[&bytes[..whole], &bytes]), error(1, 0, length(whole, whole + one)));
+        assert_eq!(sum.add_chunks(1, &[&bytes[..one], &bytes[..2 * one]]), error(1, 1, length(one, 2 * one)));
+        assert_eq!(sum.add_chunks(1, &[&bytes[..one + 1]]), error(0, 1, length(2 * one, one + 1)));
+        assert_eq!(sum.add_chunks(0, &[&[]]), error(0, 0, length(one, 0)));
+        let index = |index| ChunkError::Index { index, count: CHUNKS };
+        assert_eq!(sum.add_chunks(2, &[&bytes[..2 * one]]), error(0, 2, index(3)));
+        assert_eq!(sum.add_chunks(usize::MAX, &[&bytes[..one]]), error(0, usize::MAX, index(usize::MAX)));
+        assert_eq!((sum.add_all(&[]), sum.add_chunks(7, &[])), (Ok(()), Ok(())));
+        assert!(sum.sum.iter().all(|&r| r == 0));
     }
 }

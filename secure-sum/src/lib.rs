@@ -60,7 +60,7 @@ mod wire;
 #[cfg(test)]
 mod oracle;
 
-pub use accumulate::{Accumulator, ChunkError, check_chunk};
+pub use accumulate::{Accumulator, ChunkError, FoldError, check_chunk};
 pub use checksum::{Challenge, Checksum, ChecksumBuilder, OtherLayout};
 pub use combine::{CombineError, ShareSum, combine};
 pub use commitments::{Commitments, DealingError};
