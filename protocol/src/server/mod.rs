@@ -18,6 +18,7 @@ mod ended;
 mod frame;
 mod gathering;
 mod input;
+mod isolation;
 mod opening;
 mod settling;
 
@@ -30,6 +31,7 @@ pub use ended::{Abandoned, Finished};
 pub use frame::{Announced, Fixed, Start};
 pub use gathering::Gathering;
 pub use input::{Event, Input};
+pub use isolation::{Choice, Ground, Isolation, Past};
 pub use opening::Opening;
 pub use settling::Settling;
 
