@@ -15,6 +15,7 @@ def show(result: dict) -> None:
     """Prints all tables."""
     heading("16-bit values, 10 clients: M values/s")
     table(["", "encrypt", "add", "open", "bytes/value", "who can decrypt one client"], peer_rows(result))
+    notes(result)
     heading("Aims")
     table(
         ["", "aim", "reached"],
@@ -22,7 +23,7 @@ def show(result: dict) -> None:
     )
     heading("Ours, other cases and sizes: M values/s")
     table(
-        ["", "set", "encrypt", "add", "add, one", "add, chunks", "open", "bytes/value", "log2 failure"],
+        ["", "set", "encrypt", "add", "add, one by one", "add, by chunk", "open", "bytes/value", "log2 failure"],
         [case_row(row) for row in result["cases"] + result["curve"]],
     )
     heading("The checksum of a body, by which clients check a sum")
@@ -46,6 +47,22 @@ def heading(text: str) -> None:
     print(f"\n{text}\n")
 
 
+def notes(result: dict) -> None:
+    """What the figures of the peers do and do not hold."""
+    pairwise = result["pairwise"]
+    few = next(iter(pairwise["variants"].values()))
+    dropped = [number(1e9 / row["dropout_values_per_s"]) for row in (pairwise, few)]
+    print(
+        "\nSteps start and end in values or in bytes as they travel, but where it says otherwise; Paillier and FheUint16"
+        " work on ciphertexts in memory."
+        f"\nPairwise masks: each client that vanishes costs the aggregator {dropped[0]} ms more a million values"
+        f" ({dropped[1]} ms with 9 neighbours);"
+        f"\nbit-packed they take {pairwise['packed_bytes_per_value']:g} bytes a value"
+        f" ({few['packed_bytes_per_value']:g} for 10 clients); their key agreement is not counted."
+        "\nFheUint16 adds modulo 2^16; its bytes are those of a compressed ciphertext. A plain copy stands for each step."
+    )
+
+
 def peer_rows(result: dict) -> list[list[str]]:
     rows = []
     for key, name in PEERS.items():
@@ -65,7 +82,7 @@ def rates(row: dict) -> list[str]:
 
 
 def case_row(row: dict) -> list[str]:
-    names = ("encrypt", "add", "add_one", "add_chunks", "open")
+    names = ("encrypt", "add", "add_one", "add_chunk", "open")
     speeds = [number(row[f"{name}_values_per_s"] / 1e6) for name in names]
     return [row["name"], row["set"], *speeds, f"{row['bytes_per_value']:.3f}", f"{row['failure_log2']:.0f}"]
 

@@ -29,12 +29,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let encrypt_s = fastest(100, || drop(black_box(CompressedFheUint16::encrypt(values[0], &client_key))));
     let sum_s = fastest(REPEATS, || total = ciphertexts.iter().sum());
     let add_s = fastest(REPEATS, || drop(black_box(&ciphertexts[0] + &ciphertexts[1])));
-    let open_s = fastest(100, || drop(black_box(decrypt(&total, &client_key))));
+    let open_s = fastest(100, || _ = black_box(decrypt(&total, &client_key)));
     let (mut small, mut large) = (Vec::new(), Vec::new());
     safe_serialize(&compressed[0], &mut small, 1 << 30)?;
     safe_serialize(&total, &mut large, 1 << 30)?;
 
-    println!("row=tfhe FheUint16\nkind=fheuint16");
+    println!("row=tfhe FheUint16\nkind=fheuint16\nversion=tfhe 1.8.2");
     println!("encrypt_values_per_s={:.4}", 1.0 / encrypt_s);
     println!("add_values_per_s={:.4}", CLIENTS as f64 / sum_s);
     println!("open_values_per_s={:.4}", 1.0 / open_s);
