@@ -10,8 +10,8 @@
 //!
 //! ```text
 //! server:  Gathering -> Collecting -> Checking -> Opening -> Settling -> Finished
-//!              \____________\____________________\____________\________> Abandoned
-//! client:  Idle -> Ready -> Announced -> Contributed -> Answered -> Combined -> Settled
+//!              \____________\____________\___________\___________\______> Abandoned
+//! client:  Idle -> Ready -> Announced -> Contributed -> Listed -> Answered -> Combined -> Settled
 //! ```
 //! 4. [`log`]: the federation's Merkle record of rounds. [`rejection`]: every rule, with who broke it.
 

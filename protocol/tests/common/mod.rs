@@ -127,6 +127,11 @@ impl World {
     }
 
     pub fn answer(&self, member: usize, announcement: Digest, cohort: Digest) -> Signed<Answer> {
+        self.answer_to(member, &self.claim(announcement, cohort))
+    }
+
+    pub fn answer_to(&self, member: usize, claim: &SumClaim) -> Signed<Answer> {
+        let SumClaim { announcement, cohort, body_sum } = *claim;
         let signer = &self.members[member];
         let share_sum = cohort.as_bytes().to_vec();
         let payload = if self.federation.seals_answers() {
@@ -135,7 +140,7 @@ impl World {
         } else {
             AnswerPayload::Open(share_sum)
         };
-        let (index, body_sum) = (index(member), body_sum(&cohort));
+        let index = index(member);
         Signed::sign(&Answer { announcement, cohort, body_sum, member: signer.name().clone(), index, payload }, signer)
     }
 

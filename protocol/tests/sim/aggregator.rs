@@ -1,11 +1,14 @@
-//! The aggregator of the simulation: rows, replay, a record, and a crash between any two of its doings.
+//! The aggregator of the simulation: rows, replay, a record, and a crash between any two of its doings. It claims false
+//! sums now and then.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use protocol::server::{Effect, Event, Input, Round, Start};
+use protocol::server::{Effect, Event, Input, Isolation, Past as Ended, Round, Start};
 use protocol::*;
+use rand::RngExt as _;
 
-use super::{Parcel, Simulation, checker, one_in};
+use super::{Parcel, Simulation, checker, one_in, sums};
 
 /// A settled round, for who was away.
 pub struct Past {
@@ -21,6 +24,10 @@ pub struct Aggregator {
     pub log: log::Log,
     last_leaf: Option<(RoundNumber, Attempt)>,
     next_sequence: u64,
+    /// How attempts ended, and the operator's readmissions: stored, as the record is.
+    past: Vec<Ended>,
+    /// What it serves as the sum of each claim.
+    pub sums: BTreeMap<Digest, Vec<u64>>,
     folded: Option<Digest>,
     settling_since_ms: Option<u64>,
     pub history: Vec<Past>,
@@ -36,11 +43,17 @@ impl Aggregator {
             log: log::Log::new(),
             last_leaf: None,
             next_sequence: 0,
+            past: Vec::new(),
+            sums: BTreeMap::new(),
             folded: None,
             settling_since_ms: None,
             history: Vec::new(),
             done: false,
         }
+    }
+
+    pub fn isolation(&self, federation: &Federation) -> Isolation {
+        Isolation::fold(federation.roster(), &self.past)
     }
 }
 
@@ -91,10 +104,44 @@ impl Simulation {
         if aggregator.start != *start || gathering.ready().count() < gathering.needed() {
             return;
         }
-        let expected = gathering.ready().cloned().collect();
+        let federation = &self.world.federation;
+        let (need, houses) = (gathering.needed(), federation.roster().houses().count());
+        let mut isolation = aggregator.isolation(federation);
+        let all_ready = gathering.ready().count() == houses;
+        if all_ready && isolation.expected(gathering.ready(), need, houses).expected().is_none() {
+            // Too few are left for another round: the operator takes the isolated ones in again.
+            let isolated: Vec<HouseName> = isolation.isolated().map(|(house, _)| house.clone()).collect();
+            for house in isolated {
+                assert!(isolation.readmit(&house));
+                aggregator.past.push(Ended::Readmitted(house));
+            }
+        }
+        let choice = isolation.expected(gathering.ready(), need, houses);
+        let Some(expected) = choice.expected().map(<[HouseName]>::to_vec) else { return };
         aggregator.next_sequence += 1;
         let announcement = self.world.announcement(start, expected, aggregator.next_sequence, self.now_ms);
         self.serve(Event::Announced(self.world.sign_announcement(&announcement)));
+    }
+
+    /// Claims the folded sum, unless a claim was made: then nothing is signed again.
+    pub fn claim(&mut self, list: &Arc<CohortList>) {
+        let Round::Checking(checking) = &self.aggregator.round else { return };
+        let cohort = list.digest();
+        if checking.claim().is_some() || checking.fixed().digest() != cohort {
+            return;
+        }
+        let mut sum = sums::sum(&self.world, list);
+        if self.checker.falsifies(&list.announcement) {
+            // A house's part is left out, and something put in its place.
+            let dropped = list.contributions[0].unverified().unwrap();
+            sum[usize::from(dropped.commitments[0])] = 0;
+            sum[self.world.members.len()] ^= 1;
+        }
+        let body_sum = Digest::sha256(&sums::bytes(&sum));
+        self.aggregator.sums.insert(body_sum, sum);
+        let claim = SumClaim { announcement: list.announcement, cohort, body_sum };
+        self.checker.claims(&claim);
+        self.serve(Event::Claimed(self.world.sign_claim(&claim)));
     }
 
     fn restart_aggregator(&mut self) {
@@ -105,6 +152,7 @@ impl Simulation {
         let replayed = Round::replay(federation, aggregator.start.clone(), &rows).unwrap();
         assert_eq!(replayed.name(), aggregator.round.name());
         assert_eq!(replayed.notices(), aggregator.round.notices());
+        assert_eq!(replayed.claim(), aggregator.round.claim(), "a claim outlives every crash");
         aggregator.round = replayed;
         aggregator.folded = None;
         let pending = aggregator.round.pending();
@@ -125,11 +173,14 @@ impl Simulation {
                 Effect::FoldCohort(list) => {
                     checker::one_hot_sum(&self.world, &list);
                     self.aggregator.folded = Some(list.digest());
+                    let took_ms = self.rng.random_range(100..20_000);
+                    self.at(self.now_ms + took_ms, Parcel::Folded(list));
                 }
                 Effect::Combine { answers } => {
                     let fixed = self.aggregator.round.fixed().unwrap();
                     assert_eq!(self.aggregator.folded, Some(fixed.digest()), "combined before it was folded");
-                    self.checker.opens(&self.world, fixed.list(), &answers);
+                    let body_sum = self.aggregator.round.checked().unwrap().body_sum();
+                    self.checker.opens(&self.world, fixed.list(), &body_sum, &answers);
                 }
                 Effect::AppendLog(leaf) => self.append(&leaf),
                 Effect::NextRound(round) => {
@@ -162,6 +213,7 @@ impl Simulation {
         // The record's own key makes a repeated append harmless.
         if self.aggregator.last_leaf != key {
             self.checker.ends(&self.world, leaf);
+            self.aggregator.past.push(Ended::from(leaf));
             self.aggregator.log.append(leaf);
             self.aggregator.last_leaf = key;
         }

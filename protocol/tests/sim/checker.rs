@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::server::{Ground, Isolation};
 use protocol::*;
 
 use crate::common::World;
@@ -9,10 +10,14 @@ use crate::common::World;
 /// What must hold whatever the network, the crashes and the aggregator do.
 #[derive(Default)]
 pub struct Checker {
-    answered: BTreeMap<(usize, Digest), Digest>,
+    answered: BTreeMap<(usize, Digest), SumClaim>,
+    said: BTreeMap<(usize, Digest), SumClaim>,
+    claimed: BTreeMap<Digest, Digest>,
     submitted: BTreeMap<(usize, Digest), Digest>,
     combined: BTreeMap<Digest, Digest>,
     states: BTreeMap<RoundNumber, Digest>,
+    /// The house that spoils every round that it is in.
+    pub culprit: Option<HouseName>,
     /// Rejections by rule.
     pub rejections: BTreeMap<&'static str, usize>,
     pub server_crashes: usize,
@@ -20,10 +25,14 @@ pub struct Checker {
     pub abandoned: BTreeMap<&'static str, usize>,
     pub voided: usize,
     pub partial_cohorts: usize,
+    pub wrong_sums: usize,
+    pub false_checksums: usize,
+    pub spot_checks: usize,
 }
 
-/// Rules that faults of the network, crashes, or the two-faced lists and false outcomes of this simulation may break.
-const EXPECTED: [&str; 11] = [
+/// Rules that faults of the network, crashes, or the two-faced lists, claims and false outcomes of this simulation may
+/// break.
+const EXPECTED: [&str; 13] = [
     "wrong-state",
     "wrong-attempt",
     "wrong-round",
@@ -32,16 +41,39 @@ const EXPECTED: [&str; 11] = [
     "late",
     "not-expected",
     "second-opening",
+    "second-claim",
+    "wrong-sum",
     "second-outcome",
     "outcome-disagrees",
     "small-cohort",
 ];
 
 impl Checker {
-    /// A member unseals its shares for this set: never for two sets of one announcement.
-    pub fn answers(&mut self, member: usize, announcement: Digest, cohort: Digest) {
-        let first = *self.answered.entry((member, announcement)).or_insert(cohort);
-        assert_eq!(first, cohort, "member {member} answers two sets of one announcement");
+    pub fn new(culprit: Option<HouseName>) -> Self {
+        Self { culprit, ..Self::default() }
+    }
+
+    /// A member unseals its shares for this set and sum: never for two of one announcement.
+    pub fn answers(&mut self, member: usize, claim: &SumClaim) {
+        let first = *self.answered.entry((member, claim.announcement)).or_insert(*claim);
+        assert_eq!(first, *claim, "member {member} answers two sets or sums of one announcement");
+    }
+
+    /// A member says checksums under this claim: never under two of one announcement.
+    pub fn says(&mut self, member: usize, claim: &SumClaim) {
+        let first = *self.said.entry((member, claim.announcement)).or_insert(*claim);
+        assert_eq!(first, *claim, "member {member} follows two claims of one announcement");
+    }
+
+    /// The aggregator signs a claim: never two of one cohort, whatever crashes.
+    pub fn claims(&mut self, claim: &SumClaim) {
+        let first = *self.claimed.entry(claim.cohort).or_insert(claim.body_sum);
+        assert_eq!(first, claim.body_sum, "two sums of one cohort are claimed");
+    }
+
+    /// Whether the aggregator claims a false sum in this attempt.
+    pub fn falsifies(&self, announcement: &Digest) -> bool {
+        self.culprit.is_none() && announcement.as_bytes()[3] < 8
     }
 
     /// A member sends a contribution: never two to one announcement.
@@ -51,14 +83,21 @@ impl Checker {
     }
 
     /// Somebody opens a sum from these answers. Gives the one-hot sum.
-    pub fn opens(&mut self, world: &World, list: &CohortList, answers: &[Signed<Answer>]) -> Vec<u8> {
+    pub fn opens(
+        &mut self,
+        world: &World,
+        list: &CohortList,
+        body_sum: &Digest,
+        answers: &[Signed<Answer>],
+    ) -> Vec<u8> {
         let cohort = list.digest();
         let first = *self.combined.entry(list.announcement).or_insert(cohort);
         assert_eq!(first, cohort, "two sets of one announcement are opened");
         let members: BTreeSet<&HouseName> = answers.iter().map(Signed::signer).collect();
         assert!(members.len() >= world.federation.threshold(), "opened by fewer than t members");
         for answer in answers {
-            assert_eq!(answer.unverified().unwrap().cohort, cohort, "an answer to another set");
+            let answer = answer.unverified().unwrap();
+            assert_eq!((answer.cohort, answer.body_sum), (cohort, *body_sum), "an answer to another set or sum");
         }
         let sum = one_hot_sum(world, list);
         assert!(sum.iter().all(|count| *count <= 1), "somebody is counted twice: {sum:?}");
@@ -75,6 +114,25 @@ impl Checker {
         assert_eq!(first, state, "two states after round {round}");
     }
 
+    /// What everybody computes from an opened sum: void with the culprit; without one, now and then.
+    pub fn verdict(&self, list: &CohortList, adapter: &Digest, sum: &[u8]) -> Verdict {
+        let spoilt = match &self.culprit {
+            Some(culprit) => list.houses().any(|house| house == culprit),
+            None => list.announcement.as_bytes()[0] < 8,
+        };
+        if spoilt {
+            return Verdict::Void { reason: VoidReason::Residual };
+        }
+        Verdict::Applied { state: Digest::of("state", &[adapter.as_bytes(), sum].concat()) }
+    }
+
+    /// At the end the culprit is isolated, and nobody else is but by a proof.
+    pub fn isolates(&self, isolation: &Isolation) {
+        let inferred: Vec<&HouseName> =
+            isolation.isolated().filter(|(_, ground)| *ground == Ground::Inferred).map(|(house, _)| house).collect();
+        assert_eq!(inferred, self.culprit.iter().collect::<Vec<_>>(), "{isolation:?}");
+    }
+
     pub fn rejects(&mut self, who: &str, rejection: &Rejection) {
         let code = rejection.code();
         assert!(EXPECTED.contains(&code), "{who} rejects what no fault explains: {code}: {rejection}");
@@ -85,7 +143,12 @@ impl Checker {
         match leaf.conclusion {
             Conclusion::Settled(verdict) => {
                 assert!(leaf.signers.len() >= world.federation.threshold());
-                assert_eq!(leaf.cohort, self.combined.get(&leaf.announcement).copied());
+                let wrong_sum = verdict == Verdict::Void { reason: VoidReason::WrongSum };
+                assert_eq!(wrong_sum, self.falsifies(&leaf.announcement), "a false sum is void, and no other");
+                self.wrong_sums += usize::from(wrong_sum);
+                if !wrong_sum {
+                    assert_eq!(leaf.cohort, self.combined.get(&leaf.announcement).copied());
+                }
                 self.voided += usize::from(matches!(verdict, Verdict::Void { .. }));
                 self.partial_cohorts += usize::from(leaf.houses.len() < world.house_names().len());
             }
@@ -104,12 +167,4 @@ pub fn one_hot_sum(world: &World, list: &CohortList) -> Vec<u8> {
         sum[member] += 1;
     }
     sum
-}
-
-/// What everybody computes from an opened sum. A few rounds are void for everybody.
-pub fn verdict(announcement: &Digest, adapter: &Digest, sum: &[u8]) -> Verdict {
-    if announcement.as_bytes()[0] < 8 {
-        return Verdict::Void { reason: VoidReason::Residual };
-    }
-    Verdict::Applied { state: Digest::of("state", &[adapter.as_bytes(), sum].concat()) }
 }

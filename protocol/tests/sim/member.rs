@@ -7,8 +7,8 @@ use protocol::server;
 use protocol::*;
 use rand::RngExt as _;
 
-use super::{Parcel, Simulation, checker, one_in};
-use crate::common::{World, initial, policy};
+use super::{Parcel, Simulation, one_in, sums};
+use crate::common::{World, body_sum, initial, policy};
 
 pub struct Member {
     pub state: Round,
@@ -18,6 +18,8 @@ pub struct Member {
     pub life: u32,
     pub away_until_ms: u64,
     erased: Option<u64>,
+    /// The sum of the last `Checked` that it accepted in this life.
+    checked: Option<Digest>,
 }
 
 impl Member {
@@ -26,7 +28,8 @@ impl Member {
         let me = Arc::new(Me::new(Arc::clone(&world.federation), name, policy()).unwrap());
         let memory = Memory::new(initial());
         let disk = memory.to_bytes();
-        Self { state: Round::start(Arc::clone(&me), memory), me, disk, life: 0, away_until_ms: 0, erased: None }
+        let state = Round::start(Arc::clone(&me), memory);
+        Self { state, me, disk, life: 0, away_until_ms: 0, erased: None, checked: None }
     }
 }
 
@@ -57,6 +60,14 @@ impl Simulation {
                 Event::Announced { signed, epsilon_after: 0.1, record_proof }
             }
             Notice::Cohort(list) => Event::Cohort(self.two_faced(member, list)),
+            Notice::Claimed(claim) => Event::Claimed(self.two_claims(member, claim)),
+            Notice::Checked { claim, mut checksums } => {
+                let shown = self.two_claims(member, claim.clone());
+                checksums.retain(|_| shown == claim);
+                Event::Checked { claim: shown, checksums }
+            }
+            // Evidence for people; the attempt's end follows.
+            Notice::Complained(_) => return,
             Notice::Answered(signed) => Event::Answered(signed),
             Notice::Settled { cohort, outcomes, .. } => Event::Settled { cohort, outcomes },
             Notice::Abandoned { round, attempt, reason } => Event::Abandoned { round, attempt, reason },
@@ -71,6 +82,9 @@ impl Simulation {
             Ok(step) => step,
             Err(rejection) => return self.checker.rejects("a member", &rejection),
         };
+        if let Event::Checked { claim, .. } = &input.event {
+            self.members[member].checked = Some(claim.unverified().unwrap().body_sum);
+        }
         self.members[member].state = step.next;
         for effect in step.effects {
             if one_in(&mut self.rng, 150) {
@@ -93,6 +107,7 @@ impl Simulation {
         self.checker.member_crashes += 1;
         let down = &mut self.members[member];
         down.life += 1;
+        down.checked = None;
         down.state = Round::start(Arc::clone(&down.me), Memory::from_bytes(&down.disk).unwrap());
         self.leave(member);
     }
@@ -111,20 +126,31 @@ impl Simulation {
                 self.checker.submits(member, announcement, signed.body_digest());
                 self.send(server::Event::Contribution(signed));
             }
-            Effect::Answer(list) => {
+            Effect::CheckShares(list) => self.check_shares(member, &list),
+            Effect::SendComplaint(signed) => self.send(server::Event::Complaint(signed)),
+            Effect::Check { list, claim, bodies } => self.check_bodies(member, &list, &claim, &bodies),
+            Effect::SendChecksum(signed) => self.send(server::Event::Checksum(signed)),
+            Effect::Answer { list, body_sum } => {
                 let sequence = self.members[member].state.heard().unwrap().sequence();
                 let erased = self.members[member].erased;
                 assert!(erased.is_none_or(|erased| erased < sequence), "the one-time key is erased before it is used");
-                let cohort = list.digest();
-                self.checker.answers(member, list.announcement, cohort);
-                let answer = self.world.answer(member, list.announcement, cohort);
+                let claim = SumClaim { announcement: list.announcement, cohort: list.digest(), body_sum };
+                assert_eq!(self.members[member].checked, Some(body_sum), "an answer before `Checked` was heard");
+                let stored = Memory::from_bytes(&self.members[member].disk).unwrap().seen.unwrap();
+                assert_eq!(
+                    (stored.announcement, stored.cohort, stored.body_sum),
+                    (claim.announcement, Some(claim.cohort), Some(body_sum)),
+                    "an answer that was not promised durably"
+                );
+                assert_eq!(stored.complaint, None, "an answer after a complaint");
+                self.checker.answers(member, &claim);
+                let answer = self.world.answer_to(member, &claim);
                 self.offer(member, Event::Answered(answer));
             }
             Effect::SendAnswer(signed) => self.send(server::Event::Answer(signed)),
             Effect::EraseOneTimeKeys { sequence } => self.members[member].erased = Some(sequence),
-            Effect::Combine { list, answers } => {
-                let sum = self.checker.opens(&self.world, &list, &answers);
-                let verdict = checker::verdict(&list.announcement, &self.memory(member).adapter, &sum);
+            Effect::Combine { list, checked, answers } => {
+                let verdict = self.combine(member, &list, &checked, &answers);
                 self.offer(member, Event::Combined(verdict));
             }
             Effect::SendOutcome(mut outcome) => {
@@ -142,6 +168,71 @@ impl Simulation {
                 }
             }
         }
+    }
+
+    /// Checks the served sum, then opens it and applies it.
+    fn combine(&mut self, member: usize, list: &CohortList, checked: &Checked, answers: &[Signed<Answer>]) -> Verdict {
+        let served = &self.aggregator.sums[&checked.body_sum()];
+        if !sums::is_right(&self.world, list, checked, served) {
+            return Verdict::Void { reason: VoidReason::WrongSum };
+        }
+        assert!(!self.checker.falsifies(&list.announcement), "a false sum passes");
+        let sum = self.checker.opens(&self.world, list, &checked.body_sum(), answers);
+        self.checker.verdict(list, &self.memory(member).adapter, &sum)
+    }
+
+    /// Says the checksum of its own body, and of another's that the challenge drew. Some houses say nothing, or something
+    /// false.
+    fn check_bodies(&mut self, member: usize, list: &CohortList, claim: &SumClaim, bodies: &[HouseName]) {
+        self.checker.says(member, claim);
+        self.checker.spot_checks += bodies.len();
+        if one_in(&mut self.rng, 25) {
+            return;
+        }
+        let lie = u64::from(one_in(&mut self.rng, 25));
+        let name = self.world.members[member].name().clone();
+        let said: Vec<Signed<BodyChecksum>> = list
+            .contributions
+            .iter()
+            .filter(|signed| *signed.signer() == name || bodies.contains(signed.signer()))
+            .map(|signed| {
+                let body = sums::body(&self.world, &signed.unverified().unwrap());
+                let value = sums::checksum(claim, &body).wrapping_add(lie).to_le_bytes().to_vec();
+                let said = BodyChecksum::under(claim, name.clone(), signed.signer().clone(), value);
+                Signed::sign(&said, &self.world.members[member])
+            })
+            .collect();
+        assert_eq!(said.len(), 1 + bodies.len());
+        self.checker.false_checksums += lie as usize;
+        self.offer(member, Event::Checksummed(said));
+    }
+
+    /// In some rounds a house has sealed a wrong share to one member, which proves it.
+    fn check_shares(&mut self, member: usize, list: &CohortList) {
+        let [.., wrong, receiver, dealer, _] = *list.announcement.as_bytes();
+        let dealer = &list.contributions[usize::from(dealer) % list.contributions.len()];
+        let to_me = usize::from(receiver) % self.world.members.len() == member;
+        if wrong >= 24
+            || !to_me
+            || dealer.signer() == self.world.members[member].name()
+            || self.checker.culprit.is_some()
+        {
+            return;
+        }
+        let place = self.world.members.iter().position(|signer| signer.name() == dealer.signer()).unwrap();
+        let sealed = dealer.unverified().unwrap().commitments;
+        let complaint = self.world.complaint(member, place, list.announcement, &sealed);
+        self.offer(member, Event::Complained(complaint));
+    }
+
+    /// In some rounds the aggregator shows some members, some of the time, another claim.
+    fn two_claims(&mut self, member: usize, claim: Signed<SumClaim>) -> Signed<SumClaim> {
+        let mut other = claim.unverified().unwrap();
+        if other.announcement.as_bytes()[2] >= 20 || member % 2 == 0 || one_in(&mut self.rng, 2) {
+            return claim;
+        }
+        other.body_sum = body_sum(&other.cohort);
+        self.world.sign_claim(&other)
     }
 
     /// Training takes its time; a contribution leaves at the submission time, or later when it is not ready by then.

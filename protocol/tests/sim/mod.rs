@@ -5,6 +5,7 @@
 mod aggregator;
 mod checker;
 mod member;
+mod sums;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ enum Parcel {
     /// A member's connection hears everything of the round so far, as after a reconnection.
     Poll(usize),
     Announce(Start),
+    /// The aggregator has folded this cohort.
+    Folded(Arc<CohortList>),
     Tick,
     /// A member, in one of its lives, has trained.
     Trained(usize, u32, Signed<Contribution>),
@@ -44,12 +47,14 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    pub fn new(shape: &Shape, rounds: u32, seed: u64) -> Self {
+    /// With a `culprit`, a house that spoils every round that it is in; nobody else then does wrong to a round.
+    pub fn new(shape: &Shape, rounds: u32, seed: u64, culprit: Option<usize>) -> Self {
         let world = World::new(shape);
         let aggregator = Aggregator::new(Arc::clone(&world.federation), world.start());
         let members: Vec<Member> = (0..world.members.len()).map(|n| Member::new(&world, n)).collect();
         let rng = ChaCha8Rng::seed_from_u64(seed);
-        let (checker, queue) = (Checker::default(), BTreeMap::new());
+        let culprit = culprit.map(|n| world.members[n].name().clone());
+        let (checker, queue) = (Checker::new(culprit), BTreeMap::new());
         let mut simulation =
             Self { world, aggregator, members, checker, rng, now_ms: NOW_MS, rounds, queue, parcels: 0 };
         for member in 0..simulation.members.len() {
@@ -72,6 +77,7 @@ impl Simulation {
         }
         assert_eq!(self.aggregator.history.len(), self.rounds as usize);
         assert!(self.aggregator.log.size() >= u64::from(self.rounds));
+        self.checker.isolates(&self.aggregator.isolation(&self.world.federation));
     }
 
     fn open(&mut self, parcel: Parcel) {
@@ -80,6 +86,7 @@ impl Simulation {
             Parcel::ToMember(member, notice) if self.is_there(member) => self.deliver(member, &notice),
             Parcel::ToMember(..) => {}
             Parcel::Announce(start) => self.announce(&start),
+            Parcel::Folded(list) => self.claim(&list),
             Parcel::Tick => self.serve(server::Event::Tick),
             Parcel::Trained(member, life, signed) => {
                 if self.is_there(member) && self.members[member].life == life {
