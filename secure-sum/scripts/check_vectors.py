@@ -17,6 +17,7 @@ import sys
 
 import numpy
 
+sys.dont_write_bytecode = True
 from primitives import ORDER, add, decode, hash_to_group, keystream, multiples_sum, same, self_test
 
 LABEL = b"plainchant/secure-sum/"
