@@ -36,15 +36,11 @@ fn measure(name: &str, clients: usize) -> Result<(), Box<dyn Error>> {
     let masked: Vec<_> = inputs.iter().enumerate().map(|(client, values)| mask(client, clients, values)).collect();
     check(&masked, &inputs)?;
 
-    let sure = |result: Result<f64, Infallible>| match result {
-        Ok(seconds) => seconds,
-        Err(never) => match never {},
-    };
-    let encrypt_s = sure(fastest(|| Ok(drop(black_box(mask(1, clients, &inputs[1]))))));
+    let encrypt_s = seconds(|| drop(black_box(mask(1, clients, &inputs[1]))));
     let mut sum = vec![0; COUNT];
-    let add_s = sure(fastest(|| Ok(masked.iter().for_each(|vector| add(&mut sum, vector)))));
-    let open_s = sure(fastest(|| Ok(unmask_present(black_box(&mut sum), 0..clients))));
-    let dropout_s = sure(fastest(|| Ok(unmask_absent(black_box(&mut sum), 0, clients))));
+    let add_s = seconds(|| masked.iter().for_each(|vector| add(&mut sum, vector)));
+    let open_s = seconds(|| unmask_present(black_box(&mut sum), 0..clients));
+    let dropout_s = seconds(|| unmask_absent(black_box(&mut sum), 0, clients));
 
     let count = COUNT as f64;
     println!("row=pairwise masks, {name}\nkind=pairwise");
@@ -57,6 +53,18 @@ fn measure(name: &str, clients: usize) -> Result<(), Box<dyn Error>> {
     let bits = u64::BITS - (clients as u64 * 2 * CLAMP).leading_zeros();
     println!("packed_bytes_per_value={}", f64::from(bits) / 8.0);
     Ok(())
+}
+
+/// Seconds of the fastest repetition of what can not fail.
+fn seconds(mut step: impl FnMut()) -> f64 {
+    let sure = || {
+        step();
+        Ok::<_, Infallible>(())
+    };
+    match fastest(sure) {
+        Ok(seconds) => seconds,
+        Err(never) => match never {},
+    }
 }
 
 /// The whole sum, and the sum without client 0, who vanished after the others had masked towards it.
