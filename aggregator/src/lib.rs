@@ -5,7 +5,8 @@
 //! 2. [`store`]: what survives a restart. Every accepted input is a row before it is acted on.
 //! 3. `engine`: one task that owns the round; `protocol`'s steps decide, the engine has them stored and carried out.
 //! 4. `service`: the gRPC calls, each behind one authorisation; [`refusal`]: everything a caller can be told.
-//! 5. [`server`]: all of it on one address. [`status`]: where a federation is. [`cli`]: the program.
+//! 5. [`server`]: all of it on one address. [`isolation`]: who is left out. [`status`]: where a federation is. [`cli`]: the
+//!    program.
 //!
 //! The aggregator never sees a contribution in the clear. Under release policy `aggregator` it opens each round's sum
 //! and checks that it comes to the same state as the houses; under `clients` it stores and relays what it cannot read.
@@ -14,6 +15,7 @@ pub mod cli;
 pub mod clock;
 mod engine;
 pub mod identity;
+pub mod isolation;
 pub mod refusal;
 pub mod server;
 mod service;
@@ -21,4 +23,4 @@ pub mod setup;
 pub mod status;
 pub mod store;
 
-pub use engine::Pace;
+pub use engine::{FalseSum, Pace};

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-use crate::engine::{Engine, Pace};
+use crate::engine::{Engine, FalseSum, Pace};
 use crate::refusal::Refusal;
 use crate::service::{EnrolmentService, FederationService, Shared};
 use crate::setup::{self, SetupError};
@@ -42,13 +42,15 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How long gathering waits for houses.
     pub pace: Pace,
+    /// For tests: the sum is a false one.
+    pub fault: Option<FalseSum>,
 }
 
 impl Config {
     /// `dir` on `listen`, at the default pace.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>, listen: SocketAddr) -> Self {
-        Self { dir: dir.into(), listen, pace: Pace::default() }
+        Self { dir: dir.into(), listen, pace: Pace::default(), fault: None }
     }
 }
 
@@ -96,7 +98,7 @@ pub async fn start(config: Config) -> Result<Handle, ServeError> {
     let incoming = TcpIncoming::bind(config.listen).map_err(listening)?.with_nodelay(Some(true));
     let addr = incoming.local_addr().map_err(listening)?;
     let tls = home.identity.tls().timeout(HANDSHAKE);
-    let engine = Engine::start(&home, config.pace).await?;
+    let engine = Engine::start(&home, config.pace, config.fault).await?;
     let (draining, drained) = watch::channel(false);
     let shared = Shared::new(home.charter, home.identity, home.store, engine.clone(), drained.clone());
 

@@ -5,6 +5,7 @@ use protocol::charter::PrivacyMode;
 use protocol::{Charter, Conclusion, Message as _, RecordLeaf, Verdict};
 use serde::Serialize;
 
+use crate::isolation;
 use crate::setup::Home;
 use crate::store::{Setting, StoreError};
 
@@ -31,6 +32,10 @@ pub struct Status {
     pub rounds: u32,
     /// The current attempt at it.
     pub attempt: u32,
+    /// Houses that are left out of attempts until they are readmitted, and why.
+    pub isolated: Vec<(String, &'static str)>,
+    /// Houses one of which spoils rounds, the accused one last: some are left out now and then, to find which.
+    pub suspects: Vec<String>,
     /// How the attempt before ended.
     pub last: Option<String>,
     /// The charter's privacy mode.
@@ -65,6 +70,9 @@ pub async fn read(home: &Home) -> Result<Status, StoreError> {
         Some((round, attempt)) => store.has_event(round, attempt, "completed").await?,
         None => false,
     };
+    let isolation = isolation::read(store).await?;
+    let isolated = isolation.isolated().map(|(house, ground)| (house.to_string(), ground.code())).collect();
+    let suspects = isolation.suspects().iter().chain(isolation.accused()).map(ToString::to_string).collect();
     let attempts = store.announcements().await?.len() as u64;
     Ok(Status {
         federation: home.charter.name.to_string(),
@@ -82,6 +90,8 @@ pub async fn read(home: &Home) -> Result<Status, StoreError> {
         round: latest.map_or(0, |(round, _)| round.get()),
         rounds: home.charter.rounds.count,
         attempt: latest.map_or(0, |(_, attempt)| attempt.get()),
+        isolated,
+        suspects,
         last: leaves.last().and_then(|body| RecordLeaf::from_bytes(body).ok()).map(|leaf| describe(&leaf)),
         mode: home.charter.privacy.mode.as_str(),
         epsilon: spent(&home.charter, attempts),

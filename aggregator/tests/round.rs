@@ -5,35 +5,14 @@
 mod common;
 
 use aggregator::store::{Setting, Shelf};
-use common::{CHARTER, HOUSES, Member, Site, rule};
+use common::{CHARTER, HOUSES, Member, Site, announced, rule, values};
 use protocol::log::{Checkpoint, leaf_hash, verify_inclusion};
-use protocol::{Announcement, Digest, Message as _, RecordLeaf, Signed, Verdict};
+use protocol::{Announcement, BodyChecksum, Digest, Message as _, RecordLeaf, Signed, SumClaim, Verdict};
 use protos::v1;
 use protos::v1::event::Kind;
 use protos::v1::submit_request::Part;
 use secure_sum::Layout;
 use terms::{Terms, unit};
-
-/// Values of a house: both signs, different for each.
-fn values(house: usize, count: usize) -> Vec<i64> {
-    (0..count as i64).map(|i| (house as i64 * 7_919 + i * 613) % 16_001 - 8_000).collect()
-}
-
-async fn announced(site: &mut Site, count: u64) -> (Vec<Member>, Signed<Announcement>) {
-    let addr = site.serve().await;
-    let mut members = Vec::new();
-    for (secret, name) in (1..).zip(HOUSES) {
-        let mut member = Member::join(site, addr, name, secret).await;
-        member.offer_keys(site.charter.digest(), count).await;
-        members.push(member);
-    }
-    let (charter, roster) = (site.charter.digest(), members[0].roster().await.digest());
-    for member in &mut members {
-        member.ready(charter, roster, 1).await.unwrap();
-    }
-    let announcement = members[0].announcement().await;
-    (members, announcement)
-}
 
 #[tokio::test]
 async fn a_round_survives_a_crash_after_every_step_and_releases_the_exact_sum() {
@@ -54,6 +33,17 @@ async fn a_round_survives_a_crash_after_every_step_and_releases_the_exact_sum() 
     }
     let list = members[0].cohort(digest).await;
     assert_eq!(list.contributions.len(), 3);
+    let claim = members[0].claim().await;
+    let early =
+        members[0].client.get_checked(v1::GetCheckedRequest { announcement: digest.as_bytes().to_vec().into() });
+    assert_eq!(rule(&early.await.unwrap_err()), "not-yet");
+    for house in 0..members.len() {
+        members[house].attest(&announced).await;
+        site.restart(&mut members).await;
+        members[house].attest(&announced).await;
+        assert_eq!(members[house].claim().await, claim, "one cohort, one claim");
+    }
+    check_claim(&mut members[1], digest, &claim).await;
     for house in 0..members.len() {
         let answer = members[house].answer(&announced).await;
         members[house].put_answer(&answer).await.unwrap();
@@ -87,10 +77,27 @@ async fn a_round_survives_a_crash_after_every_step_and_releases_the_exact_sum() 
             matches!(event.kind, Some(Kind::Completed(_))).then_some(())
         })
         .await;
-    assert_eq!(numbers, [1, 2, 3, 4, 5, 6], "gathering, announced, closed, opened, settled, completed");
+    let kinds = "gathering, announced, closed, claimed, checked, opened, settled, completed";
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8], "{kinds}");
 
     check_record(&mut members[2], &site).await;
     check_own_state(&site, &expected).await;
+}
+
+/// What is served as the sum is what was claimed, and the checksums that were said are handed on.
+async fn check_claim(member: &mut Member, announcement: Digest, claim: &Signed<SumClaim>) {
+    let checked = member.checked(announcement).await;
+    assert_eq!(checked.claim, Some(protos::convert::to_wire(claim)));
+    let said = checked.checksums.into_iter().map(|one| protos::convert::signed("checksums", Some(one)));
+    let said: Vec<BodyChecksum> = said.map(|one: Result<Signed<_>, _>| one.unwrap().unverified().unwrap()).collect();
+    let own = said.iter().filter(|one| one.member == one.house).map(|one| one.house.as_str());
+    assert_eq!(own.collect::<Vec<_>>(), HOUSES);
+    let request = v1::GetSumRequest { announcement: announcement.as_bytes().to_vec().into() };
+    let (mut stream, mut sum) = (member.client.get_sum(request).await.unwrap().into_inner(), Vec::new());
+    while let Some(chunk) = stream.message().await.unwrap() {
+        sum.extend_from_slice(&chunk.data);
+    }
+    assert_eq!(Digest::sha256(&sum), claim.unverified().unwrap().body_sum);
 }
 
 /// The record has one leaf, its proof holds, and it names who was counted.
@@ -135,7 +142,9 @@ async fn a_false_answer_is_named_and_dropped() {
     for (house, member) in members.iter_mut().enumerate() {
         member.submit(member.contribution(&announced, &values(house, count))).await.unwrap();
     }
-    let list = members[0].cohort(digest).await;
+    for member in &mut members {
+        member.attest(&announced).await;
+    }
     for member in &mut members[..2] {
         let answer = member.answer(&announced).await;
         member.put_answer(&answer).await.unwrap();
@@ -143,7 +152,8 @@ async fn a_false_answer_is_named_and_dropped() {
     let true_answer = members[2].answer(&announced).await.unverified().unwrap();
     let protocol::AnswerPayload::Open(mut sum) = true_answer.payload else { panic!("under `aggregator` it is open") };
     sum[40] ^= 1;
-    let false_answer = members[2].signed_answer(digest, list.digest(), true_answer.index, sum);
+    let claim = members[2].claim().await.unverified().unwrap();
+    let false_answer = members[2].signed_answer(&claim, true_answer.index, sum);
     members[2].put_answer(&false_answer).await.unwrap();
     let request = v1::GetAnswersRequest { announcement: digest.as_bytes().to_vec().into() };
     for _ in 0..200 {
@@ -209,6 +219,9 @@ async fn houses_that_sign_another_state_than_was_opened_here_halt_the_federation
     }
     let (digest, list) = (announced.body_digest(), members[0].cohort(announced.body_digest()).await);
     for member in &mut members {
+        member.attest(&announced).await;
+    }
+    for member in &mut members {
         let answer = member.answer(&announced).await;
         member.put_answer(&answer).await.unwrap();
     }
@@ -240,6 +253,10 @@ async fn under_clients_the_final_state_comes_only_with_approvals_and_only_the_ag
         member.submit(member.contribution(&announced, &values(house, count))).await.unwrap();
     }
     let list = members[0].cohort(digest).await.digest();
+    for member in &mut members {
+        member.attest(&announced).await;
+    }
+    let claim = members[0].claim().await.unverified().unwrap();
     let terms = Terms::of(&site.charter).unwrap();
     let first = terms.first_state().unwrap();
     let mut last = first.clone();
@@ -247,9 +264,9 @@ async fn under_clients_the_final_state_comes_only_with_approvals_and_only_the_ag
     let state = Digest::from_bytes(last.digest());
     for (member, seat) in members.iter_mut().zip(&announcement.committee) {
         assert!(member.approve(charter, state).await.is_err(), "nothing is handed over before the last round");
-        let open = member.signed_answer(digest, list, seat.index, vec![1; 64]);
+        let open = member.signed_answer(&claim, seat.index, vec![1; 64]);
         assert_eq!(rule(&member.put_answer(&open).await.unwrap_err()), "wrong-release");
-        let sealed = member.sealed_answer(digest, list, seat.index);
+        let sealed = member.sealed_answer(&claim, seat.index);
         member.put_answer(&sealed).await.unwrap();
     }
     for member in &mut members {

@@ -33,7 +33,7 @@ pub struct Report {
     pub bytes_up: u64,
     /// Mean loss of this house's batch, before the round's step; `null` without one.
     pub loss: Option<f64>,
-    /// What went wrong, for [`Phase::Refused`].
+    /// What went wrong, and whose fault it is, for [`Phase::Refused`], [`Phase::Accused`], [`Phase::Void`] and [`Phase::Abandoned`].
     pub reason: Option<String>,
 }
 
@@ -47,6 +47,8 @@ pub enum Phase {
     Announced,
     /// The contribution was accepted.
     Contributed,
+    /// This member's checksums were accepted.
+    Attested,
     /// This member's answer was accepted.
     Answered,
     /// The sum was opened and applied.
@@ -57,6 +59,8 @@ pub enum Phase {
     Abandoned,
     /// This house refuses to take part.
     Refused,
+    /// Somebody, named in the reason, was found to have said or sent something false.
+    Accused,
     /// The last round is settled.
     Completed,
 }
@@ -72,6 +76,10 @@ pub struct Seconds {
     pub encrypt: f64,
     /// Transfers, without waiting for deadlines and others.
     pub network: f64,
+    /// Checking that the sum holds exactly the cohort: checksums of this house's own body, of those that it looks at and of
+    /// the sum.
+    #[serde(default)]
+    pub check: f64,
     /// Combining, opening and applying.
     pub open: f64,
     /// From the announcement to the new adapter.

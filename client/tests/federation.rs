@@ -158,6 +158,16 @@ async fn a_house_that_crashes_after_it_submitted_costs_at_most_its_contribution(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_house_that_crashes_before_its_checksum_costs_at_most_its_contribution() {
+    a_crash_costs_at_most_its_own_contribution(Fault::BeforeChecksum).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_house_that_crashes_after_its_checksum_costs_at_most_its_contribution() {
+    a_crash_costs_at_most_its_own_contribution(Fault::AfterChecksum).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_house_that_crashes_before_it_answers_costs_at_most_its_contribution() {
     a_crash_costs_at_most_its_own_contribution(Fault::BeforeAnswer).await;
 }
@@ -210,7 +220,7 @@ async fn an_aggregator_that_crashes_between_steps_loses_nothing() {
     let mut federation = Federation::new("aggregator", 3, 1).await;
     let tasks = HOUSES.map(|house| federation.spawn(house, federation.options(house)));
     let progress = federation.progress("abbey");
-    for (phase, count) in [("announced", 1), ("contributed", 2), ("answered", 2), ("applied", 2)] {
+    for (phase, count) in [("announced", 1), ("contributed", 2), ("attested", 2), ("answered", 2), ("applied", 2)] {
         wait_for(&progress, phase, count).await;
         federation.crash_and_restart().await;
     }

@@ -13,7 +13,7 @@ use common::{Federation, HOUSES, all_completed, logs, wait_for};
 use protocol::{Contribution, Digest, HouseName, Message as _, Signed, Signer};
 use protos::convert::to_wire;
 use protos::v1;
-use proxy::{Attack, Given, as_member, attack};
+use proxy::{Attack, Given, as_member, redirect};
 use tokio::task::JoinHandle;
 
 /// Runs a federation in which the aggregator attacks the first house, until that house has refused something. Gives the
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 async fn attacked(kind: Attack) -> (Federation, String, usize) {
     logs();
     let federation = Federation::new("aggregator", 1, 1).await;
-    let Given { answers, .. } = redirect(&federation, kind).await;
+    let Given { answers, .. } = redirect(&federation, "abbey", kind).await;
     let tasks: Vec<JoinHandle<_>> =
         HOUSES.iter().map(|house| federation.spawn(house, federation.options(house))).collect();
     wait_for(&federation.progress("abbey"), "refused", 1).await;
@@ -36,23 +36,12 @@ async fn attacked(kind: Attack) -> (Federation, String, usize) {
     (federation, lines, given)
 }
 
-/// Puts the attacker between the first house and the aggregator.
-async fn redirect(federation: &Federation, kind: Attack) -> Given {
-    let house = federation.house("abbey");
-    let (addr, given) = attack(&house, &federation.house("aggregator"), federation.addr, kind).await;
-    let membership = std::fs::read_to_string(house.join("membership.toml")).unwrap();
-    let redirected = membership.replace(&federation.addr.to_string(), &addr.to_string());
-    assert_ne!(membership, redirected);
-    std::fs::write(house.join("membership.toml"), redirected).unwrap();
-    given
-}
-
 /// Under policy `clients` a state before the end would show the aggregator what one round came to.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_before_the_last_round_is_neither_approved_nor_handed_over() {
     logs();
     let federation = Federation::new("clients", 2, 1).await;
-    let given = redirect(&federation, Attack::EarlyEnd).await;
+    let given = redirect(&federation, "abbey", Attack::EarlyEnd).await;
     let mut tasks: Vec<JoinHandle<_>> =
         HOUSES.iter().map(|house| federation.spawn(house, federation.options(house))).collect();
     let attacked = tokio::time::timeout(Duration::from_secs(60), tasks.remove(0)).await.unwrap().unwrap();
@@ -65,7 +54,7 @@ async fn a_state_before_the_last_round_is_neither_approved_nor_handed_over() {
 async fn the_final_state_is_not_handed_over_on_the_aggregators_word_alone() {
     logs();
     let federation = Federation::new("clients", 1, 0).await;
-    let given = redirect(&federation, Attack::NoConsent).await;
+    let given = redirect(&federation, "abbey", Attack::NoConsent).await;
     all_completed(HOUSES.map(|house| federation.spawn(house, federation.options(house))).into()).await;
     assert_eq!(given.handed_over.load(Ordering::Relaxed), 0);
     federation.stop().await;
@@ -76,7 +65,7 @@ async fn the_final_state_is_not_handed_over_on_the_aggregators_word_alone() {
 async fn a_member_whose_attempt_is_over_before_it_answered_is_not_stuck() {
     logs();
     let federation = Federation::new("aggregator", 2, 0).await;
-    let given = redirect(&federation, Attack::NoShares).await;
+    let given = redirect(&federation, "abbey", Attack::NoShares).await;
     let completed = all_completed(HOUSES.map(|house| federation.spawn(house, federation.options(house))).into()).await;
     assert_eq!((completed.rounds, given.answers.load(Ordering::Relaxed)), (2, 0));
     federation.stop().await;
@@ -124,6 +113,13 @@ async fn a_second_set_of_the_same_round_is_not_answered() {
     let (_, lines, answers) = attacked(Attack::SecondSet).await;
     assert!(lines.contains("second-opening: the aggregator asked to open a second set"), "{lines}");
     assert_eq!(answers, 1, "the first set was answered: {lines}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_claim_of_the_same_cohort_is_not_answered() {
+    let (_, lines, answers) = attacked(Attack::OtherClaim).await;
+    assert!(lines.contains("second-claim: the aggregator claimed two sums of one cohort"), "{lines}");
+    assert_eq!(answers, 0, "{lines}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

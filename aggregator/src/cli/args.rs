@@ -37,6 +37,8 @@ pub(super) enum Command {
     Serve(Serve),
     /// Show who has joined, the round, the last outcome and the privacy spent.
     Status(Status),
+    /// Let a house take part again that is isolated: `status` shows who is, and why.
+    Readmit(Readmit),
     /// Write the final adapter as a PEFT directory.
     Export(Export),
     /// Print the signed checkpoint of the federation's record.
@@ -90,6 +92,14 @@ pub(super) struct Status {
     /// One JSON object instead of text.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Readmit {
+    /// The aggregator's directory.
+    pub(super) dir: PathBuf,
+    /// The house's name.
+    pub(super) name: String,
 }
 
 #[derive(Debug, Args)]

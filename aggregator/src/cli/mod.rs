@@ -13,9 +13,10 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use protocol::HouseName;
 
+use crate::isolation;
 use crate::server::ServeError;
 use crate::setup::{self, SetupError};
-use args::{Arguments, Command, Init, Invite};
+use args::{Arguments, Command, Init, Invite, Readmit};
 
 /// Wrong arguments, a wrong file, a directory that is in use.
 const USAGE: u8 = 2;
@@ -53,6 +54,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Invite(args) => invite(args).await,
         Command::Serve(args) => serve::serve(args).await,
         Command::Status(args) => show::status(args).await,
+        Command::Readmit(args) => readmit(args).await,
         Command::Export(args) => export::export(args).await,
         Command::Log(args) => show::log(args).await,
     }
@@ -91,6 +93,16 @@ async fn invite(args: Invite) -> anyhow::Result<()> {
     eprintln!("Hand this line to `{name}` as you would a password: it works once, within 7 days.");
     eprintln!("There: plainchant-client join DIR INVITATION");
     home.store.close().await;
+    Ok(())
+}
+
+async fn readmit(args: Readmit) -> anyhow::Result<()> {
+    let name = HouseName::new(&args.name).map_err(|source| SetupError::Name { name: args.name.clone(), source })?;
+    let home = setup::open(&args.dir).await?;
+    let readmitted = isolation::readmit(&home.store, &name).await?;
+    home.store.close().await;
+    anyhow::ensure!(readmitted, "`{name}` is not isolated; `status` shows who is");
+    println!("`{name}` may take part again, from the next attempt on");
     Ok(())
 }
 

@@ -25,6 +25,9 @@ pub(super) async fn status(args: Status) -> anyhow::Result<()> {
     let keys: Vec<String> = status.keys.iter().map(|(name, stock)| format!("{name} {stock}")).collect();
     println!("keys        {}", list(&keys));
     println!("round       {} of {}, attempt {}", status.round, status.rounds, status.attempt);
+    let isolated: Vec<String> = status.isolated.iter().map(|(name, ground)| format!("{name} ({ground})")).collect();
+    println!("isolated    {}", list(&isolated));
+    println!("suspects    {}", list(&status.suspects));
     println!("last        {}", status.last.as_deref().unwrap_or("-"));
     match status.epsilon {
         Some(epsilon) => println!("epsilon     {epsilon:.3} at delta {:e}, by the accountant", status.delta),

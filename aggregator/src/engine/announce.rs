@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::server::{Event, Round, Start};
+use protocol::server::{Choice, Event, Isolation, Round, Start};
 use protocol::{
     Announcement, CommitteeSeat, HouseName, MemberIndex, Message as _, OneTimeKeyOffer, PROTOCOL_VERSION, Signed,
 };
@@ -14,8 +14,8 @@ use crate::clock;
 use crate::refusal::Refusal;
 use crate::store::Write;
 
-/// Look again after this long where only a member's keys are missing.
-const KEYS: Duration = Duration::from_secs(5);
+/// Look again after this long where a member's keys are missing or a house is left out.
+const AGAIN: Duration = Duration::from_secs(5);
 
 impl Core {
     /// Announces the round when it is time; else returns how long to wait, or `None` where only an input helps.
@@ -23,17 +23,20 @@ impl Core {
         if self.is_behind() {
             return Ok(Some(RETRY));
         }
-        let Some((ready, patience)) = self.enough() else { return Ok(None) };
+        let isolation = crate::isolation::read(&self.store).await?;
+        // The operator may readmit a house beside this program: look again.
+        let left_out = isolation.isolated().next().is_some();
+        let Some((ready, patience)) = self.enough(&isolation) else { return Ok(left_out.then_some(AGAIN)) };
         if let Some(wait) = patience {
             return Ok(Some(wait));
         }
-        let Some(seats) = self.committee_seats().await? else { return Ok(Some(KEYS)) };
+        let Some(seats) = self.committee_seats().await? else { return Ok(Some(AGAIN)) };
         self.announce(ready, seats).await?;
         Ok(Some(Duration::ZERO))
     }
 
     /// The houses to announce and how long to wait for more of them; `None` while they are too few.
-    fn enough(&mut self) -> Option<(Vec<HouseName>, Option<Duration>)> {
+    fn enough(&mut self, isolation: &Isolation) -> Option<(Vec<HouseName>, Option<Duration>)> {
         let pace = self.pace;
         let before: Vec<HouseName> = self
             .previous
@@ -45,14 +48,17 @@ impl Core {
         let most = self.charter.rounds.max_cohort as usize;
         let Stage::Running(current) = &mut self.stage else { return None };
         let Round::Gathering(gathering) = &current.round else { return None };
-        let ready: Vec<HouseName> = gathering.ready().cloned().collect();
-        if ready.len() < gathering.needed() {
+        let mut ready: Vec<HouseName> = gathering.ready().cloned().collect();
+        let choice = isolation.expected(&ready, gathering.needed(), most);
+        ready.retain(|house| isolation.isolated().all(|(isolated, _)| isolated != house));
+        say(isolation, &choice, &mut current.choice);
+        if choice.expected().is_none() {
             current.enough_since = None;
             return None;
         }
         let waited = current.enough_since.get_or_insert_with(Instant::now).elapsed();
         let again = !before.is_empty() && before.iter().all(|name| ready.contains(name));
-        let patience = if ready.len() == houses {
+        let patience = if ready.len() == houses - isolation.isolated().count() {
             Duration::ZERO
         } else if again {
             pace.others.min(pace.gather)
@@ -61,7 +67,11 @@ impl Core {
         };
         let wait = patience.checked_sub(waited).filter(|left| !left.is_zero());
         let turn = current.round.frame().round.get() as usize + current.round.frame().attempt.get() as usize;
-        Some((take_turns(ready, most, turn), wait))
+        let expected = match choice {
+            Choice::Probe(expected) | Choice::Inseparable(expected) => expected,
+            Choice::Everybody(_) | Choice::TooFew { .. } => take_turns(ready, most, turn),
+        };
+        Some((expected, wait))
     }
 
     /// A fresh one-time key of every member; `None`, and a line in the log, when one has none left.
@@ -152,6 +162,47 @@ impl Core {
             tracing::warn!(%error, "bodies of earlier attempts could not be removed");
         }
     }
+}
+
+/// A line in the log about who is left out and why, whenever that changes.
+fn say(isolation: &Isolation, choice: &Choice, last: &mut Option<Choice>) {
+    if last.as_ref() == Some(choice) {
+        return;
+    }
+    let names = |houses: &[HouseName]| houses.iter().map(HouseName::as_str).collect::<Vec<_>>().join(", ");
+    let isolated = isolation.isolated().map(|(house, ground)| format!("{house} ({})", ground.code()));
+    let isolated = isolated.collect::<Vec<_>>().join(", ");
+    let accused = isolation.accused().map(HouseName::as_str).unwrap_or_default();
+    let suspects = names(isolation.suspects());
+    match choice {
+        Choice::Everybody(_) if isolated.is_empty() => {}
+        Choice::Everybody(_) => tracing::warn!(isolated, "houses are left out; `readmit` takes one in again"),
+        Choice::Probe(expected) => {
+            let expected = names(expected);
+            tracing::warn!(
+                isolated,
+                suspects,
+                accused,
+                expected,
+                "rounds are spoilt: some houses are left out to find who"
+            );
+        }
+        Choice::Inseparable(_) => tracing::error!(
+            isolated,
+            suspects,
+            accused,
+            "rounds are spoilt, and too few houses are ready to tell who spoils them"
+        ),
+        Choice::TooFew { found } if !isolated.is_empty() => {
+            tracing::error!(
+                isolated,
+                found,
+                "too few houses are ready that are not left out; `readmit` takes one in again"
+            );
+        }
+        Choice::TooFew { .. } => {}
+    }
+    *last = Some(choice.clone());
 }
 
 /// At most `most` of the ready houses, in their order; where some must stay out, another set each time.

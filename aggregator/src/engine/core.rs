@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter::State;
-use protocol::server::{Event, Input, Round, Start};
+use protocol::server::{Choice, Event, Input, Round, Start};
 use protocol::{Charter, Digest, Federation, Message as _, Signed, Statement, Verdict};
 use secure_sum::{Committee, Layout};
 use tokio::sync::{mpsc, watch};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::effects::Plan;
 use super::open::Opened;
 use super::record::Record;
-use super::{Admission, Command, Pace};
+use super::{Admission, Command, FalseSum, Pace};
 use crate::clock;
 use crate::identity::Identity;
 use crate::refusal::Refusal;
@@ -33,6 +33,7 @@ pub(super) struct Core {
     pub(super) store: Store,
     pub(super) terms: Terms,
     pub(super) pace: Pace,
+    pub(super) fault: Option<FalseSum>,
     /// Charter and roster, once all have joined.
     pub(super) federation: Option<Arc<Federation>>,
     pub(super) record: Record,
@@ -77,6 +78,8 @@ pub(super) struct Current {
     pub(super) summed: bool,
     /// Whether `opened` was published.
     pub(super) opened: bool,
+    /// Whom isolation lets take part, as it was said last.
+    pub(super) choice: Option<Choice>,
     /// Since when enough houses are ready.
     pub(super) enough_since: Option<Instant>,
     /// Adding the cohort up failed here: not again before.
@@ -97,6 +100,7 @@ impl Current {
             layout: None,
             summed: false,
             opened: false,
+            choice: None,
             enough_since: None,
             fold_again: None,
             reported: None,
@@ -195,6 +199,15 @@ impl Core {
             Command::Ready(ready, reply) => drop(reply.send(self.input(Event::Ready(ready), Vec::new()).await)),
             Command::Admit(manifest, reply) => drop(reply.send(self.admit(manifest).await)),
             Command::Contribute(stored, reply) => drop(reply.send(self.contribute(stored).await)),
+            Command::Checksums(checksums, reply) => drop(reply.send(self.checksums(checksums).await)),
+            Command::Judge(complaint, reply) => drop(reply.send(self.evidence(&complaint))),
+            Command::Complaint(complaint, reply) => {
+                let result = match spoken(&complaint) {
+                    Ok(statement) => self.of_member(statement.announcement, Event::Complaint(complaint)).await,
+                    Err(refusal) => Err(refusal),
+                };
+                drop(reply.send(result));
+            }
             Command::Answer(answer, reply) => {
                 let result = match spoken(&answer) {
                     Ok(statement) => self.of_member(statement.announcement, Event::Answer(answer)).await,
@@ -249,7 +262,7 @@ impl Core {
     }
 
     /// An input about the attempt with this announcement: the current one, or an earlier one, where it is a repeat.
-    async fn of_member(&mut self, announcement: Digest, event: Event) -> Result<(), Refusal> {
+    pub(super) async fn of_member(&mut self, announcement: Digest, event: Event) -> Result<(), Refusal> {
         if self.is_current(&announcement) {
             return self.input(event, Vec::new()).await;
         }
@@ -316,7 +329,7 @@ impl Core {
 }
 
 /// What a signed message says, before its signature is checked.
-fn spoken<T: Statement>(signed: &Signed<T>) -> Result<T, Refusal> {
+pub(super) fn spoken<T: Statement>(signed: &Signed<T>) -> Result<T, Refusal> {
     signed.unverified().map_err(|error| {
         let who = protocol::Party::named(signed.signer());
         Refusal::Protocol(protocol::Rejection::Malformed { who, error })

@@ -109,6 +109,15 @@ impl<'a> Plan<'a> {
             Notice::Gathering { .. } => return,
             Notice::Announced(signed) => Kind::Announced(to_wire(signed)),
             Notice::Cohort(list) => Kind::Closed(self.place(list.announcement)),
+            Notice::Claimed(signed) => Kind::Claimed(to_wire(signed)),
+            Notice::Checked { .. } => {
+                let Some(announcement) = self.current.announcement() else { return };
+                Kind::Checked(self.place(announcement))
+            }
+            Notice::Complained(signed) => {
+                tracing::warn!(by = %signed.signer(), "a house sealed a wrong share, and its receiver proved it");
+                Kind::Complained(to_wire(signed))
+            }
             Notice::Answered(_) => return self.answered(step),
             Notice::Settled { announcement, outcomes, .. } => Kind::Settled(v1::Settled {
                 attempt: Some(self.place(*announcement)),
@@ -125,10 +134,10 @@ impl<'a> Plan<'a> {
         self.event(kind);
     }
 
-    /// `opened` goes out once the sum is kept and t answers are there, and again when there is another answer that may
+    /// `opened` goes out once t answers are there, and again when there is another answer that may
     /// stand in for a false one: one known to be false, or one that only the houses can check.
     fn answered(&mut self, step: &Step) {
-        let (Round::Settling(settling), true) = (&step.next, self.current.summed) else { return };
+        let Round::Settling(settling) = &step.next else { return };
         let replaces = step.effects.iter().any(|effect| matches!(effect, Effect::Combine { .. }));
         if self.current.opened && !replaces && !self.federation.seals_answers() {
             return;
@@ -231,6 +240,9 @@ pub(super) fn event_row(sequence: u64, round: RoundNumber, attempt: Attempt, kin
         Kind::Gathering(_) => "gathering",
         Kind::Announced(_) => "announced",
         Kind::Closed(_) => "closed",
+        Kind::Claimed(_) => "claimed",
+        Kind::Checked(_) => "checked",
+        Kind::Complained(_) => "complained",
         Kind::Opened(_) => "opened",
         Kind::Settled(_) => "settled",
         Kind::Abandoned(_) => "abandoned",

@@ -2,11 +2,12 @@
 //! hears of it.
 //!
 //! [`core`] holds that loop: an input is a step of `protocol`, its row and all that follows from it are one
-//! transaction, then the long work starts: [`fold`] adds ciphertexts, [`open`] opens a sum where the charter lets the
+//! transaction, then the long work starts: [`fold`] adds ciphertexts and claims the sum, [`check`] hears what houses say of it, [`open`] opens a sum where the charter lets the
 //! aggregator. [`announce`] decides when a round begins, [`settle`] what becomes of states and approvals, [`record`]
 //! keeps the Merkle tree, [`reads`] answers what needs no decision.
 
 mod announce;
+mod check;
 mod core;
 mod effects;
 mod fold;
@@ -21,7 +22,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::message::Approval;
-use protocol::{Answer, Contribution, Digest, EncodingError, HouseName, Outcome, Reader, Ready, Signed, Writer};
+use protocol::{
+    Answer, BodyChecksum, Complaint, Contribution, Digest, EncodingError, HouseName, Outcome, Reader, Ready, Signed,
+    Writer,
+};
 use protos::limits::{COMMITTEE_MEMBERS, SEALED_SHARE_BYTES};
 use secure_sum::{Committee, Layout};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -31,6 +35,8 @@ use crate::refusal::Refusal;
 use crate::setup::Home;
 use crate::store::{Store, StoredContribution};
 
+pub(crate) use check::Evidence;
+pub use fold::FalseSum;
 pub(crate) use record::Record;
 
 /// Inputs that may wait for the engine.
@@ -78,6 +84,11 @@ enum Command {
     Ready(Signed<Ready>, Reply<()>),
     Admit(Signed<Contribution>, Reply<Option<Admission>>),
     Contribute(StoredContribution, Reply<()>),
+    Checksums(Vec<Signed<BodyChecksum>>, Reply<()>),
+    /// What a complaint is judged by.
+    Judge(Signed<Complaint>, Reply<Option<Evidence>>),
+    /// A complaint that was found right.
+    Complaint(Signed<Complaint>, Reply<()>),
     Answer(Signed<Answer>, Reply<()>),
     Outcome(Signed<Outcome>, Reply<()>),
     Approve(Signed<Approval>, Reply<Option<Vec<Signed<Approval>>>>),
@@ -99,10 +110,10 @@ enum Command {
 
 impl Engine {
     /// Takes the stored rounds up where they were and goes on.
-    pub(crate) async fn start(home: &Home, pace: Pace) -> Result<Self, Refusal> {
+    pub(crate) async fn start(home: &Home, pace: Pace, fault: Option<FalseSum>) -> Result<Self, Refusal> {
         let (commands, inbox) = mpsc::channel(QUEUE);
         let (publish, events) = watch::channel(0);
-        let core = core::Core::start(home, pace, publish).await?;
+        let core = core::Core::start(home, (pace, fault), publish).await?;
         let state_bytes = core.state_bytes();
         let task = tokio::spawn(core.run(inbox)).abort_handle();
         let members = home.charter.members().map(|(name, _)| name).collect();
@@ -135,6 +146,20 @@ impl Engine {
     /// Accepts a contribution whose chunks and shares were checked and are kept.
     pub(crate) async fn contribute(&self, stored: StoredContribution) -> Result<(), Refusal> {
         self.ask(|reply| Command::Contribute(stored, reply)).await
+    }
+
+    pub(crate) async fn checksums(&self, checksums: Vec<Signed<BodyChecksum>>) -> Result<(), Refusal> {
+        self.ask(|reply| Command::Checksums(checksums, reply)).await
+    }
+
+    /// What a complaint is judged by; `None` when it was taken before.
+    pub(crate) async fn evidence(&self, complaint: Signed<Complaint>) -> Result<Option<Evidence>, Refusal> {
+        self.ask(|reply| Command::Judge(complaint, reply)).await
+    }
+
+    /// Takes a complaint that was judged and found right: the attempt ends.
+    pub(crate) async fn complaint(&self, complaint: Signed<Complaint>) -> Result<(), Refusal> {
+        self.ask(|reply| Command::Complaint(complaint, reply)).await
     }
 
     pub(crate) async fn answer(&self, answer: Signed<Answer>) -> Result<(), Refusal> {

@@ -1,7 +1,8 @@
 //! What members may fetch, straight from the storage.
 
 use protocol::server::{Event, Input};
-use protocol::{Answer, CohortList, HouseName, Message as _, Roster, Signed};
+use protocol::{Announcement, Answer, BodyChecksum, CohortList, HouseName, Message as _, Roster, Signed, SumClaim};
+use secure_sum::Layout;
 
 use super::{Engine, sealed_from_bytes};
 use crate::refusal::Refusal;
@@ -14,6 +15,24 @@ impl Engine {
             Some(roster) => Ok(roster),
             None => Err(Refusal::RosterIncomplete { missing: self.missing().await? }),
         }
+    }
+
+    /// The layout of an attempt's bodies.
+    pub(crate) async fn layout(&self, attempt: &StoredAttempt) -> Result<Layout, Refusal> {
+        let announcement = self.announcement(attempt).await?;
+        let damaged = |_| Refusal::Failure("a stored layout cannot be read".into());
+        Layout::from_bytes(&announcement.layout).map_err(damaged)
+    }
+
+    /// The announcement of an attempt.
+    async fn announcement(&self, attempt: &StoredAttempt) -> Result<Announcement, Refusal> {
+        let damaged = || Refusal::Failure("a stored announcement cannot be read".into());
+        for step in self.store.steps(attempt.round, attempt.attempt).await? {
+            if let Event::Announced(signed) = Input::from_bytes(&step.body).map_err(|_| damaged())?.event {
+                return signed.unverified().map_err(|_| damaged());
+            }
+        }
+        Err(damaged())
     }
 
     /// The shares that the cohort of an attempt sealed to `caller`, by sender.
@@ -46,6 +65,27 @@ impl Engine {
             shares.push((manifest.signer().clone(), all.swap_remove(position)));
         }
         Ok(shares)
+    }
+
+    /// The claimed sum of an attempt and what was said of single bodies, once members may answer.
+    pub(crate) async fn checked(
+        &self,
+        attempt: &StoredAttempt,
+    ) -> Result<(Signed<SumClaim>, Vec<Signed<BodyChecksum>>), Refusal> {
+        let not_yet = || Refusal::NotYet { what: "the check of the sum" };
+        if !self.store.has_event(attempt.round, attempt.attempt, "checked").await? {
+            return Err(not_yet());
+        }
+        let damaged = |_| Refusal::Failure("a stored step cannot be read".into());
+        let (mut claim, mut checksums) = (None, Vec::new());
+        for step in self.store.steps(attempt.round, attempt.attempt).await? {
+            match Input::from_bytes(&step.body).map_err(damaged)?.event {
+                Event::Claimed(signed) => claim = Some(signed),
+                Event::Checksum(signed) => checksums.push(signed),
+                _ => {}
+            }
+        }
+        Ok((claim.ok_or_else(not_yet)?, checksums))
     }
 
     /// The answers of an attempt but those known to be false.

@@ -8,10 +8,10 @@ use secure_sum::Layout;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::Pace;
 use super::core::{Core, Current, Stage};
 use super::effects::{event_row, gathering};
 use super::record::Record;
+use super::{FalseSum, Pace};
 use crate::refusal::Refusal;
 use crate::setup::Home;
 use crate::store::{EnrolledMember, Setting, Shelf, Write};
@@ -19,7 +19,11 @@ use terms::Terms;
 
 impl Core {
     /// The engine as its storage says it was.
-    pub(super) async fn start(home: &Home, pace: Pace, publish: watch::Sender<u64>) -> Result<Self, Refusal> {
+    pub(super) async fn start(
+        home: &Home,
+        (pace, fault): (Pace, Option<FalseSum>),
+        publish: watch::Sender<u64>,
+    ) -> Result<Self, Refusal> {
         let failed = |error: terms::TermsError| Refusal::Failure(error.to_string());
         let terms = Terms::of(&home.charter).map_err(failed)?;
         let first = terms.first_state().map_err(failed)?;
@@ -32,6 +36,7 @@ impl Core {
             store: home.store.clone(),
             terms,
             pace,
+            fault,
             federation: None,
             record,
             own: None,

@@ -48,7 +48,7 @@ impl EnrolmentService {
         if !key.holds(&protos::join::signed_bytes(&request), &signature) {
             return Err(Refusal::BadJoinSignature);
         }
-        if !can_be_sealed_to(&mailbox_key) {
+        if can_be_sealed_to(&mailbox_key).is_none() {
             return Err(Refusal::BadKey { field: "mailbox_key" });
         }
         let now_ms = clock::now_ms();

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
-use protocol::{Digest, Message as _, OneTimeKeyOffer, PublicKey, Rejection, Signed};
-use protos::convert::{WireError, digest, signed};
-use protos::limits::KEYS_PER_OFFER;
+use protocol::{BodyChecksum, Digest, Message as _, OneTimeKeyOffer, PublicKey, Rejection, Signed};
+use protos::convert::{WireError, digest, signed, to_wire};
+use protos::limits::{CHECKSUMS_PER_CALL, KEYS_PER_OFFER};
 use protos::v1;
 use protos::v1::federation_server::Federation;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::authorise::{Caller, authorise};
-use super::{Shared, can_be_sealed_to, submit, watch};
+use super::{Shared, body, can_be_sealed_to, complaint, submit, watch};
 use crate::refusal::Refusal;
 use crate::store::{Shelf, StoredKey};
 
@@ -52,7 +52,7 @@ impl FederationService {
             let offer: Signed<OneTimeKeyOffer> = signed("offers", Some(offer))?;
             caller.speaks_for_itself(&offer)?;
             let statement = offer.verify_by(&key)?;
-            if !can_be_sealed_to(&statement.key) {
+            if can_be_sealed_to(&statement.key).is_none() {
                 return Err(Refusal::BadKey { field: "offers.key" });
             }
             let (expected, found) = (self.shared.charter.digest(), statement.charter);
@@ -91,6 +91,16 @@ impl FederationService {
         let bytes = self.shared.store.blobs().get(Shelf::Kept, &sum).await?;
         *latest = Some((sum, bytes.clone()));
         Ok(bytes)
+    }
+
+    async fn checksums(&self, caller: &Caller, checksums: Vec<v1::Signed>) -> Result<(), Refusal> {
+        if checksums.len() > CHECKSUMS_PER_CALL {
+            return Err(WireError::Length { field: "checksums", found: checksums.len(), rule: "at most 2" }.into());
+        }
+        let checksums = checksums.into_iter().map(|one| Ok(signed("checksums", Some(one))?));
+        let checksums: Vec<Signed<BodyChecksum>> = checksums.collect::<Result<_, Refusal>>()?;
+        checksums.iter().try_for_each(|one| caller.speaks_for_itself(one))?;
+        self.shared.engine.checksums(checksums).await
     }
 
     async fn proof(&self, request: v1::GetProofRequest) -> Result<v1::GetProofResponse, Refusal> {
@@ -136,6 +146,7 @@ impl FederationService {
 impl Federation for FederationService {
     type WatchEventsStream = watch::Events;
     type GetSumStream = Pin<Box<dyn Stream<Item = Result<v1::SumChunk, Status>> + Send>>;
+    type GetBodyStream = body::Runs;
 
     async fn get_roster(
         &self,
@@ -203,6 +214,40 @@ impl Federation for FederationService {
         Ok(Response::new(v1::GetSealedSharesResponse { shares }))
     }
 
+    async fn put_complaint(
+        &self,
+        request: Request<v1::PutComplaintRequest>,
+    ) -> Result<Response<v1::PutComplaintResponse>, Status> {
+        let caller = self.caller(&request).await?;
+        complaint::complaint(&self.shared, &caller, request.into_inner()).await?;
+        Ok(Response::new(v1::PutComplaintResponse {}))
+    }
+
+    async fn put_checksums(
+        &self,
+        request: Request<v1::PutChecksumsRequest>,
+    ) -> Result<Response<v1::PutChecksumsResponse>, Status> {
+        let caller = self.caller(&request).await?;
+        self.checksums(&caller, request.into_inner().checksums).await?;
+        Ok(Response::new(v1::PutChecksumsResponse {}))
+    }
+
+    async fn get_checked(
+        &self,
+        request: Request<v1::GetCheckedRequest>,
+    ) -> Result<Response<v1::GetCheckedResponse>, Status> {
+        self.caller(&request).await?;
+        let attempt = self.attempt(&request.into_inner().announcement).await?;
+        let (claim, checksums) = self.shared.engine.checked(&attempt).await?;
+        let (claim, checksums) = (Some(to_wire(&claim)), checksums.iter().map(to_wire).collect());
+        Ok(Response::new(v1::GetCheckedResponse { claim, checksums }))
+    }
+
+    async fn get_body(&self, request: Request<v1::GetBodyRequest>) -> Result<Response<Self::GetBodyStream>, Status> {
+        let caller = self.caller(&request).await?;
+        Ok(Response::new(body::body(&self.shared, &caller, request.into_inner()).await?))
+    }
+
     async fn put_answer(
         &self,
         request: Request<v1::PutAnswerRequest>,
@@ -231,7 +276,7 @@ impl Federation for FederationService {
         self.caller(&request).await?;
         let attempt = self.attempt(&request.into_inner().announcement).await?;
         let answers = self.shared.engine.answers(&attempt).await?;
-        let answers = answers.iter().map(protos::convert::to_wire).collect();
+        let answers = answers.iter().map(to_wire).collect();
         Ok(Response::new(v1::GetAnswersResponse { answers }))
     }
 
@@ -255,7 +300,7 @@ impl Federation for FederationService {
         caller.speaks_for_itself(&approval)?;
         let approvals = self.shared.engine.approve(approval).await?;
         let wanted = approvals.is_some();
-        let approvals = approvals.iter().flatten().map(protos::convert::to_wire).collect();
+        let approvals = approvals.iter().flatten().map(to_wire).collect();
         Ok(Response::new(v1::PutApprovalResponse { wanted, approvals }))
     }
 

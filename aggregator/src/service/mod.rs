@@ -1,6 +1,8 @@
 //! The gRPC services: what arrives is checked for shape and caller here, and decided by the engine.
 
 mod authorise;
+mod body;
+mod complaint;
 mod enrolment;
 mod federation;
 mod submit;
@@ -28,6 +30,10 @@ pub(crate) struct Shared {
     /// Turns true when the program drains: long streams end.
     pub(crate) draining: tokio::sync::watch::Receiver<bool>,
     pub(crate) submissions: submit::Slots,
+    /// Who is reading a house's ciphertext.
+    pub(crate) downloads: submit::Slots,
+    /// Whose complaint is being judged.
+    pub(crate) complaints: submit::Slots,
     /// The sum asked for last.
     pub(crate) latest_sum: tokio::sync::Mutex<Option<(Digest, Bytes)>>,
 }
@@ -40,14 +46,17 @@ impl Shared {
         engine: Engine,
         draining: tokio::sync::watch::Receiver<bool>,
     ) -> Arc<Self> {
-        let (submissions, latest_sum) = (submit::Slots::default(), tokio::sync::Mutex::default());
-        Arc::new(Self { charter, identity, store, engine, draining, submissions, latest_sum })
+        let submissions = submit::Slots::new("another submission of yours is under way");
+        let downloads = submit::Slots::new("another body is on its way to you");
+        let complaints = submit::Slots::new("another complaint of yours is being judged");
+        let latest_sum = tokio::sync::Mutex::default();
+        Arc::new(Self { charter, identity, store, engine, draining, submissions, downloads, complaints, latest_sum })
     }
 }
 
-/// Whether something can be sealed to this X25519 key. One of low order would stop every member that must seal to it.
-pub(crate) fn can_be_sealed_to(key: &[u8; 32]) -> bool {
+/// This X25519 key, when something can be sealed to it. One of low order would stop every member that must seal to it.
+pub(crate) fn can_be_sealed_to(key: &[u8; 32]) -> Option<SealingPublicKey> {
     // `secure-sum` puts a version before a key.
     let versioned = [&[1], key.as_slice()].concat();
-    SealingPublicKey::from_bytes(&versioned).is_ok_and(|key| secure_sum::seal(&key, b"", b"", b"").is_ok())
+    SealingPublicKey::from_bytes(&versioned).ok().filter(|key| secure_sum::seal(key, b"", b"", b"").is_ok())
 }

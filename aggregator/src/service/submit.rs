@@ -32,8 +32,9 @@ const BLOB_BYTES: usize = 4 << 20;
 const MAX_TRIES: u32 = 32;
 
 /// Who has a stream under way: one each; and how often each has tried in the attempt that it tried last.
-#[derive(Default)]
 pub(crate) struct Slots {
+    /// What a second stream hears.
+    busy: &'static str,
     taken: Mutex<BTreeSet<HouseName>>,
     tries: Mutex<BTreeMap<HouseName, (Digest, u32)>>,
 }
@@ -44,12 +45,16 @@ pub(super) struct Slot<'a> {
 }
 
 impl Slots {
+    pub(super) fn new(busy: &'static str) -> Self {
+        Self { busy, taken: Mutex::default(), tries: Mutex::default() }
+    }
+
     pub(super) fn take(&self, name: &HouseName) -> Result<Slot<'_>, Refusal> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.insert(name.clone()) {
             Ok(Slot { slots: self, name: name.clone() })
         } else {
-            Err(Refusal::Busy("another submission of yours is under way"))
+            Err(Refusal::Busy(self.busy))
         }
     }
 

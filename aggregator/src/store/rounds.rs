@@ -1,9 +1,10 @@
 //! Reading back what the engine wrote: steps, attempts, events, leaves and approvals.
 
-use protocol::{Attempt, Contribution, Digest, Message as _, RoundNumber, Signed};
+use protocol::{Attempt, Contribution, Digest, HouseName, Message as _, RoundNumber, Signed};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
+use super::members::house;
 use super::{Store, StoreError, fixed, from_column, to_column};
 
 /// An accepted input of an attempt.
@@ -186,6 +187,19 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn leaves(&self) -> Result<Vec<Vec<u8>>, StoreError> {
         Ok(sqlx::query_scalar("SELECT body FROM leaves ORDER BY position").fetch_all(&self.pool).await?)
+    }
+
+    /// Whom the operator let take part again, and how many leaves the record had then; the earliest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn readmissions(&self) -> Result<Vec<(HouseName, u64)>, StoreError> {
+        let rows = sqlx::query("SELECT member, leaves FROM readmissions ORDER BY leaves, member")
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter()
+            .map(|row| Ok((house(row.try_get("member")?)?, from_column(row.try_get("leaves")?, "a readmission")?)))
+            .collect()
     }
 
     /// The signed approvals so far.

@@ -108,6 +108,13 @@ pub enum Write {
         /// Its bytes.
         body: Vec<u8>,
     },
+    /// The operator lets a house take part again that was left out.
+    Readmission {
+        /// Whom.
+        member: HouseName,
+        /// Leaves of the record when it was said.
+        leaves: u64,
+    },
     /// A consent to hand over the final adapter.
     Approval {
         /// Whose.
@@ -189,6 +196,11 @@ async fn apply(transaction: &mut Transaction<'_, Sqlite>, write: &Write) -> Resu
         Write::Leaf { position, body } => sqlx::query("INSERT INTO leaves (position, body) VALUES ($1, $2)")
             .bind(to_column(*position, "leaf")?)
             .bind(body),
+        Write::Readmission { member, leaves } => {
+            sqlx::query("INSERT INTO readmissions (member, leaves) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+                .bind(member.as_str())
+                .bind(to_column(*leaves, "leaf")?)
+        }
         Write::Approval { member, body } => {
             sqlx::query("INSERT INTO approvals (member, body) VALUES ($1, $2) ON CONFLICT (member) DO NOTHING")
                 .bind(member.as_str())

@@ -10,8 +10,9 @@ use aggregator::server::{self, Config, Handle};
 use ed25519_dalek::{Signer as _, SigningKey};
 use protocol::message::{SHARE_INFO, ciphertext_digest, share_aad};
 use protocol::{
-    Announcement, Answer, AnswerPayload, Approval, Attempt, Charter, CohortList, Contribution, Digest, HouseName,
-    Invitation, Message as _, OneTimeKeyOffer, Outcome, Ready, Roster, RoundNumber, SealedFor, Signed, Signer, Verdict,
+    Announcement, Answer, AnswerPayload, Approval, Attempt, BodyChecksum, Charter, CohortList, Complaint, Contribution,
+    Digest, HouseName, Invitation, Message as _, OneTimeKeyOffer, Outcome, Ready, Roster, RoundNumber, SealedFor,
+    Signed, Signer, SumClaim, Verdict,
 };
 use protos::convert::to_wire;
 use protos::v1;
@@ -20,7 +21,10 @@ use protos::v1::event::Kind;
 use protos::v1::federation_client::FederationClient;
 use protos::v1::submit_request::Part;
 use rcgen::{CertificateParams, KeyPair};
-use secure_sum::{Committee, KeyShare, Layout, MaskSeed, OneTimeKey, SealingKey, SealingPublicKey, ShareSum};
+use secure_sum::{
+    Challenge, Checksum, Committee, EnvelopeProof, KeyShare, Layout, MaskSeed, OneTimeKey, SealingKey,
+    SealingPublicKey, ShareSum,
+};
 use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
@@ -309,7 +313,65 @@ impl Member {
         CohortList::from_bytes(&self.client.get_cohort(request).await.unwrap().into_inner().cohort).unwrap()
     }
 
-    /// This member's answer to the cohort, from the shares that the aggregator passes on.
+    /// What the aggregator claims as the sum.
+    pub async fn claim(&mut self) -> Signed<SumClaim> {
+        self.event(|event| match &event.kind {
+            Some(Kind::Claimed(signed)) => Some(protos::convert::signed("claimed", Some(signed.clone())).unwrap()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// What this member says of the body of `house`, which is `body`.
+    pub async fn checksum(
+        &mut self,
+        announced: &Signed<Announcement>,
+        house: &str,
+        body: &[u8],
+    ) -> Signed<BodyChecksum> {
+        let claim = self.claim().await.unverified().unwrap();
+        let layout = Layout::from_bytes(&announced.unverified().unwrap().layout).unwrap();
+        let value = Checksum::of(&layout, &Challenge(claim.challenge()), body).unwrap();
+        let (member, house) = (self.signer.name().clone(), HouseName::new(house).unwrap());
+        Signed::sign(&BodyChecksum::under(&claim, member, house, value.to_bytes()), &self.signer)
+    }
+
+    pub async fn put_checksum(&mut self, signed: &Signed<BodyChecksum>) -> Result<(), Status> {
+        let checksums = vec![to_wire(signed)];
+        self.client.put_checksums(v1::PutChecksumsRequest { checksums }).await.map(|_| ())
+    }
+
+    /// Says the checksums that are waited for, of bodies as the aggregator shows them: its own, and a drawn one.
+    pub async fn attest(&mut self, announced: &Signed<Announcement>) {
+        let (digest, me) = (announced.body_digest(), self.signer.name().clone());
+        let houses: Vec<HouseName> = self.cohort(digest).await.houses().cloned().collect();
+        let drawn = self.claim().await.unverified().unwrap().spot_check(&me, &houses).cloned();
+        for house in [Some(me), drawn].into_iter().flatten() {
+            let body = self.body(digest, house.as_str()).await.unwrap();
+            let signed = self.checksum(announced, house.as_str(), &body).await;
+            self.put_checksum(&signed).await.unwrap();
+        }
+    }
+
+    /// A house's body, as the aggregator shows it.
+    pub async fn body(&mut self, announcement: Digest, house: &str) -> Result<Vec<u8>, Status> {
+        let announcement = announcement.as_bytes().to_vec().into();
+        let request = v1::GetBodyRequest { announcement, house: house.to_owned() };
+        let mut stream = self.client.get_body(request).await?.into_inner();
+        let mut body = Vec::new();
+        while let Some(run) = stream.message().await? {
+            body.extend_from_slice(&run.data);
+        }
+        Ok(body)
+    }
+
+    pub async fn checked(&mut self, announcement: Digest) -> v1::GetCheckedResponse {
+        self.event(|event| matches!(event.kind, Some(Kind::Checked(_))).then_some(())).await;
+        let request = v1::GetCheckedRequest { announcement: announcement.as_bytes().to_vec().into() };
+        self.client.get_checked(request).await.unwrap().into_inner()
+    }
+
+    /// This member's answer to the claimed sum, from the shares that the aggregator passes on.
     pub async fn answer(&mut self, announced: &Signed<Announcement>) -> Signed<Answer> {
         let announcement = announced.unverified().unwrap();
         let layout = Layout::from_bytes(&announcement.layout).unwrap();
@@ -328,26 +390,47 @@ impl Member {
             let opened = secure_sum::unseal(key, SHARE_INFO, &aad, &share.sealed).unwrap();
             sum.add(&KeyShare::from_bytes(&layout, &opened).unwrap()).unwrap();
         }
-        self.signed_answer(digest, list.digest(), seat.index, sum.to_bytes().to_vec())
+        let claim = self.claim().await.unverified().unwrap();
+        self.signed_answer(&claim, seat.index, sum.to_bytes().to_vec())
     }
 
-    pub fn signed_answer(
-        &self,
-        announcement: Digest,
-        cohort: Digest,
-        index: protocol::MemberIndex,
-        sum: Vec<u8>,
-    ) -> Signed<Answer> {
+    /// What this member shows to complain of the share that `dealer` sealed to it, and the key and share it is about.
+    pub async fn complaint(&mut self, announced: &Signed<Announcement>, dealer: &str) -> Complaint {
+        let announcement = announced.unverified().unwrap();
+        let digest = announced.body_digest();
+        let list = self.cohort(digest).await;
+        let seat =
+            |name: &str| announcement.committee.iter().find(|seat| seat.offer.signer().as_str() == name).unwrap();
+        let (mine, theirs) = (seat(self.signer.name().as_str()), seat(dealer));
+        let key = &self.keys[usize::try_from(mine.offer.unverified().unwrap().sequence).unwrap() - 1];
+        let manifest = list.contributions.iter().find(|signed| signed.signer().as_str() == dealer).unwrap();
+        let manifest = manifest.unverified().unwrap();
+        let request = v1::GetSealedSharesRequest { announcement: digest.as_bytes().to_vec().into() };
+        let shares = self.client.get_sealed_shares(request).await.unwrap().into_inner().shares;
+        let sealed = shares.iter().find(|share| share.sender == dealer).unwrap().sealed.to_vec();
+        let aad = share_aad(&digest, &manifest.member, mine.index, &manifest.ciphertext);
+        let proof = EnvelopeProof::make(key, SHARE_INFO, &aad, &sealed, &mut rand::rng()).to_bytes();
         let member = self.signer.name().clone();
-        let answer = Answer { announcement, cohort, member, index, payload: AnswerPayload::Open(sum) };
+        Complaint { announcement: digest, member, index: mine.index, dealer: theirs.index, sealed, proof }
+    }
+
+    pub async fn put_complaint(&mut self, complaint: &Complaint) -> Result<(), Status> {
+        let complaint = Some(to_wire(&Signed::sign(complaint, &self.signer)));
+        self.client.put_complaint(v1::PutComplaintRequest { complaint }).await.map(|_| ())
+    }
+
+    pub fn signed_answer(&self, claim: &SumClaim, index: protocol::MemberIndex, sum: Vec<u8>) -> Signed<Answer> {
+        let (member, SumClaim { announcement, cohort, body_sum }) = (self.signer.name().clone(), *claim);
+        let answer = Answer { announcement, cohort, body_sum, member, index, payload: AnswerPayload::Open(sum) };
         Signed::sign(&answer, &self.signer)
     }
 
     /// Under `clients`: an answer that the aggregator cannot read.
-    pub fn sealed_answer(&self, announcement: Digest, cohort: Digest, index: protocol::MemberIndex) -> Signed<Answer> {
-        let member = self.signer.name().clone();
+    pub fn sealed_answer(&self, claim: &SumClaim, index: protocol::MemberIndex) -> Signed<Answer> {
+        let (member, SumClaim { announcement, cohort, body_sum }) = (self.signer.name().clone(), *claim);
         let sealed = HOUSES.map(|house| SealedFor { house: HouseName::new(house).unwrap(), sealed: vec![7; 64] });
-        let answer = Answer { announcement, cohort, member, index, payload: AnswerPayload::Sealed(sealed.into()) };
+        let payload = AnswerPayload::Sealed(sealed.into());
+        let answer = Answer { announcement, cohort, body_sum, member, index, payload };
         Signed::sign(&answer, &self.signer)
     }
 
@@ -374,6 +457,37 @@ impl Member {
         let outcome = Some(to_wire(&Signed::sign(&outcome, &self.signer)));
         self.client.put_outcome(v1::PutOutcomeRequest { outcome }).await.map(|_| ())
     }
+}
+
+/// Values of a house: both signs, different for each.
+pub fn values(house: usize, count: usize) -> Vec<i64> {
+    (0..count as i64).map(|i| (house as i64 * 7_919 + i * 613) % 16_001 - 8_000).collect()
+}
+
+/// All members have joined and are ready, with `count` one-time keys each; the first attempt is announced.
+pub async fn announced(site: &mut Site, count: u64) -> (Vec<Member>, Signed<Announcement>) {
+    let addr = site.serve().await;
+    let mut members = Vec::new();
+    for (secret, name) in (1..).zip(HOUSES) {
+        let mut member = Member::join(site, addr, name, secret).await;
+        member.offer_keys(site.charter.digest(), count).await;
+        members.push(member);
+    }
+    let (charter, roster) = (site.charter.digest(), members[0].roster().await.digest());
+    for member in &mut members {
+        member.ready(charter, roster, 1).await.unwrap();
+    }
+    let announcement = members[0].announcement().await;
+    (members, announcement)
+}
+
+/// The body in a submission.
+pub fn body_of(parts: &[v1::SubmitRequest]) -> Vec<u8> {
+    let run = |part: &v1::SubmitRequest| match &part.part {
+        Some(Part::Run(run)) => run.data.to_vec(),
+        _ => Vec::new(),
+    };
+    parts.iter().flat_map(run).collect()
 }
 
 pub fn committee(announcement: &Announcement) -> Committee {

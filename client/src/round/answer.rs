@@ -1,50 +1,50 @@
-//! Committee duty: the shares of exactly the cohort, unsealed, checked, added, and sent as the release policy says.
+//! Committee duty: the shares of exactly the cohort, unsealed, checked, added, and sent as the release policy says; and a
+//! complaint about a share that is wrong.
 
 use std::sync::Arc;
 
 use protocol::client::Event;
 use protocol::message::{ANSWER_INFO, SHARE_INFO, answer_aad, share_aad};
-use protocol::{Announcement, Answer, AnswerPayload, CohortList, Contribution, Message as _, SealedFor, Signed};
+use protocol::{Answer, AnswerPayload, CohortList, Complaint, Contribution, Digest, Message as _, SealedFor, Signed};
 use protos::convert::to_wire;
 use protos::v1;
-use secure_sum::{Commitments, Committee, KeyShare, Layout, SealingKey, ShareSum};
+use secure_sum::{Commitments, Committee, EnvelopeProof, KeyShare, Layout, SealingKey, ShareSum};
 
 use super::member::Member;
 use super::{Fault, RunError, is_refusal, lost};
 use crate::progress::Phase;
 use crate::sealing;
 
+/// A share that cannot be used.
+enum WrongShare {
+    /// Not the one that its house signed, so the aggregator's fault.
+    NotSigned,
+    /// Its house sealed it so, and it is not what the commitments say.
+    Dealt(String),
+}
+
 impl Member {
-    /// Answers the one cohort list that this member promised an answer.
-    pub(super) async fn answer(&mut self, list: &Arc<CohortList>) -> Result<(), RunError> {
+    /// Looks at the shares that a cohort sealed to this member as soon as there is a cohort: a wrong one is proved before
+    /// anybody has answered.
+    pub(super) async fn look_at_shares(&mut self, list: &Arc<CohortList>) -> Result<(), RunError> {
+        let cohort = list.digest();
+        if self.shares.as_ref().is_none_or(|(known, _)| *known != cohort) {
+            self.shares = self.sum_of_shares(list).await?.map(|sum| (cohort, sum));
+        }
+        Ok(())
+    }
+
+    /// Answers the one cohort list and sum that this member promised an answer.
+    pub(super) async fn answer(&mut self, list: &Arc<CohortList>, body_sum: Digest) -> Result<(), RunError> {
         self.fault(Fault::BeforeAnswer)?;
-        let Some(heard) = self.round.heard() else { return Ok(()) };
-        let (announcement, sequence) = (Arc::clone(heard.announcement()), heard.sequence());
-        let Some(key) = self.store.key(sequence)? else {
-            tracing::error!(sequence, "the one-time key of this round is not kept any more: no answer can be given");
-            return Ok(());
-        };
-        let request = v1::GetSealedSharesRequest { announcement: list.announcement.as_bytes().to_vec().into() };
-        let shares = match self.client.get_sealed_shares(request).await {
-            Ok(response) => response.into_inner().shares,
-            // The attempt ended without this answer: asking again and again would keep this member from what comes next.
-            Err(status) if is_refusal(&status) => {
-                tracing::info!("no shares to answer with: {}", status.message());
-                return Ok(());
-            }
-            Err(status) => return Err(lost(&status)),
-        };
-        let sum = match self.sum_of_shares(&announcement, list, &key, &shares) {
-            Ok(sum) => sum,
-            Err(reason) => {
-                // The round ends without this answer; who dealt wrongly is named in the house's log.
-                self.report(announcement.round, announcement.attempt, Phase::Refused, Some(reason));
-                return Ok(());
-            }
-        };
+        let cohort = list.digest();
+        self.look_at_shares(list).await?;
+        // The round ends without this answer where there is none; why was said.
+        let Some((_, sum)) = self.shares.take().filter(|(known, _)| *known == cohort) else { return Ok(()) };
         let answer = Answer {
             announcement: list.announcement,
-            cohort: list.digest(),
+            cohort,
+            body_sum,
             member: self.me.name().clone(),
             index: self.me.index(),
             payload: self.payload(list, &sum)?,
@@ -71,25 +71,83 @@ impl Member {
         }
     }
 
-    fn sum_of_shares(
-        &self,
-        announcement: &Announcement,
-        list: &CohortList,
-        key: &SealingKey,
-        shares: &[v1::SealedShare],
-    ) -> Result<ShareSum, String> {
-        let layout = Layout::from_bytes(&announcement.layout).map_err(|e| e.to_string())?;
+    /// The sum of the shares that exactly this cohort sealed to this member; `None`, and a word about why, without it.
+    async fn sum_of_shares(&mut self, list: &CohortList) -> Result<Option<ShareSum>, RunError> {
+        let Some(heard) = self.round.heard() else { return Ok(None) };
+        let (announcement, sequence) = (Arc::clone(heard.announcement()), heard.sequence());
+        let Some(key) = self.store.key(sequence)? else {
+            tracing::error!(sequence, "the one-time key of this round is not kept any more: no answer can be given");
+            return Ok(None);
+        };
+        let request = v1::GetSealedSharesRequest { announcement: list.announcement.as_bytes().to_vec().into() };
+        let shares = match self.client.get_sealed_shares(request).await {
+            Ok(response) => response.into_inner().shares,
+            // The attempt ended without this answer: asking again and again would keep this member from what comes next.
+            Err(status) if is_refusal(&status) => {
+                tracing::info!("no shares to answer with: {}", status.message());
+                return Ok(None);
+            }
+            Err(status) => return Err(lost(&status)),
+        };
+        let malformed = |error: &dyn std::fmt::Display| RunError::Malformed(error.to_string());
+        let layout = Layout::from_bytes(&announcement.layout).map_err(|e| malformed(&e))?;
         let mut sum = ShareSum::new(&layout);
         for contribution in &list.contributions {
-            let sender = contribution.signer();
-            let wrong = |what: &dyn std::fmt::Display| format!("the key share from `{sender}`: {what}");
-            let manifest = contribution.unverified().map_err(|e| wrong(&e))?;
-            let sealed = shares.iter().find(|share| share.sender == sender.as_str());
-            let sealed = sealed.ok_or_else(|| wrong(&"is missing"))?;
-            let share = self.unseal(&layout, &manifest, key, &sealed.sealed).map_err(|e| wrong(&e))?;
-            sum.add(&share).map_err(|e| wrong(&e))?;
+            let manifest = contribution.unverified().map_err(|e| malformed(&e))?;
+            let sealed = shares.iter().find(|share| share.sender == manifest.member.as_str());
+            let sealed = sealed.map(|share| share.sealed.clone()).unwrap_or_default();
+            match self.unseal(&layout, &manifest, &key, &sealed) {
+                Ok(share) => sum.add(&share).map_err(|e| malformed(&e))?,
+                Err(wrong) => {
+                    let (round, attempt, dealer) = (announcement.round, announcement.attempt, &manifest.member);
+                    let reason = match &wrong {
+                        WrongShare::NotSigned => format!("the aggregator has no share of `{dealer}` that it signed"),
+                        WrongShare::Dealt(what) => {
+                            format!("`{dealer}` sealed a wrong key share to this member: {what}")
+                        }
+                    };
+                    self.report(round, attempt, Phase::Accused, Some(reason));
+                    if let WrongShare::Dealt(_) = wrong {
+                        self.complain(&manifest, &key, &sealed)?;
+                    }
+                    return Ok(None);
+                }
+            }
         }
-        Ok(sum)
+        Ok(Some(sum))
+    }
+
+    /// Proves that a house sealed a wrong share: the attempt ends, and the house stays out of the next.
+    fn complain(&mut self, manifest: &Contribution, key: &SealingKey, sealed: &[u8]) -> Result<(), RunError> {
+        let Some(dealer) = self.me.federation().roster().index_of(&manifest.member) else { return Ok(()) };
+        if dealer == self.me.index() {
+            tracing::error!("this house dealt a wrong share to itself; its program or its disk is damaged");
+            return Ok(());
+        }
+        let aad = share_aad(&manifest.announcement, &manifest.member, self.me.index(), &manifest.ciphertext);
+        let proof = EnvelopeProof::make(key, SHARE_INFO, &aad, sealed, &mut rand::rng());
+        let complaint = Complaint {
+            announcement: manifest.announcement,
+            member: self.me.name().clone(),
+            index: self.me.index(),
+            dealer,
+            sealed: sealed.to_vec(),
+            proof: proof.to_bytes(),
+        };
+        let signed = Signed::sign(&complaint, &self.identity.signer);
+        self.offer(Event::Complained(signed))
+    }
+
+    /// Sends a complaint that the memory holds.
+    pub(super) async fn send_complaint(&mut self, signed: &Signed<Complaint>) -> Result<(), RunError> {
+        match self.client.put_complaint(v1::PutComplaintRequest { complaint: Some(to_wire(signed)) }).await {
+            Ok(_) => self.fault(Fault::AfterComplaint),
+            Err(status) if is_refusal(&status) => {
+                tracing::warn!("the complaint was not taken: {}", status.message());
+                Ok(())
+            }
+            Err(status) => Err(lost(&status)),
+        }
     }
 
     fn unseal(
@@ -98,16 +156,17 @@ impl Member {
         manifest: &Contribution,
         key: &SealingKey,
         sealed: &[u8],
-    ) -> Result<KeyShare, String> {
+    ) -> Result<KeyShare, WrongShare> {
         let index = self.me.index();
-        if manifest.sealed_shares.get(index.position()) != Some(&protocol::Digest::sha256(sealed)) {
-            return Err("is not the one that was signed".to_owned());
+        if manifest.sealed_shares.get(index.position()) != Some(&Digest::sha256(sealed)) {
+            return Err(WrongShare::NotSigned);
         }
+        let dealt = |error: &dyn std::fmt::Display| WrongShare::Dealt(error.to_string());
         let aad = share_aad(&manifest.announcement, &manifest.member, index, &manifest.ciphertext);
-        let bytes = secure_sum::unseal(key, SHARE_INFO, &aad, sealed).map_err(|e| e.to_string())?;
-        let share = KeyShare::from_bytes(layout, &bytes).map_err(|e| e.to_string())?;
-        let commitments = commitments(layout, &self.committee, manifest)?;
-        share.check(&commitments, index.get()).map_err(|e| e.to_string())?;
+        let bytes = secure_sum::unseal(key, SHARE_INFO, &aad, sealed).map_err(|e| dealt(&e))?;
+        let share = KeyShare::from_bytes(layout, &bytes).map_err(|e| dealt(&e))?;
+        let commitments = commitments(layout, &self.committee, manifest).map_err(|e| dealt(&e))?;
+        share.check(&commitments, index.get()).map_err(|e| dealt(&e))?;
         Ok(share)
     }
 

@@ -29,7 +29,7 @@ use crate::trainer::{RoundContext, TrainError, Trainer};
 
 const MANIFEST: &str = "manifest";
 const SEALED: &str = "sealed";
-const BODY: &str = "body";
+pub(super) const BODY: &str = "body";
 /// Between the time at which contributions leave and the close, late ones leave at one of this many moments, so that when
 /// a batch was done is not seen.
 const LATE_DEPARTURES: u64 = 8;

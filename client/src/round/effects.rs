@@ -22,7 +22,14 @@ impl Member {
     pub(super) fn accepted(&mut self, event: Event) -> Result<bool, RunError> {
         let kind = event.kind();
         // What the aggregator asked for and this house refused is told to the house, not only logged.
-        let told = matches!(event, Event::Announced { .. } | Event::Cohort(_) | Event::CaughtUp { .. });
+        let told = matches!(
+            event,
+            Event::Announced { .. }
+                | Event::Cohort(_)
+                | Event::Claimed(_)
+                | Event::Checked { .. }
+                | Event::CaughtUp { .. }
+        );
         match self.round.step(&Input { at_ms: now_ms(), event }) {
             Ok(step) => {
                 tracing::debug!(kind, from = self.round.name(), to = step.next.name(), "step");
@@ -75,13 +82,17 @@ impl Member {
                 other => other,
             },
             Effect::Submit(signed) => self.submit(&signed),
-            Effect::Answer(list) => self.answer(&list).await,
+            Effect::CheckShares(list) => self.look_at_shares(&list).await,
+            Effect::Check { list, claim, bodies } => self.attest(&list, &claim, &bodies).await,
+            Effect::SendChecksum(signed) => self.send_checksum(&signed).await,
+            Effect::SendComplaint(signed) => self.send_complaint(&signed).await,
+            Effect::Answer { list, body_sum } => self.answer(&list, body_sum).await,
             Effect::SendAnswer(signed) => self.send_answer(&signed).await,
             Effect::EraseOneTimeKeys { sequence } => Ok(self.store.erase_keys(sequence)?),
-            Effect::Combine { list, answers } => {
+            Effect::Combine { list, checked, answers } => {
                 let Some(heard) = self.round.heard() else { return Ok(()) };
                 let announcement = Arc::clone(heard.announcement());
-                self.combine(announcement, list, answers).await
+                self.combine(announcement, list, &checked, answers).await
             }
             Effect::SendOutcome(outcome) => self.send_outcome(&outcome).await,
             Effect::Settled(verdict) => self.settle(verdict),
@@ -114,9 +125,9 @@ impl Member {
     fn settle(&mut self, verdict: Verdict) -> Result<(), RunError> {
         let place = self.view.as_ref().map(|view| (view.announcement.round, view.announcement.attempt));
         let candidate = self.candidate.take();
-        let phase = match verdict {
-            Verdict::Void { .. } => Phase::Void,
-            Verdict::Applied { .. } if !self.me.is_house() => Phase::Applied,
+        let (phase, reason) = match verdict {
+            Verdict::Void { reason } => (Phase::Void, Some(format!("{}: {reason}", reason.code()))),
+            Verdict::Applied { .. } if !self.me.is_house() => (Phase::Applied, None),
             Verdict::Applied { state } => {
                 let candidate = candidate.filter(|kept| Digest::from_bytes(kept.digest()) == state);
                 let missing = || RunError::Adapter(format!("the state {state} that was signed is not at hand"));
@@ -126,11 +137,11 @@ impl Member {
                     let saved = self.state.adapter().save_dir(dir);
                     saved.map_err(|e| RunError::Adapter(e.to_string()))?;
                 }
-                Phase::Applied
+                (Phase::Applied, None)
             }
         };
         if let Some((round, attempt)) = place {
-            self.report(round, attempt, phase, None);
+            self.report(round, attempt, phase, reason);
             self.store.forget_before(round.get())?;
         }
         Ok(())

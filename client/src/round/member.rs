@@ -10,7 +10,7 @@ use privacy::Ledger;
 use protocol::client::{Me, Memory, Policy, Round};
 use protocol::{Announcement, Attempt, Charter, Digest, Federation, Roster, RoundNumber, Signed};
 use protos::v1::federation_client::FederationClient;
-use secure_sum::Committee;
+use secure_sum::{Committee, ShareSum};
 use tokio::sync::mpsc;
 use tonic::transport::Channel;
 
@@ -54,6 +54,8 @@ pub(super) struct Member {
     pub(super) round: Round,
     /// The announcement that events speak of, heard or not.
     pub(super) view: Option<View>,
+    /// The sum of the shares that a cohort sealed to this member, by the list's digest, until it is answered.
+    pub(super) shares: Option<(Digest, ShareSum)>,
     pub(super) work: Work,
     pub(super) finished: mpsc::UnboundedReceiver<super::contribute::Done>,
     pub(super) pending: VecDeque<protocol::client::Effect>,
@@ -114,6 +116,7 @@ impl Member {
             trainer: trainer.map(|trainer| Arc::new(Mutex::new(trainer))),
             candidate: None,
             view: None,
+            shares: None,
             pending: VecDeque::new(),
             identity,
             config,

@@ -3,13 +3,16 @@
 //! 1. [`run`] pins the roster, keeps a stock of one-time keys and follows the events (`watch`); it dials out and
 //!    comes back after every lost connection.
 //! 2. An event becomes an input of the state machine; its effects are carried out in `effects`, the durable ones first.
-//! 3. `contribute`: ledger, training, encryption, submission. `answer`: unsealing and summing shares.
-//!    `open`: combining, opening, applying, also for rounds that were missed. `finish`: the hand-over.
+//! 3. `contribute`: ledger, training, encryption, submission. `check`: does the claimed sum hold exactly the cohort's
+//!    bodies? `answer`: unsealing and summing shares, and complaints. `open`: combining, opening, applying, also for rounds
+//!    that were missed. `finish`: the hand-over.
 //!
 //! Whatever is interrupted is heard again after a restart: the aggregator repeats the events of an attempt that is not
 //! over, the memory knows what was promised, and promised bytes are kept until the round ends.
 
 mod answer;
+mod body;
+mod check;
 mod contribute;
 mod effects;
 mod finish;
@@ -58,6 +61,12 @@ pub enum Fault {
     BeforeSubmit,
     /// The aggregator accepted the contribution.
     AfterSubmit,
+    /// The aggregator accepted a complaint.
+    AfterComplaint,
+    /// A sum is claimed; no checksum was sent.
+    BeforeChecksum,
+    /// The aggregator accepted the checksum.
+    AfterChecksum,
     /// The cohort list is promised an answer; nothing was sent.
     BeforeAnswer,
     /// The aggregator accepted the answer.

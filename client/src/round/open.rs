@@ -7,8 +7,8 @@ use adapter::State;
 use protocol::client::Event;
 use protocol::message::{ANSWER_INFO, answer_aad};
 use protocol::{
-    Announcement, Answer, AnswerPayload, CohortList, Digest, MemberIndex, Message as _, Signed, Verdict, VoidReason,
-    check,
+    Announcement, Answer, AnswerPayload, Checked, CohortList, Digest, MemberIndex, Message as _, Signed, Verdict,
+    VoidReason, check,
 };
 use protos::convert;
 use protos::v1;
@@ -18,6 +18,7 @@ use super::answer::commitments;
 use super::member::Member;
 use super::{Fault, RunError, is_refusal, lost};
 use crate::identity::Identity;
+use crate::progress::Phase;
 use crate::store::Slot;
 
 /// Beside the values, an accumulator's bytes hold a few numbers.
@@ -30,7 +31,7 @@ struct Opening {
     announcement: Arc<Announcement>,
     list: Arc<CohortList>,
     answers: Vec<Signed<Answer>>,
-    sum: Vec<u8>,
+    sum: Arc<Accumulator>,
     state: State,
 }
 
@@ -47,13 +48,19 @@ impl Member {
         &mut self,
         announcement: Arc<Announcement>,
         list: Arc<CohortList>,
+        checked: &Checked,
         answers: Vec<Signed<Answer>>,
     ) -> Result<(), RunError> {
-        let Some(opened) = self.open(announcement, list, answers).await? else { return Ok(()) };
+        let opened = self.check_and_open(announcement, list, checked, answers).await?;
+        let Some(opened) = opened else { return Ok(()) };
         let verdict = match opened {
             Opened::FalseAnswer(index) => {
                 let member = self.me.federation().roster().at(index).map(|member| member.name().to_string());
-                tracing::warn!(index = index.get(), member, "answered with a false sum of shares");
+                let place = self.view.as_ref().map(|view| (view.announcement.round, view.announcement.attempt));
+                if let (Some((round, attempt)), Some(member)) = (place, member) {
+                    let reason = format!("`{member}` answered with a false sum of shares");
+                    self.report(round, attempt, Phase::Accused, Some(reason));
+                }
                 return self.offer(Event::FalseAnswer(index));
             }
             Opened::Void(reason) => Verdict::Void { reason },
@@ -78,26 +85,32 @@ impl Member {
         }
         let federation = Arc::clone(self.me.federation());
         check::cohort_list(&federation, &announcement, announcement.digest(), &list)?;
+        let Some((claim, _)) = self.fetch_checked(announcement.digest()).await? else { return Ok(false) };
+        let claim = check::claim(&federation, announcement.digest(), cohort, &claim)?;
         let mut answers = self.fetch_answers(announcement.digest()).await?;
         answers.retain(|answer| {
-            let checked = check::answer(&federation, announcement.digest(), cohort, answer);
+            let checked = check::answer(&federation, &claim, answer);
             checked.map_err(|rejection| tracing::warn!("{rejection}")).is_ok()
         });
         let list = Arc::new(list);
+        // t houses signed what this sum came to, and checked it before.
+        let sum = self.fetch_sum(&announcement, claim.body_sum).await?;
+        let Some(bytes) = sum else { return Ok(false) };
+        let sum = self.read_sum(&announcement, bytes).await?.map_err(RunError::Malformed)?;
         loop {
-            let opened = self.open(Arc::clone(&announcement), Arc::clone(&list), answers.clone()).await?;
+            let sum = Arc::clone(&sum);
+            let opened = self.open(Arc::clone(&announcement), Arc::clone(&list), answers.clone(), sum).await?;
             let own = match opened {
-                Some(Opened::FalseAnswer(index)) => {
+                Opened::FalseAnswer(index) => {
                     answers.retain(|answer| answer.unverified().is_ok_and(|answer| answer.index != index));
                     continue;
                 }
-                Some(Opened::Applied(state)) if state.digest() == *signed.as_bytes() => {
+                Opened::Applied(state) if state.digest() == *signed.as_bytes() => {
                     self.keep_candidate(*state)?;
                     return Ok(true);
                 }
-                Some(Opened::Applied(state)) => Digest::from_bytes(state.digest()).to_string(),
-                Some(Opened::Void(reason)) => reason.to_string(),
-                None => return Ok(false),
+                Opened::Applied(state) => Digest::from_bytes(state.digest()).to_string(),
+                Opened::Void(reason) => reason.to_string(),
             };
             let round = announcement.round.get();
             return Err(RunError::Diverged { round, own, signed: signed.to_string() });
@@ -133,15 +146,42 @@ impl Member {
         signed.collect::<Result<_, _>>().map_err(|e| RunError::Malformed(e.to_string()))
     }
 
+    /// Opens a sum that holds exactly the cohort's bodies; finds any other void.
+    async fn check_and_open(
+        &mut self,
+        announcement: Arc<Announcement>,
+        list: Arc<CohortList>,
+        checked: &Checked,
+        answers: Vec<Signed<Answer>>,
+    ) -> Result<Option<Opened>, RunError> {
+        let (round, attempt) = (announcement.round, announcement.attempt);
+        let sum = self.fetch_sum(&announcement, checked.body_sum()).await?;
+        let Some(bytes) = sum else { return Ok(None) };
+        let holds = match self.read_sum(&announcement, bytes).await? {
+            Ok(sum) => self.sum_holds(&announcement, &list, checked, &sum).await?.map(|holds| holds.then_some(sum)),
+            Err(error) => {
+                tracing::error!("the claimed sum: {error}");
+                Some(None)
+            }
+        };
+        match holds {
+            None => Err(RunError::Lost("the aggregator does not show a body that the check needs".to_owned())),
+            Some(None) => {
+                let reason = "the aggregator claims a sum that is not the sum of the cohort's contributions".to_owned();
+                self.report(round, attempt, Phase::Accused, Some(reason));
+                Ok(Some(Opened::Void(VoidReason::WrongSum)))
+            }
+            Some(Some(sum)) => self.open(announcement, list, answers, sum).await.map(Some),
+        }
+    }
+
     async fn open(
         &mut self,
         announcement: Arc<Announcement>,
         list: Arc<CohortList>,
         answers: Vec<Signed<Answer>>,
-    ) -> Result<Option<Opened>, RunError> {
-        let start = Instant::now();
-        let Some(sum) = self.fetch_sum(&announcement).await? else { return Ok(None) };
-        let fetched = start.elapsed().as_secs_f64();
+        sum: Arc<Accumulator>,
+    ) -> Result<Opened, RunError> {
         let opening = Opening {
             identity: Arc::clone(&self.identity),
             committee: self.committee,
@@ -154,13 +194,14 @@ impl Member {
         let start = Instant::now();
         let opened = tokio::task::spawn_blocking(move || opening.run()).await.map_err(|_| RunError::Task)?;
         if let Some(view) = &mut self.view {
-            view.seconds.network += fetched;
             view.seconds.open += start.elapsed().as_secs_f64();
         }
-        opened.map(Some).map_err(RunError::Malformed)
+        opened.map_err(RunError::Malformed)
     }
 
-    async fn fetch_sum(&mut self, announcement: &Announcement) -> Result<Option<Vec<u8>>, RunError> {
+    /// The claimed sum. Another one is nothing to sign a verdict about: the other houses may be served the right one.
+    async fn fetch_sum(&mut self, announcement: &Announcement, claimed: Digest) -> Result<Option<Vec<u8>>, RunError> {
+        let start = Instant::now();
         let layout = Layout::from_bytes(&announcement.layout).map_err(|e| RunError::Malformed(e.to_string()))?;
         // Summed residues take at most a whole word each, where a contribution packs them.
         let limit = 2 * layout.contribution_bytes() + SUM_OVERHEAD;
@@ -180,7 +221,37 @@ impl Member {
             }
             sum.extend_from_slice(&chunk.data);
         }
+        if let Some(view) = &mut self.view {
+            view.seconds.network += start.elapsed().as_secs_f64();
+        }
+        let (sum, found) = self
+            .timed(move || {
+                let found = Digest::sha256(&sum);
+                (sum, found)
+            })
+            .await?;
+        if found != claimed {
+            let reason = format!("the aggregator serves a sum with digest {found}; it claimed {claimed}");
+            self.report(announcement.round, announcement.attempt, Phase::Accused, Some(reason.clone()));
+            return Err(RunError::Lost(reason));
+        }
         Ok(Some(sum))
+    }
+
+    /// Reads a served sum, beside the event loop.
+    async fn read_sum(
+        &mut self,
+        announcement: &Announcement,
+        bytes: Vec<u8>,
+    ) -> Result<Result<Arc<Accumulator>, String>, RunError> {
+        let layout = Layout::from_bytes(&announcement.layout).map_err(|e| RunError::Malformed(e.to_string()))?;
+        let start = Instant::now();
+        let read = move || Accumulator::from_bytes(&layout, &bytes).map(Arc::new).map_err(|e| e.to_string());
+        let read = tokio::task::spawn_blocking(read).await.map_err(|_| RunError::Task)?;
+        if let Some(view) = &mut self.view {
+            view.seconds.open += start.elapsed().as_secs_f64();
+        }
+        Ok(read)
     }
 
     /// Keeps the applied copy before anything is signed about it.
@@ -220,9 +291,8 @@ impl Opening {
             Err(CombineError::TooFew { .. }) => return Ok(Opened::Void(VoidReason::FalseAnswers)),
             Err(error) => return Err(error.to_string()),
         };
-        let sum = Accumulator::from_bytes(&layout, &self.sum).map_err(|e| e.to_string())?;
         let seed = MaskSeed(self.announcement.mask_seed());
-        let values = match secure_sum::open(&layout, &seed, &sum, &key, cohort) {
+        let values = match secure_sum::open(&layout, &seed, &self.sum, &key, cohort) {
             Ok(values) => values,
             Err(OpenError::Residual { .. }) => return Ok(Opened::Void(VoidReason::Residual)),
             Err(OpenError::Range { .. } | OpenError::Overflow { .. }) => {

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::client::{Effect, Event};
+use protocol::client::{Effect, Event, Round};
 use protocol::{
-    Abandonment, Announcement, Attempt, CommitteeSeat, Digest, HouseName, Outcome, RoundNumber, Signed, Verdict, check,
+    Abandonment, Announcement, Attempt, CommitteeSeat, Digest, HouseName, Outcome, RoundNumber, Signed, SumClaim,
+    Verdict, check,
 };
 use protos::convert;
 use protos::v1;
@@ -85,9 +86,15 @@ impl Member {
         match event.kind {
             Some(Kind::Gathering(gathering)) if live => self.gathering(&gathering).await?,
             Some(Kind::Announced(signed)) => self.announced(signed, live).await?,
-            Some(Kind::Closed(place)) if live => self.closed(&place).await?,
-            Some(Kind::Opened(place)) if live => self.opened(&place).await?,
-            Some(Kind::Gathering(_) | Kind::Closed(_) | Kind::Opened(_)) => {}
+            Some(Kind::Closed(place)) if live => self.closed(announcement_of(&place)?).await?,
+            Some(Kind::Claimed(signed)) if live => self.claimed(signed).await?,
+            Some(Kind::Checked(place)) if live => self.checked(announcement_of(&place)?).await?,
+            Some(Kind::Opened(place)) if live => self.opened(announcement_of(&place)?).await?,
+            Some(Kind::Gathering(_) | Kind::Closed(_) | Kind::Claimed(_) | Kind::Checked(_) | Kind::Opened(_)) => {}
+            // The evidence is for people; the attempt's end comes as an event of its own.
+            Some(Kind::Complained(signed)) => {
+                tracing::warn!(by = signed.signer, "a complaint about a wrong share ended the attempt");
+            }
             Some(Kind::Settled(settled)) => {
                 if self.settled(settled).await? {
                     self.pump().await?;
@@ -195,9 +202,8 @@ impl Member {
         malformed(hashes.iter().map(|hash| convert::digest("hashes", hash)).collect::<Result<_, _>>()).map(Some)
     }
 
-    /// The cohort is fixed: promise it an answer.
-    async fn closed(&mut self, place: &v1::AttemptRef) -> Result<(), RunError> {
-        let digest = malformed(convert::digest("announcement", &place.announcement))?;
+    /// The cohort is fixed: promise to follow no other, and look at the shares.
+    async fn closed(&mut self, digest: Digest) -> Result<(), RunError> {
         self.hear(false).await?;
         if !self.has_heard(digest) {
             return Ok(());
@@ -208,14 +214,39 @@ impl Member {
         }
     }
 
+    /// The sum is claimed: say the checksum of this house's body.
+    async fn claimed(&mut self, signed: v1::Signed) -> Result<(), RunError> {
+        let signed: Signed<SumClaim> = malformed(convert::signed("claimed", Some(signed)))?;
+        let digest = malformed(signed.unverified())?.announcement;
+        self.follow(digest).await?;
+        if self.has_heard(digest) { self.offer(Event::Claimed(signed)) } else { Ok(()) }
+    }
+
+    /// What houses say of their bodies is there: answer the sum.
+    async fn checked(&mut self, digest: Digest) -> Result<(), RunError> {
+        self.follow(digest).await?;
+        if !self.has_heard(digest) {
+            return Ok(());
+        }
+        match self.fetch_checked(digest).await? {
+            Some((claim, checksums)) => self.offer(Event::Checked { claim, checksums }),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes up an attempt's cohort, unless it has.
+    async fn follow(&mut self, digest: Digest) -> Result<(), RunError> {
+        let follows = matches!(self.round, Round::Listed(_) | Round::Answered(_) | Round::Combined(_));
+        if follows && self.has_heard(digest) { Ok(()) } else { self.closed(digest).await }
+    }
+
     /// The sum and t answers are there: open.
-    async fn opened(&mut self, place: &v1::AttemptRef) -> Result<(), RunError> {
-        let digest = malformed(convert::digest("announcement", &place.announcement))?;
+    async fn opened(&mut self, digest: Digest) -> Result<(), RunError> {
         if let Some(verdict) = self.has_combined(digest) {
             return self.offer(Event::Combined(verdict));
         }
-        if !matches!(self.round, protocol::client::Round::Answered(_)) || !self.has_heard(digest) {
-            self.closed(place).await?;
+        if !matches!(self.round, Round::Answered(_)) || !self.has_heard(digest) {
+            self.checked(digest).await?;
         }
         if !self.me.is_house() || !self.has_heard(digest) {
             return Ok(());
@@ -283,6 +314,10 @@ impl Member {
 fn unusable_key(announcement: &Announcement) -> Option<&HouseName> {
     let usable = |seat: &&CommitteeSeat| seat.offer.unverified().is_ok_and(|offer| sealing::is_usable(&offer.key));
     announcement.committee.iter().find(|seat| !usable(seat)).map(|seat| seat.offer.signer())
+}
+
+fn announcement_of(place: &v1::AttemptRef) -> Result<Digest, RunError> {
+    malformed(convert::digest("announcement", &place.announcement))
 }
 
 fn place(round: u32, attempt: u32) -> Result<(RoundNumber, Attempt), RunError> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use adapter::State;
+use aggregator::FalseSum;
 use aggregator::server::{self, Handle};
 use client::connection::Backoff;
 use client::progress::Progress;
@@ -86,6 +87,8 @@ pub(crate) struct Federation {
     dir: tempfile::TempDir,
     pub(crate) addr: SocketAddr,
     pub(crate) charter: Charter,
+    /// What the aggregator does wrong, from its next start on.
+    pub(crate) fault: Option<FalseSum>,
     server: Option<Handle>,
 }
 
@@ -112,10 +115,20 @@ impl Federation {
         Self::with_trustees(policy, rounds, may_vanish, &[]).await
     }
 
+    /// The same, where a check of the sum waits 4 s for a house that has gone, and the others open without it.
+    pub(crate) async fn impatient(policy: &str) -> Self {
+        let template = CHARTER.replace("open_ms = 20000", "open_ms = 6000");
+        Self::under(&template, policy, 1, 1, &[]).await
+    }
+
     /// The same, and members that hold key shares but no data.
     pub(crate) async fn with_trustees(policy: &str, rounds: u32, may_vanish: u32, trustees: &[&str]) -> Self {
+        Self::under(CHARTER, policy, rounds, may_vanish, trustees).await
+    }
+
+    async fn under(charter: &str, policy: &str, rounds: u32, may_vanish: u32, trustees: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut template = CHARTER
+        let mut template = charter
             .replace("POLICY", policy)
             .replace("COUNT", &rounds.to_string())
             .replace("VANISH", &may_vanish.to_string())
@@ -131,7 +144,7 @@ impl Federation {
             .await
             .unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut federation = Self { addr: port, charter: home.charter.clone(), dir, server: None };
+        let mut federation = Self { addr: port, charter: home.charter.clone(), dir, fault: None, server: None };
         let mut invitations = Vec::new();
         for house in HOUSES.iter().chain(trustees) {
             let name = HouseName::new(house).unwrap();
@@ -153,6 +166,7 @@ impl Federation {
         let mut config = server::Config::new(self.dir.path().join("aggregator"), self.addr);
         config.pace.gather = Duration::from_millis(600);
         config.pace.others = Duration::from_millis(300);
+        config.fault = self.fault;
         self.server = Some(server::start(config).await.unwrap());
     }
 

@@ -1,19 +1,26 @@
-//! A malicious aggregator: it holds the aggregator's own keys, forwards a member's calls to the real one, and tampers.
+//! A malicious aggregator: it holds the aggregator's own keys, forwards a member's calls to the real one, and tampers. Or a
+//! malicious member: it holds the member's own keys, and tampers with what the member sends.
+
+#![allow(dead_code, reason = "each test file uses its own attacks")]
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use aggregator::identity::Identity;
 use futures::{Stream, StreamExt as _};
-use protocol::{Announcement, CohortList, Digest, Message as _, Signed};
+use protocol::message::{SHARE_INFO, share_aad};
+use protocol::{
+    Announcement, BodyChecksum, CohortList, Contribution, Digest, HouseName, Message as _, Signed, Signer, SumClaim,
+};
 use protos::convert;
 use protos::v1::event::Kind;
 use protos::v1::federation_client::FederationClient;
 use protos::v1::federation_server::{Federation, FederationServer};
 use protos::v1::{self};
+use secure_sum::{Committee, Layout, OneTimeKey, SealingPublicKey};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Server, server::TcpIncoming};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -32,6 +39,16 @@ pub(crate) enum Attack {
     NoConsent,
     /// Has no shares for the member: its attempt is said to be over.
     NoShares,
+    /// Serves other bytes than the claimed sum, until it is told to stop.
+    OtherSum,
+    /// When the checksums are in, claims another sum than before.
+    OtherClaim,
+    /// Forwards everything as it is.
+    Nothing,
+    /// The member is the malicious one: it says a false checksum of its own body.
+    FalseChecksum,
+    /// The member is the malicious one: to `borough` it seals a share of another key, once.
+    WrongShare,
 }
 
 pub(crate) struct Proxy {
@@ -39,14 +56,20 @@ pub(crate) struct Proxy {
     keys: Arc<Identity>,
     attack: Attack,
     lists: AtomicUsize,
-    answers: Arc<AtomicUsize>,
-    handed_over: Arc<AtomicUsize>,
+    given: Given,
+    /// The member's own key.
+    signer: Arc<Signer>,
+    /// The latest announcement.
+    announced: Arc<Mutex<Option<Announcement>>>,
 }
 
-/// What the member gave to the attacker.
+/// What the member gave to the attacker, and asked of it.
+#[derive(Clone, Default)]
 pub(crate) struct Given {
     pub(crate) answers: Arc<AtomicUsize>,
     pub(crate) handed_over: Arc<AtomicUsize>,
+    pub(crate) contributions: Arc<AtomicUsize>,
+    pub(crate) bodies: Arc<AtomicUsize>,
 }
 
 /// A channel to `addr` with a member's own key and certificate.
@@ -61,17 +84,29 @@ pub(crate) async fn as_member(house: &Path, addr: SocketAddr, authority_pem: &st
     FederationClient::new(endpoint.connect().await.unwrap())
 }
 
+/// Puts the attacker between a house and the aggregator.
+pub(crate) async fn redirect(federation: &crate::common::Federation, house: &str, kind: Attack) -> Given {
+    let house = federation.house(house);
+    let (addr, given) = attack(&house, &federation.house("aggregator"), federation.addr, kind).await;
+    let membership = std::fs::read_to_string(house.join("membership.toml")).unwrap();
+    let redirected = membership.replace(&federation.addr.to_string(), &addr.to_string());
+    assert_ne!(membership, redirected);
+    std::fs::write(house.join("membership.toml"), redirected).unwrap();
+    given
+}
+
 /// Serves the attack to one member; gives the address and counts of what the member gave.
-pub(crate) async fn attack(house: &Path, aggregator: &Path, real: SocketAddr, attack: Attack) -> (SocketAddr, Given) {
+async fn attack(house: &Path, aggregator: &Path, real: SocketAddr, attack: Attack) -> (SocketAddr, Given) {
     let keys = Arc::new(Identity::load(aggregator).unwrap());
     let authority = std::fs::read_to_string(aggregator.join("authority.pem")).unwrap();
     let real = as_member(house, real, &authority).await;
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = incoming.local_addr().unwrap();
-    let (answers, handed_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let given = Given { answers: Arc::clone(&answers), handed_over: Arc::clone(&handed_over) };
+    let seed: [u8; 32] = std::fs::read(house.join("keys/signing")).unwrap().try_into().unwrap();
+    let name = HouseName::new(house.file_name().unwrap().to_str().unwrap()).unwrap();
+    let (signer, given, announced) = (Arc::new(Signer::new(name, &seed)), Given::default(), Arc::default());
     let tls = keys.tls();
-    let proxy = Proxy { real, keys, attack, lists: AtomicUsize::new(0), answers, handed_over };
+    let proxy = Proxy { real, keys, attack, lists: AtomicUsize::new(0), given: given.clone(), signer, announced };
     let router = Server::builder().tls_config(tls).unwrap().add_service(FederationServer::new(proxy));
     tokio::spawn(router.serve_with_incoming(incoming));
     (addr, given)
@@ -100,6 +135,40 @@ impl Proxy {
     }
 }
 
+impl Proxy {
+    /// What the member says of its own body is made false; the signature is its own.
+    fn false_checksum(&self, signed: v1::Signed) -> v1::Signed {
+        let signed: Signed<BodyChecksum> = convert::signed("checksums", Some(signed)).unwrap();
+        let mut said = signed.unverified().unwrap();
+        if said.house == said.member {
+            said.value[1] ^= 1;
+        }
+        convert::to_wire(&Signed::sign(&said, &self.signer))
+    }
+
+    /// The share for `borough` becomes one of another key: sealed as it should be, and not what the commitments say.
+    fn wrong_share(&self, parts: &mut [v1::SubmitRequest]) {
+        let Some(v1::submit_request::Part::Header(header)) = &mut parts[0].part else { panic!("no header") };
+        let signed: Signed<Contribution> = convert::signed("contribution", header.contribution.take()).unwrap();
+        let mut manifest = signed.unverified().unwrap();
+        let announced = self.announced.lock().unwrap().clone().unwrap();
+        let seat = announced.committee.iter().find(|seat| seat.offer.signer().as_str() == "borough").unwrap();
+        let layout = Layout::from_bytes(&announced.layout).unwrap();
+        let committee = Committee::new(u8::try_from(announced.committee.len()).unwrap(), 3).unwrap();
+        let rng = &mut rand::rng();
+        let other = secure_sum::deal(&OneTimeKey::generate(&layout, rng), &layout, &committee, rng).unwrap();
+        let aad = share_aad(&manifest.announcement, &manifest.member, seat.index, &manifest.ciphertext);
+        let mut receiver = vec![1];
+        receiver.extend(seat.offer.unverified().unwrap().key);
+        let receiver = SealingPublicKey::from_bytes(&receiver).unwrap();
+        let position = seat.index.position();
+        let sealed = secure_sum::seal(&receiver, SHARE_INFO, &aad, &other.shares[position].to_bytes()).unwrap();
+        manifest.sealed_shares[position] = Digest::sha256(&sealed);
+        header.sealed_shares[position] = sealed.into();
+        header.contribution = Some(convert::to_wire(&Signed::sign(&manifest, &self.signer)));
+    }
+}
+
 /// Calls that pass through unchanged, in the form that `async_trait` gives to methods.
 macro_rules! forward {
     ($($name:ident: $request:ty => $response:ty),* $(,)?) => {
@@ -121,11 +190,13 @@ macro_rules! forward {
 impl Federation for Proxy {
     type WatchEventsStream = Sent<v1::Event>;
     type GetSumStream = Sent<v1::SumChunk>;
+    type GetBodyStream = Sent<v1::ChunkRun>;
 
     forward! {
         get_roster: v1::GetRosterRequest => v1::GetRosterResponse,
         offer_keys: v1::OfferKeysRequest => v1::OfferKeysResponse,
         mark_ready: v1::MarkReadyRequest => v1::MarkReadyResponse,
+        put_complaint: v1::PutComplaintRequest => v1::PutComplaintResponse,
         get_answers: v1::GetAnswersRequest => v1::GetAnswersResponse,
         put_outcome: v1::PutOutcomeRequest => v1::PutOutcomeResponse,
         get_checkpoint: v1::GetCheckpointRequest => v1::GetCheckpointResponse,
@@ -137,17 +208,22 @@ impl Federation for Proxy {
         request: Request<v1::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
         let events = self.real.clone().watch_events(request.into_inner()).await?.into_inner();
-        let (attack, keys) = (self.attack, Arc::clone(&self.keys));
+        let attack = self.attack;
         let tamper = Proxy {
             real: self.real.clone(),
-            keys,
+            keys: Arc::clone(&self.keys),
             attack,
             lists: AtomicUsize::new(0),
-            answers: Arc::clone(&self.answers),
-            handed_over: Arc::clone(&self.handed_over),
+            given: self.given.clone(),
+            signer: Arc::clone(&self.signer),
+            announced: Arc::clone(&self.announced),
         };
         let events = events.flat_map(move |event| {
             let Ok(event) = event else { return futures::stream::iter(vec![event]) };
+            if let Some(Kind::Announced(signed)) = event.kind.clone() {
+                let signed: Signed<Announcement> = convert::signed("announced", Some(signed)).unwrap();
+                *tamper.announced.lock().unwrap() = Some(signed.unverified().unwrap());
+            }
             let all = match attack {
                 Attack::OtherCharter => vec![tamper.other_charter(event)],
                 Attack::SecondSet if matches!(event.kind, Some(Kind::Closed(_))) => {
@@ -166,7 +242,12 @@ impl Federation for Proxy {
         &self,
         request: Request<Streaming<v1::SubmitRequest>>,
     ) -> Result<Response<v1::SubmitResponse>, Status> {
-        let parts: Vec<v1::SubmitRequest> = request.into_inner().filter_map(|part| async { part.ok() }).collect().await;
+        let mut parts: Vec<v1::SubmitRequest> =
+            request.into_inner().filter_map(|part| async { part.ok() }).collect().await;
+        let before = self.given.contributions.fetch_add(1, Ordering::Relaxed);
+        if self.attack == Attack::WrongShare && before == 0 {
+            self.wrong_share(&mut parts);
+        }
         self.real.clone().submit(futures::stream::iter(parts)).await
     }
 
@@ -218,20 +299,60 @@ impl Federation for Proxy {
         &self,
         request: Request<v1::PutAnswerRequest>,
     ) -> Result<Response<v1::PutAnswerResponse>, Status> {
-        self.answers.fetch_add(1, Ordering::Relaxed);
+        self.given.answers.fetch_add(1, Ordering::Relaxed);
         self.real.clone().put_answer(request.into_inner()).await
     }
 
     async fn get_sum(&self, request: Request<v1::GetSumRequest>) -> Result<Response<Self::GetSumStream>, Status> {
         let sum = self.real.clone().get_sum(request.into_inner()).await?.into_inner();
+        let attack = self.attack;
+        let sum = sum.map(move |chunk| {
+            let mut chunk = chunk?;
+            if attack == Attack::OtherSum {
+                let mut data = chunk.data.to_vec();
+                data[9] ^= 1;
+                chunk.data = data.into();
+            }
+            Ok(chunk)
+        });
         Ok(Response::new(Box::pin(sum)))
+    }
+
+    async fn put_checksums(
+        &self,
+        request: Request<v1::PutChecksumsRequest>,
+    ) -> Result<Response<v1::PutChecksumsResponse>, Status> {
+        let mut request = request.into_inner();
+        if self.attack == Attack::FalseChecksum {
+            request.checksums = request.checksums.into_iter().map(|one| self.false_checksum(one)).collect();
+        }
+        self.real.clone().put_checksums(request).await
+    }
+
+    async fn get_checked(
+        &self,
+        request: Request<v1::GetCheckedRequest>,
+    ) -> Result<Response<v1::GetCheckedResponse>, Status> {
+        let mut response = self.real.clone().get_checked(request.into_inner()).await?.into_inner();
+        if self.attack == Attack::OtherClaim {
+            let claim: Signed<SumClaim> = convert::signed("claim", response.claim).unwrap();
+            let claim = SumClaim { body_sum: Digest::sha256(b"another sum"), ..claim.unverified().unwrap() };
+            response.claim = Some(convert::to_wire(&Signed::sign(&claim, self.keys.signer())));
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn get_body(&self, request: Request<v1::GetBodyRequest>) -> Result<Response<Self::GetBodyStream>, Status> {
+        self.given.bodies.fetch_add(1, Ordering::Relaxed);
+        let body = self.real.clone().get_body(request.into_inner()).await?.into_inner();
+        Ok(Response::new(Box::pin(body)))
     }
 
     async fn put_final_state(
         &self,
         _: Request<Streaming<v1::PutFinalStateRequest>>,
     ) -> Result<Response<v1::PutFinalStateResponse>, Status> {
-        self.handed_over.fetch_add(1, Ordering::Relaxed);
+        self.given.handed_over.fetch_add(1, Ordering::Relaxed);
         Err(Status::unimplemented("not in these tests"))
     }
 }

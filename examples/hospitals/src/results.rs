@@ -87,6 +87,7 @@ impl Results {
             ("noise", seconds.noise),
             ("encrypt", seconds.encrypt),
             ("network", seconds.network),
+            ("check", seconds.check),
             ("open", seconds.open),
             ("whole round", seconds.total),
         ] {

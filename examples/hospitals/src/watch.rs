@@ -149,6 +149,7 @@ impl Watch {
                 noise: mean(&|line| line.seconds.noise),
                 encrypt: mean(&|line| line.seconds.encrypt),
                 network: mean(&|line| line.seconds.network),
+                check: mean(&|line| line.seconds.check),
                 open: mean(&|line| line.seconds.open),
                 total,
             },
@@ -177,7 +178,7 @@ impl House {
             match line.phase.as_str() {
                 "applied" => drop(self.applied.insert(line.round, line)),
                 "completed" => self.completed = true,
-                "void" | "abandoned" | "refused" => {
+                "void" | "abandoned" | "refused" | "accused" => {
                     let why = line.reason.as_deref().unwrap_or("see its log");
                     ui.say(&format!("{}: round {} {}: {why}", self.name, line.round, line.phase));
                 }

@@ -1,0 +1,70 @@
+//! What members say while a cohort's sum is checked: checksums of bodies, and complaints about shares.
+
+use protocol::server::{Event, Input};
+use protocol::{BodyChecksum, Complaint, Contribution, HouseName, MemberIndex, Rejection, Signed};
+use secure_sum::{Checksum, Committee, Layout};
+
+use super::core::{Core, Stage, committee, spoken};
+use crate::clock;
+use crate::refusal::Refusal;
+
+/// What a complaint is judged by.
+pub(crate) struct Evidence {
+    pub(crate) complaint: Complaint,
+    pub(crate) layout: std::sync::Arc<Layout>,
+    pub(crate) committee: Committee,
+    /// The complainer's one-time key in this attempt.
+    pub(crate) key: [u8; 32],
+    /// The dealer's.
+    pub(crate) manifest: Contribution,
+}
+
+impl Core {
+    /// Takes checksums of one member in, each that can be read.
+    pub(super) async fn checksums(&mut self, checksums: Vec<Signed<BodyChecksum>>) -> Result<(), Refusal> {
+        for signed in checksums {
+            let said = spoken(&signed)?;
+            if let Stage::Running(current) = &self.stage
+                && let Some(layout) =
+                    current.layout.as_ref().filter(|_| current.announcement() == Some(said.announcement))
+            {
+                let who = protocol::Party::named(&said.member);
+                let bad = |error: secure_sum::EncodingError| Rejection::BadChecksum { who, rule: error.to_string() };
+                Checksum::from_bytes(layout, &said.value).map_err(bad)?;
+            }
+            self.of_member(said.announcement, Event::Checksum(signed)).await?;
+        }
+        Ok(())
+    }
+
+    /// What a complaint about the attempt under way is judged by, when the protocol finds nothing against it; `None` for a
+    /// repeat.
+    pub(super) fn evidence(&self, complaint: &Signed<Complaint>) -> Result<Option<Evidence>, Refusal> {
+        let said = spoken(complaint)?;
+        let (Stage::Running(current), Some(federation)) = (&self.stage, &self.federation) else {
+            return Err(Refusal::Over { what: "the attempt" });
+        };
+        if current.announcement() != Some(said.announcement) {
+            return Err(Refusal::Over { what: "the attempt" });
+        }
+        let input = Input { at_ms: clock::now_ms(), event: Event::Complaint(complaint.clone()) };
+        if !current.round.step(&input)?.store {
+            return Ok(None);
+        }
+        let missing = |what: &str| Refusal::Failure(format!("no {what} for a complaint that fits the round"));
+        let fixed = current.round.fixed().ok_or_else(|| missing("cohort"))?;
+        let name = |index: MemberIndex| federation.roster().at(index).map(protocol::Member::name);
+        let dealer: &HouseName = name(said.dealer).ok_or_else(|| missing("dealer"))?;
+        let manifest = fixed.list().contributions.iter().find(|signed| signed.signer() == dealer);
+        let manifest = manifest.and_then(|signed| signed.unverified().ok()).ok_or_else(|| missing("manifest"))?;
+        let mut seats = fixed.announced().announcement().committee.iter();
+        let seat = seats.find(|seat| seat.index == said.index).and_then(|seat| seat.offer.unverified().ok());
+        Ok(Some(Evidence {
+            complaint: said,
+            layout: current.layout.clone().ok_or_else(|| missing("layout"))?,
+            committee: committee(federation)?,
+            key: seat.ok_or_else(|| missing("one-time key"))?.key,
+            manifest,
+        }))
+    }
+}
