@@ -95,6 +95,10 @@ fn a_cohort_below_the_minimum() {
     let signed = world.announced();
     let two = list(&world, signed.body_digest(), &[0, 1]);
     assert_eq!(shun(&contributed(&world, VICTIM, &signed), cohort(&two)), "small-cohort");
+    // Above the charter's least, but with more missing than were announced to be.
+    let wide = World::new(&Shape { houses: 6, threshold: 4, ..FOUR });
+    let four_of_six = list(&wide, wide.announced().body_digest(), &[0, 1, 2, 3]);
+    assert_eq!(shun(&contributed(&wide, VICTIM, &wide.announced()), cohort(&four_of_six)), "small-cohort");
     let three = world.announcement(&world.start(), world.house_names()[..3].to_vec(), 0, NOW_MS);
     assert_eq!(shun(&world.member(VICTIM), announced(&world.sign_announcement(&three))), "small-expected-set");
     // By letting more of them vanish than the charter does.
