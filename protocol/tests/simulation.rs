@@ -1,4 +1,5 @@
-//! A thousand rounds in memory over a bad network, with crashes of everybody, a two-faced aggregator and lying houses.
+//! A thousand rounds in memory over a bad network, with crashes of everybody, a two-faced aggregator that claims false sums
+//! now and then, and houses that lie, stay silent, complain or spoil rounds.
 //!
 //! A failure prints its seed; `PLAINCHANT_SEED=n cargo test -p protocol --test simulation` runs that seed alone.
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -37,7 +38,7 @@ fn run(seed: u64) -> Simulation {
     let seed = Seed(seed);
     let shape = &SHAPES[(seed.0 % SHAPES.len() as u64) as usize];
     // Every other run of a shape that has more houses than a round needs has a house that spoils every round it is in.
-    let spare = shape.houses > shape.min_cohort + shape.may_vanish && seed.0 / SHAPES.len() as u64 % 2 == 0;
+    let spare = shape.houses > shape.min_cohort + shape.may_vanish && (seed.0 / SHAPES.len() as u64).is_multiple_of(2);
     let culprit = spare.then_some(seed.0 as usize * 7 % shape.houses);
     let mut simulation = Simulation::new(shape, ROUNDS_A_SEED, seed.0, culprit);
     simulation.run();

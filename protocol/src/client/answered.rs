@@ -106,6 +106,9 @@ impl Answered {
     }
 
     fn take(mut self, signed: &Signed<Answer>) -> Result<Step, Rejection> {
+        if self.answers.values().any(|held| held.as_ref() == signed) {
+            return Ok(Step::to(Round::Answered(self), Vec::new()));
+        }
         let me = self.heard.me();
         let answer = check::answer(me.federation(), self.checked.claim(), signed)?;
         let mut effects = Vec::new();
@@ -197,6 +200,9 @@ pub(super) fn same_claim(
     checked: &Checked,
     signed: &Signed<SumClaim>,
 ) -> Result<(), Rejection> {
+    if signed == checked.signed_claim() {
+        return Ok(());
+    }
     let second = check::claim(heard.me().federation(), heard.digest(), cohort, signed)?.body_sum;
     let first = checked.body_sum();
     if first == second { Ok(()) } else { Err(Rejection::SecondClaim { first, second }) }

@@ -91,6 +91,9 @@ pub(super) fn take(
     answers: &mut Answers,
     signed: &Signed<Answer>,
 ) -> Result<bool, Rejection> {
+    if answers.values().any(|held| held.as_ref() == signed) {
+        return Ok(false);
+    }
     let answer = check::answer(fixed.federation(), checked.claim(), signed)?;
     match answers.get(&answer.index) {
         Some(first) if first.body_digest() == signed.body_digest() => Ok(false),

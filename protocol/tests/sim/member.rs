@@ -228,7 +228,7 @@ impl Simulation {
     /// In some rounds the aggregator shows some members, some of the time, another claim.
     fn two_claims(&mut self, member: usize, claim: Signed<SumClaim>) -> Signed<SumClaim> {
         let mut other = claim.unverified().unwrap();
-        if other.announcement.as_bytes()[2] >= 20 || member % 2 == 0 || one_in(&mut self.rng, 2) {
+        if other.announcement.as_bytes()[2] >= 20 || member.is_multiple_of(2) || one_in(&mut self.rng, 2) {
             return claim;
         }
         other.body_sum = body_sum(&other.cohort);
