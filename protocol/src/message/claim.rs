@@ -27,8 +27,8 @@ impl SumClaim {
         *Digest::of("sum-challenge", &self.to_bytes()).as_bytes()
     }
 
-    /// Which other house's body `checker` checks, beside its own: with chance 1/128 one, drawn by the challenge, so that
-    /// nobody knows it before the sum is claimed, and everybody knows it after. `houses` are those of the cohort.
+    /// Which other house's body `checker` checks, beside its own: with chance 1/128 one, drawn by the challenge, so that no
+    /// house knows it before the sum is claimed, and everybody can tell it after. `houses` are those of the cohort.
     pub fn spot_check<'a>(&self, checker: &HouseName, houses: &'a [HouseName]) -> Option<&'a HouseName> {
         let mut bytes = self.challenge().to_vec();
         bytes.extend_from_slice(checker.as_str().as_bytes());
