@@ -218,10 +218,9 @@ impl Weights {
         let (degree, moduli) = (layout.set().ring_degree(), layout.set().moduli());
         let seed = |label| MaskSeed(Sha256::new().chain_update(label).chain_update(challenge.0).finalize().into());
         let rows = seed(POSITIONS_LABEL);
-        let mut scratch = vec![0; 8 * degree];
-        let mut row = |prime, repetition| {
+        let row = |prime, repetition| {
             let mut row = vec![0; degree];
-            rows.expand(repetition, prime, moduli[prime], &mut row, &mut scratch);
+            rows.expand(repetition, prime, moduli[prime], &mut row);
             row.iter_mut().for_each(|weight| *weight = split(*weight));
             row
         };
@@ -235,7 +234,7 @@ impl Weights {
         for (prime, ((rows, residues), values)) in parts.enumerate() {
             let q = self.moduli[prime];
             let mut weights = [0; REPETITIONS];
-            self.chunks.expand(index, prime, q, &mut weights, &mut [0; 8 * REPETITIONS]);
+            self.chunks.expand(index, prime, q, &mut weights);
             for ((value, weight), product) in values.iter_mut().zip(weights).zip(inner_products(residues, rows)) {
                 let product = product % u128::from(q);
                 *value = ((u128::from(*value) + u128::from(weight) * product) % u128::from(q)) as u64;

@@ -64,23 +64,32 @@ pub(crate) fn encrypt_under<R: CryptoRng + ?Sized>(
     rng: &mut R,
 ) -> Result<Vec<u8>, EncryptError> {
     check(layout, key, values)?;
+    let limit = layout.value_limit();
     let ring = ring::ring(layout.set());
     let key = Transformed::new(key.coefficients(), &ring.residues);
     let errors = Seed::draw(rng);
     let mut contribution = vec![0; layout.contribution_bytes()];
-    contribution
+    let fit = contribution
         .par_chunks_mut(layout.chunk_bytes())
         .zip(values.par_chunks(layout.values_per_chunk()))
         .enumerate()
-        .for_each_init(
+        .map_init(
             || Scratch::new(layout),
             |scratch, (index, (bytes, values))| {
+                // Checked here, where the values are in the cache: memory is read once.
+                let fit = largest_size(values) <= limit;
                 scratch.draw_errors(&mut errors.sampler(index));
                 scratch.add_message(Fields::of(layout), values);
                 scratch.write_body(ring, &key, seed, index, bytes);
+                fit
             },
-        );
-    Ok(contribution)
+        )
+        .reduce(|| true, |one, other| one & other);
+    if fit {
+        return Ok(contribution);
+    }
+    let index = values.iter().position(|v| v.unsigned_abs() > limit).unwrap_or(0);
+    Err(EncryptError::ValueOutOfRange { index, limit })
 }
 
 fn check(layout: &Layout, key: &OneTimeKey, values: &[i64]) -> Result<(), EncryptError> {
@@ -91,19 +100,13 @@ fn check(layout: &Layout, key: &OneTimeKey, values: &[i64]) -> Result<(), Encryp
     if values.len() != expected {
         return Err(EncryptError::Count { expected, found: values.len() });
     }
-    let limit = layout.value_limit();
-    let largest = values.par_chunks(layout.values_per_chunk()).map(largest_size).max().unwrap_or(0);
-    if largest <= limit {
-        return Ok(());
-    }
-    let index = values.iter().position(|v| v.unsigned_abs() > limit).unwrap_or(0);
-    Err(EncryptError::ValueOutOfRange { index, limit })
+    Ok(())
 }
 
 fn largest_size(values: &[i64]) -> u64 {
     pulp::Arch::new().dispatch(
         #[inline(always)]
-        || values.iter().fold(0, |largest, v| v.unsigned_abs().max(largest)),
+        move || values.iter().fold(0, |largest, v| v.unsigned_abs().max(largest)),
     )
 }
 
@@ -111,12 +114,11 @@ fn largest_size(values: &[i64]) -> u64 {
 struct Scratch {
     errors: Zeroizing<Vec<i32>>,
     random: Words,
-    /// m + e with one prime.
-    narrow: Zeroizing<Vec<i64>>,
-    /// m + e with two primes.
-    wide: Zeroizing<Vec<i128>>,
+    /// m + e, or its part below 2^50 with two primes.
+    low: Zeroizing<Vec<i64>>,
+    /// What is above 2^50 with two primes.
+    high: Zeroizing<Vec<i64>>,
     body: Vec<u64>,
-    mask: Vec<u8>,
 }
 
 impl Scratch {
@@ -126,10 +128,9 @@ impl Scratch {
         Self {
             errors: Zeroizing::new(vec![0; degree]),
             random: Words::new(degree),
-            narrow: Zeroizing::new(vec![0; if is_wide { 0 } else { degree }]),
-            wide: Zeroizing::new(vec![0; if is_wide { degree } else { 0 }]),
+            low: Zeroizing::new(vec![0; degree]),
+            high: Zeroizing::new(vec![0; if is_wide { degree } else { 0 }]),
             body: vec![0; degree],
-            mask: vec![0; 8 * degree],
         }
     }
 
@@ -138,44 +139,49 @@ impl Scratch {
     }
 
     fn add_message(&mut self, fields: Fields, values: &[i64]) {
-        if self.wide.is_empty() {
-            fields.pack_narrow(values, &mut self.narrow);
-            for (sum, &error) in self.narrow.iter_mut().zip(self.errors.iter()) {
-                *sum += i64::from(error);
-            }
-        } else {
-            fields.pack_wide(values, &mut self.wide);
-            for (sum, &error) in self.wide.iter_mut().zip(self.errors.iter()) {
-                *sum += i128::from(error);
-            }
-        }
+        fields.pack(values, &mut self.low, &mut self.high);
+        add_errors(&mut self.low, &self.errors);
     }
 
     fn write_body(&mut self, ring: &Ring, key: &Transformed, seed: &MaskSeed, index: usize, bytes: &mut [u8]) {
         let residue_bytes = self.body.len() * RESIDUE_BITS as usize / 8;
         let parts = bytes.chunks_exact_mut(residue_bytes);
         for (prime, (residue, bytes)) in ring.residues.iter().zip(parts).enumerate() {
-            seed.expand(index, prime, residue.q, &mut self.body, &mut self.mask);
+            seed.expand(index, prime, residue.q, &mut self.body);
             residue.multiply(&mut self.body, key.modulo(prime));
-            self.add_to_body(residue);
+            add_message(residue, &mut self.body, &self.low, &self.high);
             pack::pack(&self.body, bytes);
         }
     }
+}
 
-    fn add_to_body(&mut self, residue: &Residue) {
-        let q = residue.q;
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for (body, &x) in self.body.iter_mut().zip(self.narrow.iter()) {
-                    *body = ring::reduce(*body + residue.lift(x), q);
+fn add_errors(low: &mut [i64], errors: &[i32]) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        move || {
+            for (sum, &error) in low.iter_mut().zip(errors) {
+                *sum = sum.wrapping_add(i64::from(error));
+            }
+        },
+    );
+}
+
+fn add_message(residue: &Residue, body: &mut [u64], low: &[i64], high: &[i64]) {
+    let q = residue.q;
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        move || {
+            if high.is_empty() {
+                for (body, &low) in body.iter_mut().zip(low) {
+                    *body = ring::reduce_word(body.wrapping_add(residue.lift_pair(low, 0)), q);
                 }
-                for (body, &x) in self.body.iter_mut().zip(self.wide.iter()) {
-                    *body = ring::reduce(*body + residue.lift_wide(x), q);
+            } else {
+                for ((body, &low), &high) in body.iter_mut().zip(low).zip(high) {
+                    *body = ring::reduce_word(body.wrapping_add(residue.lift_pair(low, high)), q);
                 }
-            },
-        );
-    }
+            }
+        },
+    );
 }
 
 impl Drop for Scratch {

@@ -93,8 +93,8 @@ fn residue(set: ParameterSet, prime: usize) -> Result<&'static Residue, GlweErro
 
 /// The mask's coefficients: the inverse transform of what is expanded.
 fn mask_coefficients(seed: &MaskSeed, chunk: usize, prime: usize, residue: &Residue, degree: usize) -> Vec<u64> {
-    let (mut values, mut scratch) = (vec![0; degree], vec![0; 8 * degree]);
-    seed.expand(chunk, prime, residue.q, &mut values, &mut scratch);
+    let mut values = vec![0; degree];
+    seed.expand(chunk, prime, residue.q, &mut values);
     residue.multiply(&mut values, &vec![1; degree]);
     values
 }

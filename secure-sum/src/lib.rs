@@ -47,6 +47,7 @@ mod fields;
 mod gauss;
 pub mod glwe;
 mod key;
+mod keystream;
 mod layout;
 mod mask;
 mod open;

@@ -149,7 +149,6 @@ struct Scratch {
     set: ParameterSet,
     /// Residues after subtraction, prime after prime.
     residues: Vec<u64>,
-    mask: Vec<u8>,
     narrow: Vec<i64>,
     wide: Vec<i128>,
     values: Vec<i64>,
@@ -163,7 +162,6 @@ impl Scratch {
         Self {
             set,
             residues: vec![0; set.residues()],
-            mask: vec![0; 8 * degree],
             narrow: vec![0; if is_wide { 0 } else { degree }],
             wide: vec![0; if is_wide { degree } else { 0 }],
             values: vec![0; layout.values_per_chunk()],
@@ -173,7 +171,7 @@ impl Scratch {
     fn expand_mask(&mut self, seed: &MaskSeed, chunk: usize) {
         let parts = self.residues.chunks_exact_mut(self.set.ring_degree());
         for (prime, (values, &q)) in parts.zip(self.set.moduli()).enumerate() {
-            seed.expand(chunk, prime, q, values, &mut self.mask);
+            seed.expand(chunk, prime, q, values);
         }
     }
 
@@ -216,9 +214,9 @@ fn subtract_from(residue: &Residue, body: &[u64], product: &mut [u64]) {
     let q = residue.q;
     pulp::Arch::new().dispatch(
         #[inline(always)]
-        || {
+        move || {
             for (product, &body) in product.iter_mut().zip(body) {
-                *product = ring::reduce(body + q - *product, q);
+                *product = ring::reduce(body.wrapping_add(q).wrapping_sub(*product), q);
             }
         },
     );

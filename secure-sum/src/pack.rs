@@ -7,6 +7,7 @@
 mod wide;
 
 use crate::params::RESIDUE_BITS;
+use crate::ring::{self, reduce_word};
 
 const MASK: u64 = (1 << RESIDUE_BITS) - 1;
 
@@ -45,7 +46,7 @@ pub(crate) fn add(sum: &mut [u64], others: &[u64], q: u64) {
         #[inline(always)]
         move || {
             for (sum, &other) in sum.iter_mut().zip(others) {
-                *sum = reduce_sum(sum.wrapping_add(other), q);
+                *sum = reduce_word(sum.wrapping_add(other), q);
             }
         },
     );
@@ -57,7 +58,7 @@ pub(crate) fn subtract(sum: &mut [u64], others: &[u64], q: u64) {
         #[inline(always)]
         move || {
             for (sum, &other) in sum.iter_mut().zip(others) {
-                *sum = crate::ring::reduce(sum.wrapping_add(q).wrapping_sub(reduce_sum(other, q)), q);
+                *sum = ring::reduce(sum.wrapping_add(q).wrapping_sub(reduce_word(other, q)), q);
             }
         },
     );
@@ -67,17 +68,8 @@ pub(crate) fn subtract(sum: &mut [u64], others: &[u64], q: u64) {
 pub(crate) fn reduce(sums: &mut [u64], q: u64) {
     pulp::Arch::new().dispatch(
         #[inline(always)]
-        move || sums.iter_mut().for_each(|sum| *sum = reduce_sum(*sum, q)),
+        move || sums.iter_mut().for_each(|sum| *sum = reduce_word(*sum, q)),
     );
-}
-
-/// `x` modulo q for every x: 2^50 is replaced by 2^50 - q, which is below 2^18, so what is left is below
-/// 2^50 + 2^32 < 2q.
-#[inline(always)]
-fn reduce_sum(x: u64, q: u64) -> u64 {
-    // Both factors fit 32 bits, which the compiler sees here: vectors multiply 32 bits in one instruction.
-    let fold = u64::from(((1 << RESIDUE_BITS) - q) as u32);
-    crate::ring::reduce((x >> RESIDUE_BITS).wrapping_mul(fold).wrapping_add(x & MASK), q)
 }
 
 /// Writes what it unpacks, or adds it to what is there; true when every residue is below q.
