@@ -1,8 +1,8 @@
-//! Calls each step that touches secrets once, under a fresh key that the first argument seeds; the scripts of
-//! `secure-sum/scripts` count the instructions of the three `measured_` functions from outside.
+//! Calls each step that touches secrets once for each of some fresh keys; the scripts of `secure-sum/scripts` count the
+//! instructions of the three `measured_` functions from outside.
 //!
-//! Everything public is the same in every run: layout, committee, mask seed, commitments' sizes. One thread does all the
-//! work, so that nothing is counted but the work.
+//! Everything public is the same for every key: layout, committee, mask seed, sizes. One thread does all the work, so
+//! that nothing is counted but the work. The first key also pays for what a process builds once.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -18,22 +18,28 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
-    let seed = arguments.next().and_then(|seed| seed.parse().ok()).ok_or("constant_time SEED [p50|p100]")?;
     // One chunk of either set; 2^45 needs the wide one.
-    let clamp = if arguments.next().as_deref() == Some("p100") { 1 << 45 } else { 1_000 };
+    let clamp = match arguments.next().as_deref() {
+        Some("p50") => 1_000,
+        Some("p100") => 1 << 45,
+        _ => return Err(USAGE.into()),
+    };
     rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global()?;
-    let layout = Layout::derive(3, Values { count: 1_500, clamp, noise_deviation: 0.0 })?;
+    let layout = Layout::derive(3, Values { count: VALUES, clamp, noise_deviation: 0.0 })?;
     let committee = Committee::new(4, 3)?;
-
-    // A first pass builds what a process builds once: transforms, generators, the choice of vector instructions.
-    let mut rng = ChaCha20Rng::seed_from_u64(0);
-    pass(&layout, &committee, &mut rng, 0)?;
-    pass(&layout, &committee, &mut ChaCha20Rng::seed_from_u64(seed), seed)
+    for seed in arguments {
+        let seed = seed.parse().map_err(|_| USAGE)?;
+        pass(&layout, &committee, &mut ChaCha20Rng::seed_from_u64(seed), seed)?;
+    }
+    Ok(())
 }
+
+const USAGE: &str = "constant_time p50|p100 SEED...";
+const VALUES: usize = 1_500;
 
 fn pass(layout: &Layout, committee: &Committee, rng: &mut ChaCha20Rng, seed: u64) -> Outcome<()> {
     // The values are secrets too.
-    let values: Vec<i64> = (0..1_500).map(|i| (i * 7919 + 31 * seed as i64) % 2_001 - 1_000).collect();
+    let values: Vec<i64> = (0..VALUES as i64).map(|i| (i * 7919 + 31 * seed as i64) % 2_001 - 1_000).collect();
     let key = OneTimeKey::generate(layout, rng);
     let member = SealingKey::generate(rng);
     let dealing = measured_deal(&key, layout, committee, rng)?;

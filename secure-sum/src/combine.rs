@@ -10,6 +10,7 @@ use crate::digits::Digits;
 use crate::gauss;
 use crate::key::KeySum;
 use crate::layout::Layout;
+use crate::wipe;
 use crate::wire::EncodingError;
 
 const WHAT: &str = "share sum";
@@ -80,9 +81,11 @@ impl ShareSum {
         if share.values().len() != self.values.len() {
             return Err(ShareError::OtherLayout);
         }
-        for (sum, value) in self.values.iter_mut().zip(share.values()) {
-            *sum += value;
-        }
+        wipe::after(|| {
+            for (sum, value) in self.values.iter_mut().zip(share.values()) {
+                *sum += value;
+            }
+        });
         Ok(())
     }
 
@@ -110,7 +113,7 @@ impl ShareSum {
     /// # Errors
     /// When length or version is wrong or a scalar is not canonical.
     pub fn from_bytes(layout: &Layout, bytes: &[u8]) -> Result<Self, EncodingError> {
-        Ok(Self { values: Zeroizing::new(deal::read(WHAT, layout, bytes)?) })
+        Ok(Self { values: deal::read(WHAT, layout, bytes)? })
     }
 }
 
@@ -132,6 +135,14 @@ pub fn combine(
     }
     check_answers(layout, committee, commitments, answers)?;
     let quorum = &answers[..usize::from(committee.threshold())];
+    wipe::after(|| interpolate(layout, quorum))
+        .filter(|key| is_small(key, layout.set().sigma(), cohort))
+        .map(KeySum::new)
+        .ok_or(CombineError::KeyNotSmall { cohort })
+}
+
+/// The coefficients at zero, or none when the scalars there hold no digits.
+fn interpolate(layout: &Layout, quorum: &[(u8, ShareSum)]) -> Option<Zeroizing<Vec<i32>>> {
     let mut packed = Zeroizing::new(vec![Scalar::ZERO; layout.scalars()]);
     for (index, answer) in quorum {
         let factor = lagrange_at_zero(quorum, *index);
@@ -139,12 +150,7 @@ pub fn combine(
             *sum += factor * value;
         }
     }
-    let degree = layout.set().ring_degree();
-    Digits::of(layout)
-        .unpack(&packed, degree)
-        .filter(|key| is_small(key, layout.set().sigma(), cohort))
-        .map(KeySum::new)
-        .ok_or(CombineError::KeyNotSmall { cohort })
+    Digits::of(layout).unpack(&packed, layout.set().ring_degree())
 }
 
 fn check_answers(

@@ -11,6 +11,7 @@ use crate::committee::Committee;
 use crate::digits::Digits;
 use crate::key::OneTimeKey;
 use crate::layout::Layout;
+use crate::wipe;
 use crate::wire::{self, EncodingError, VERSION};
 
 const WHAT: &str = "key share";
@@ -62,6 +63,10 @@ pub fn deal<R: CryptoRng + ?Sized>(
     if !key.serves(layout) {
         return Err(DealingError::OtherKey);
     }
+    Ok(wipe::after_parallel(|| share(key, layout, committee, rng)))
+}
+
+fn share<R: CryptoRng + ?Sized>(key: &OneTimeKey, layout: &Layout, committee: &Committee, rng: &mut R) -> Dealing {
     let mut secret = Zeroizing::new(Vec::with_capacity(layout.scalars() + 1));
     secret.extend_from_slice(&Digits::of(layout).pack(key.coefficients()));
     secret.push(Scalar::random(rng));
@@ -76,7 +81,7 @@ pub fn deal<R: CryptoRng + ?Sized>(
             (KeyShare { values }, point)
         })
         .unzip();
-    Ok(Dealing { shares, commitments: Commitments::new(layout, points) })
+    Dealing { shares, commitments: Commitments::new(layout, points) }
 }
 
 /// The polynomials with these constant terms and higher coefficients, at `index`.
@@ -99,7 +104,7 @@ impl KeyShare {
     /// When the share does not open its commitment or nobody has this index.
     pub fn check(&self, commitments: &Commitments, index: u8) -> Result<(), ShareError> {
         let expected = commitments.of(index).ok_or(ShareError::UnknownMember { index })?;
-        if commitments::commit(&self.values).ct_eq(expected).into() {
+        if wipe::after(|| commitments::commit(&self.values)).ct_eq(expected).into() {
             Ok(())
         } else {
             Err(ShareError::Commitment { index })
@@ -117,7 +122,7 @@ impl KeyShare {
     /// # Errors
     /// When length or version is wrong or a scalar is not canonical.
     pub fn from_bytes(layout: &Layout, bytes: &[u8]) -> Result<Self, EncodingError> {
-        Ok(Self { values: Zeroizing::new(read(WHAT, layout, bytes)?) })
+        Ok(Self { values: read(WHAT, layout, bytes)? })
     }
 
     pub(crate) fn values(&self) -> &[Scalar] {
@@ -136,13 +141,16 @@ pub(crate) fn write(values: &[Scalar]) -> Vec<u8> {
 }
 
 /// Reads the scalars of a share or of a sum of shares.
-pub(crate) fn read(what: &'static str, layout: &Layout, bytes: &[u8]) -> Result<Vec<Scalar>, EncodingError> {
+pub(crate) fn read(what: &'static str, layout: &Layout, bytes: &[u8]) -> Result<Zeroizing<Vec<Scalar>>, EncodingError> {
     let count = layout.scalars() + 1;
     let rest = wire::body(what, bytes, 1 + 32 * count)?;
-    let mut values = Vec::with_capacity(count);
-    for (position, scalar) in rest.as_chunks::<32>().0.iter().enumerate() {
-        let scalar = Option::<Scalar>::from(Scalar::from_canonical_bytes(*scalar));
-        values.push(scalar.ok_or(EncodingError::Element { what, position })?);
-    }
+    let mut values = Zeroizing::new(Vec::with_capacity(count));
+    wipe::after(|| {
+        for (position, scalar) in rest.as_chunks::<32>().0.iter().enumerate() {
+            let scalar = Option::<Scalar>::from(Scalar::from_canonical_bytes(*scalar));
+            values.push(scalar.ok_or(EncodingError::Element { what, position })?);
+        }
+        Ok(())
+    })?;
     Ok(values)
 }

@@ -12,6 +12,7 @@ use crate::mask::MaskSeed;
 use crate::pack;
 use crate::params::RESIDUE_BITS;
 use crate::ring::{self, Residue, Ring};
+use crate::wipe;
 
 /// Why values cannot be encrypted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,11 +66,28 @@ pub(crate) fn encrypt_under<R: CryptoRng + ?Sized>(
 ) -> Result<Vec<u8>, EncryptError> {
     check(layout, key, values)?;
     let limit = layout.value_limit();
+    let mut contribution = vec![0; layout.contribution_bytes()];
+    if wipe::after_parallel(|| write(layout, seed, key, values, rng, &mut contribution)) {
+        return Ok(contribution);
+    }
+    let index = values.iter().position(|v| v.unsigned_abs() > limit).unwrap_or(0);
+    Err(EncryptError::ValueOutOfRange { index, limit })
+}
+
+/// Writes every chunk; true when all values are in range.
+fn write<R: CryptoRng + ?Sized>(
+    layout: &Layout,
+    seed: &MaskSeed,
+    key: &OneTimeKey,
+    values: &[i64],
+    rng: &mut R,
+    contribution: &mut [u8],
+) -> bool {
+    let limit = layout.value_limit();
     let ring = ring::ring(layout.set());
     let key = Transformed::new(key.coefficients(), &ring.residues);
     let errors = Seed::draw(rng);
-    let mut contribution = vec![0; layout.contribution_bytes()];
-    let fit = contribution
+    contribution
         .par_chunks_mut(layout.chunk_bytes())
         .zip(values.par_chunks(layout.values_per_chunk()))
         .enumerate()
@@ -84,12 +102,7 @@ pub(crate) fn encrypt_under<R: CryptoRng + ?Sized>(
                 fit
             },
         )
-        .reduce(|| true, |one, other| one & other);
-    if fit {
-        return Ok(contribution);
-    }
-    let index = values.iter().position(|v| v.unsigned_abs() > limit).unwrap_or(0);
-    Err(EncryptError::ValueOutOfRange { index, limit })
+        .reduce(|| true, |one, other| one & other)
 }
 
 fn check(layout: &Layout, key: &OneTimeKey, values: &[i64]) -> Result<(), EncryptError> {

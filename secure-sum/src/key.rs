@@ -7,6 +7,7 @@ use crate::gauss::{Seed, Words};
 use crate::layout::Layout;
 use crate::params::ParameterSet;
 use crate::ring::Residue;
+use crate::wipe;
 
 /// A client's secret of one round: N discrete Gaussian coefficients. It encrypts one contribution and is dealt
 /// to the committee; then the caller drops it, which wipes it.
@@ -20,7 +21,7 @@ impl OneTimeKey {
     pub fn generate<R: CryptoRng + ?Sized>(layout: &Layout, rng: &mut R) -> Self {
         let degree = layout.set().ring_degree();
         let mut coefficients = Zeroizing::new(vec![0; degree]);
-        Seed::draw(rng).sampler(0).fill(&mut coefficients, &mut Words::new(degree));
+        wipe::after(|| Seed::draw(rng).sampler(0).fill(&mut coefficients, &mut Words::new(degree)));
         Self { set: layout.set(), coefficients }
     }
 

@@ -56,6 +56,7 @@ mod params;
 mod ring;
 mod seal;
 mod tail;
+mod wipe;
 mod wire;
 
 #[cfg(test)]

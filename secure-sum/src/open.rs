@@ -9,6 +9,7 @@ use crate::layout::Layout;
 use crate::mask::MaskSeed;
 use crate::params::ParameterSet;
 use crate::ring::{self, Residue, Ring};
+use crate::wipe;
 
 /// Why a round is void.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -77,10 +78,24 @@ pub(crate) fn open_coefficients(
     if key.len() != set.ring_degree() {
         return Err(OpenError::OtherLayout);
     }
+    let mut values = vec![0; layout.values().count];
+    let limits = Limits::of(layout, cohort);
+    wipe::after_parallel(|| decode(layout, seed, residues, key, &limits, &mut values))?;
+    Ok(values)
+}
+
+/// Opens every chunk.
+fn decode(
+    layout: &Layout,
+    seed: &MaskSeed,
+    residues: &[u64],
+    key: &[i32],
+    limits: &Limits,
+    values: &mut [i64],
+) -> Result<(), OpenError> {
+    let set = layout.set();
     let ring = ring::ring(set);
     let key = Transformed::new(key, &ring.residues);
-    let limits = Limits::of(layout, cohort);
-    let mut values = vec![0; layout.values().count];
     values
         .par_chunks_mut(layout.values_per_chunk())
         .zip(residues.par_chunks_exact(set.residues()))
@@ -95,8 +110,7 @@ pub(crate) fn open_coefficients(
                 values.copy_from_slice(used);
                 limits.check(index, &seen, used, padding)
             },
-        )?;
-    Ok(values)
+        )
 }
 
 /// The residues of one chunk whose mask is given, transformed, instead of expanded: body - a S, and the fields.
