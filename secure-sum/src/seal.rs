@@ -1,22 +1,30 @@
 //! Sealing key shares to one member: HPKE (RFC 9180) base mode with X25519-HKDF-SHA256 and ChaCha20-Poly1305.
+//!
+//! An envelope is an encapsulated key, a proof that its sender knows the private one ([`Envelope`] says why), and
+//! the ciphertext.
 
+use std::convert::Infallible;
+
+use curve25519_dalek::edwards::EdwardsPoint;
 use hpke::aead::ChaCha20Poly1305;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::X25519HkdfSha256;
-use hpke::rand_core::TryRng;
+use hpke::rand_core::{TryCryptoRng, TryRng};
 use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
-use rand::rngs::{StdRng, SysRng};
-use rand::{CryptoRng, SeedableRng};
+use rand::CryptoRng;
+use rand::rngs::SysRng;
 use zeroize::Zeroizing;
 
+use crate::envelope::{self, Envelope};
+use crate::logproof::{self, BASE, LogProof, NONCE, PROOF, Secret};
 use crate::wire::{self, EncodingError, VERSION};
 
-/// Bytes of a key, an encapsulated key and a tag.
-const KEY: usize = 32;
+/// Bytes of a key or an encapsulated key, of a tag, and of all that precedes the ciphertext.
+pub(crate) const KEY: usize = 32;
 const TAG: usize = 16;
-const HEAD: usize = 1 + KEY;
+const HEAD: usize = 1 + KEY + PROOF;
 
-/// Bytes that sealing adds to a plaintext.
+/// Bytes that sealing adds to a plaintext: version, encapsulated key, its proof, tag.
 pub const SEAL_OVERHEAD: usize = HEAD + TAG;
 
 /// Why sealing or unsealing failed.
@@ -55,6 +63,13 @@ impl SealingKey {
         SealingPublicKey(X25519HkdfSha256::sk_to_pk(&self.0))
     }
 
+    /// The logarithm of the public key's point.
+    pub(crate) fn secret(&self) -> Secret {
+        let mut private = Zeroizing::new([0; KEY]);
+        self.0.write_exact(private.as_mut_slice());
+        Secret::of(&private)
+    }
+
     /// Version and key, for the member's own store; 33 bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
@@ -73,6 +88,16 @@ impl SealingKey {
 }
 
 impl SealingPublicKey {
+    /// The u-coordinate as it was published.
+    pub(crate) fn u(&self) -> [u8; KEY] {
+        self.0.to_bytes().into()
+    }
+
+    /// The key as a point, when it is usable.
+    pub(crate) fn point(&self) -> Option<EdwardsPoint> {
+        logproof::point(&self.u())
+    }
+
     /// Version and key; 33 bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -95,21 +120,22 @@ fn read_key<T: Deserializable>(what: &'static str, bytes: &[u8]) -> Result<T, En
     T::from_bytes(key).map_err(|_| EncodingError::Element { what, position: 0 })
 }
 
-/// Seals `plaintext` to the holder of a key; `info` and `aad` must be the same when it is unsealed. The ephemeral
-/// key comes from the operating system.
+/// Seals `plaintext` to the holder of a key; `info` and `aad` must be the same when it is unsealed. All randomness
+/// comes from the operating system and is wiped.
 ///
 /// # Errors
-/// When the public key is of low order or the operating system has no randomness.
+/// When the public key is not a canonical point of prime order or the operating system has no randomness.
 pub fn seal(receiver: &SealingPublicKey, info: &[u8], aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
-    let mut seed = Zeroizing::new([0; 32]);
-    SysRng.try_fill_bytes(seed.as_mut_slice()).map_err(|_| SealError::Randomness)?;
-    seal_with(receiver, info, aad, plaintext, &mut StdRng::from_seed(*seed))
+    let mut random = Random::default();
+    let filled = SysRng.try_fill_bytes(random.ephemeral.as_mut_slice());
+    filled.and(SysRng.try_fill_bytes(random.nonce.as_mut_slice())).map_err(|_| SealError::Randomness)?;
+    seal_from(receiver, info, aad, plaintext, &random)
 }
 
 /// [`seal`] with the caller's generator, for runs that must repeat.
 ///
 /// # Errors
-/// When the public key is of low order.
+/// When the public key is not a canonical point of prime order.
 pub fn seal_with<R: CryptoRng>(
     receiver: &SealingPublicKey,
     info: &[u8],
@@ -117,20 +143,10 @@ pub fn seal_with<R: CryptoRng>(
     plaintext: &[u8],
     rng: &mut R,
 ) -> Result<Vec<u8>, SealError> {
-    let (encapsulated, ciphertext) = hpke::single_shot_seal_with_rng::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
-        &OpModeS::Base,
-        &receiver.0,
-        info,
-        plaintext,
-        aad,
-        rng,
-    )
-    .map_err(|_| SealError::PublicKey)?;
-    let mut sealed = Vec::with_capacity(plaintext.len() + SEAL_OVERHEAD);
-    sealed.push(VERSION);
-    sealed.extend_from_slice(&encapsulated.to_bytes());
-    sealed.extend_from_slice(&ciphertext);
-    Ok(sealed)
+    let mut random = Random::default();
+    rng.fill_bytes(random.ephemeral.as_mut_slice());
+    rng.fill_bytes(random.nonce.as_mut_slice());
+    seal_from(receiver, info, aad, plaintext, &random)
 }
 
 /// Opens an envelope sealed to `key` under the same `info` and `aad`.
@@ -138,18 +154,85 @@ pub fn seal_with<R: CryptoRng>(
 /// # Errors
 /// When the envelope is malformed, altered, or made for anything else.
 pub fn unseal(key: &SealingKey, info: &[u8], aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
-    let rest = wire::body("envelope", sealed, sealed.len().max(SEAL_OVERHEAD))?;
-    let (encapsulated, ciphertext) = wire::take::<KEY>("envelope", rest)?;
-    let encapsulated =
-        <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(&encapsulated).map_err(|_| SealError::Envelope)?;
+    let envelope = Envelope { receiver: &key.public(), info, aad, sealed };
+    let checked = envelope.checked()?;
+    let encapsulated = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(&checked.encapsulated);
     hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
         &OpModeR::Base,
         &key.0,
-        &encapsulated,
+        &encapsulated.map_err(|_| SealError::Envelope)?,
         info,
-        ciphertext,
+        checked.ciphertext,
         aad,
     )
     .map(Zeroizing::new)
     .map_err(|_| SealError::Envelope)
 }
+
+/// What one envelope needs: the seed of the ephemeral key and the nonce of its proof.
+struct Random {
+    ephemeral: Zeroizing<[u8; KEY]>,
+    nonce: Zeroizing<[u8; NONCE]>,
+}
+
+impl Default for Random {
+    fn default() -> Self {
+        Self { ephemeral: Zeroizing::new([0; KEY]), nonce: Zeroizing::new([0; NONCE]) }
+    }
+}
+
+fn seal_from(
+    receiver: &SealingPublicKey,
+    info: &[u8],
+    aad: &[u8],
+    plaintext: &[u8],
+    random: &Random,
+) -> Result<Vec<u8>, SealError> {
+    receiver.point().ok_or(SealError::PublicKey)?;
+    let (encapsulated, ciphertext) = hpke::single_shot_seal_with_rng::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
+        &OpModeS::Base,
+        &receiver.0,
+        info,
+        plaintext,
+        aad,
+        &mut Given(&random.ephemeral),
+    )
+    .map_err(|_| SealError::PublicKey)?;
+    let encapsulated: [u8; KEY] = encapsulated.to_bytes().into();
+    // hpke derives its ephemeral key from one draw of 32 bytes, so the same bytes give it again.
+    let ephemeral = SealingKey(X25519HkdfSha256::derive_keypair(random.ephemeral.as_slice()).0);
+    let transcript = envelope::transcript(receiver, info, aad, &encapsulated, &ciphertext);
+    let proof = LogProof::new(&ephemeral.secret(), [&BASE], transcript, &random.nonce);
+    let mut sealed = Vec::with_capacity(HEAD + ciphertext.len());
+    sealed.push(VERSION);
+    sealed.extend_from_slice(&encapsulated);
+    sealed.extend_from_slice(&proof.to_bytes());
+    sealed.extend_from_slice(&ciphertext);
+    Ok(sealed)
+}
+
+/// Hands hpke the bytes that were drawn for it, so that no generator with a state of its own is left behind.
+struct Given<'a>(&'a [u8; KEY]);
+
+impl TryRng for Given<'_> {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        bytes.iter_mut().zip(self.0.iter().cycle()).for_each(|(byte, given)| *byte = *given);
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Given<'_> {}
