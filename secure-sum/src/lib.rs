@@ -33,7 +33,8 @@
 //! ```
 //!
 //! Read in this order: [`Layout`] (what fits where, and how often decoding may fail), [`encrypt`], [`deal`],
-//! [`combine`], [`open`]; [`seal`] carries shares to their members; [`glwe`] is the same round in tfhe's types.
+//! [`combine`], [`open`]; [`seal`] carries shares to their members and [`EnvelopeProof`] shows a wrong one to others;
+//! a [`Checksum`] shows that a sum holds every body once; [`glwe`] is the same round in tfhe's types.
 
 mod accumulate;
 mod checksum;
