@@ -135,6 +135,26 @@ async fn a_house_that_vanishes_before_the_check_is_looked_at_by_the_others_and_c
     federation.stop().await;
 }
 
+/// No message shows whose contribution is no encryption of small values; attempts over parts of the houses do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_house_whose_contributions_spoil_every_sum_is_found_by_leaving_houses_out() {
+    logs();
+    let federation = Federation::new("clients", 2, 0).await;
+    redirect(&federation, "abbey", Attack::SpoiltBody).await;
+    let completed = all_completed(HOUSES.map(|house| federation.spawn(house, federation.options(house))).into()).await;
+    assert_eq!(completed.state.as_bytes(), &federation.expected(&[WITHOUT_FIRST, WITHOUT_FIRST]).digest());
+    // All four twice; then three of them, until no void is left that `abbey` was not in.
+    for house in &HOUSES[1..] {
+        assert_eq!(lines(&federation, house, "void").len(), 5, "{house}");
+        assert!(lines(&federation, house, "accused").is_empty(), "nobody said anything false");
+    }
+    let home = aggregator::setup::open(&federation.house("aggregator")).await.unwrap();
+    let status = aggregator::status::read(&home).await.unwrap();
+    assert_eq!((status.isolated, status.suspects), (vec![("abbey".to_owned(), "inferred")], Vec::new()));
+    home.store.close().await;
+    federation.stop().await;
+}
+
 async fn readmit(federation: &Federation, house: &str) -> String {
     let args = ["plainchant-aggregator".into(), "readmit".into(), federation.house("aggregator").into(), house.into()];
     let args: Vec<OsString> = args.into();

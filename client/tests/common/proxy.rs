@@ -6,23 +6,23 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use aggregator::identity::Identity;
 use futures::{Stream, StreamExt as _};
-use protocol::message::{SHARE_INFO, share_aad};
-use protocol::{
-    Announcement, BodyChecksum, CohortList, Contribution, Digest, HouseName, Message as _, Signed, Signer, SumClaim,
-};
+use protocol::{Announcement, CohortList, Digest, Message as _, Signed, SumClaim};
 use protos::convert;
 use protos::v1::event::Kind;
 use protos::v1::federation_client::FederationClient;
 use protos::v1::federation_server::{Federation, FederationServer};
 use protos::v1::{self};
-use secure_sum::{Committee, Layout, OneTimeKey, SealingPublicKey};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Server, server::TcpIncoming};
 use tonic::{Request, Response, Status, Streaming};
+
+#[path = "malice.rs"]
+mod malice;
+use malice::Malice;
 
 /// What the proxy does to what the member sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub(crate) enum Attack {
     FalseChecksum,
     /// The member is the malicious one: to `borough` it seals a share of another key, once.
     WrongShare,
+    /// The member is the malicious one: each body has a chunk that is no encryption. All else about it is right.
+    SpoiltBody,
 }
 
 pub(crate) struct Proxy {
@@ -57,10 +59,7 @@ pub(crate) struct Proxy {
     attack: Attack,
     lists: AtomicUsize,
     given: Given,
-    /// The member's own key.
-    signer: Arc<Signer>,
-    /// The latest announcement.
-    announced: Arc<Mutex<Option<Announcement>>>,
+    member: Malice,
 }
 
 /// What the member gave to the attacker, and asked of it.
@@ -102,11 +101,9 @@ async fn attack(house: &Path, aggregator: &Path, real: SocketAddr, attack: Attac
     let real = as_member(house, real, &authority).await;
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = incoming.local_addr().unwrap();
-    let seed: [u8; 32] = std::fs::read(house.join("keys/signing")).unwrap().try_into().unwrap();
-    let name = HouseName::new(house.file_name().unwrap().to_str().unwrap()).unwrap();
-    let (signer, given, announced) = (Arc::new(Signer::new(name, &seed)), Given::default(), Arc::default());
+    let (given, member) = (Given::default(), Malice::new(house));
     let tls = keys.tls();
-    let proxy = Proxy { real, keys, attack, lists: AtomicUsize::new(0), given: given.clone(), signer, announced };
+    let proxy = Proxy { real, keys, attack, lists: AtomicUsize::new(0), given: given.clone(), member };
     let router = Server::builder().tls_config(tls).unwrap().add_service(FederationServer::new(proxy));
     tokio::spawn(router.serve_with_incoming(incoming));
     (addr, given)
@@ -132,40 +129,6 @@ impl Proxy {
         let signed: Signed<Announcement> = convert::signed("announced", Some(signed)).unwrap();
         let state = signed.unverified().unwrap().adapter.as_bytes().to_vec().into();
         v1::Event { kind: Some(Kind::Completed(v1::Completed { rounds: 1, state })), ..event }
-    }
-}
-
-impl Proxy {
-    /// What the member says of its own body is made false; the signature is its own.
-    fn false_checksum(&self, signed: v1::Signed) -> v1::Signed {
-        let signed: Signed<BodyChecksum> = convert::signed("checksums", Some(signed)).unwrap();
-        let mut said = signed.unverified().unwrap();
-        if said.house == said.member {
-            said.value[1] ^= 1;
-        }
-        convert::to_wire(&Signed::sign(&said, &self.signer))
-    }
-
-    /// The share for `borough` becomes one of another key: sealed as it should be, and not what the commitments say.
-    fn wrong_share(&self, parts: &mut [v1::SubmitRequest]) {
-        let Some(v1::submit_request::Part::Header(header)) = &mut parts[0].part else { panic!("no header") };
-        let signed: Signed<Contribution> = convert::signed("contribution", header.contribution.take()).unwrap();
-        let mut manifest = signed.unverified().unwrap();
-        let announced = self.announced.lock().unwrap().clone().unwrap();
-        let seat = announced.committee.iter().find(|seat| seat.offer.signer().as_str() == "borough").unwrap();
-        let layout = Layout::from_bytes(&announced.layout).unwrap();
-        let committee = Committee::new(u8::try_from(announced.committee.len()).unwrap(), 3).unwrap();
-        let rng = &mut rand::rng();
-        let other = secure_sum::deal(&OneTimeKey::generate(&layout, rng), &layout, &committee, rng).unwrap();
-        let aad = share_aad(&manifest.announcement, &manifest.member, seat.index, &manifest.ciphertext);
-        let mut receiver = vec![1];
-        receiver.extend(seat.offer.unverified().unwrap().key);
-        let receiver = SealingPublicKey::from_bytes(&receiver).unwrap();
-        let position = seat.index.position();
-        let sealed = secure_sum::seal(&receiver, SHARE_INFO, &aad, &other.shares[position].to_bytes()).unwrap();
-        manifest.sealed_shares[position] = Digest::sha256(&sealed);
-        header.sealed_shares[position] = sealed.into();
-        header.contribution = Some(convert::to_wire(&Signed::sign(&manifest, &self.signer)));
     }
 }
 
@@ -215,14 +178,14 @@ impl Federation for Proxy {
             attack,
             lists: AtomicUsize::new(0),
             given: self.given.clone(),
-            signer: Arc::clone(&self.signer),
-            announced: Arc::clone(&self.announced),
+            member: self.member.clone(),
         };
         let events = events.flat_map(move |event| {
             let Ok(event) = event else { return futures::stream::iter(vec![event]) };
-            if let Some(Kind::Announced(signed)) = event.kind.clone() {
-                let signed: Signed<Announcement> = convert::signed("announced", Some(signed)).unwrap();
-                *tamper.announced.lock().unwrap() = Some(signed.unverified().unwrap());
+            if let Some(checksum) = tamper.member.hears(&event) {
+                let (mut real, request) = (tamper.real.clone(), v1::PutChecksumsRequest { checksums: vec![checksum] });
+                // Of an attempt that is over it is refused.
+                tokio::spawn(async move { real.put_checksums(request).await });
             }
             let all = match attack {
                 Attack::OtherCharter => vec![tamper.other_charter(event)],
@@ -245,8 +208,10 @@ impl Federation for Proxy {
         let mut parts: Vec<v1::SubmitRequest> =
             request.into_inner().filter_map(|part| async { part.ok() }).collect().await;
         let before = self.given.contributions.fetch_add(1, Ordering::Relaxed);
-        if self.attack == Attack::WrongShare && before == 0 {
-            self.wrong_share(&mut parts);
+        match self.attack {
+            Attack::WrongShare if before == 0 => parts = self.member.contribution(Some("borough")),
+            Attack::SpoiltBody => parts = self.member.contribution(None),
+            _ => {}
         }
         self.real.clone().submit(futures::stream::iter(parts)).await
     }
@@ -324,7 +289,7 @@ impl Federation for Proxy {
     ) -> Result<Response<v1::PutChecksumsResponse>, Status> {
         let mut request = request.into_inner();
         if self.attack == Attack::FalseChecksum {
-            request.checksums = request.checksums.into_iter().map(|one| self.false_checksum(one)).collect();
+            request.checksums = request.checksums.into_iter().map(|one| self.member.false_checksum(one)).collect();
         }
         self.real.clone().put_checksums(request).await
     }
@@ -338,6 +303,8 @@ impl Federation for Proxy {
             let claim: Signed<SumClaim> = convert::signed("claim", response.claim).unwrap();
             let claim = SumClaim { body_sum: Digest::sha256(b"another sum"), ..claim.unverified().unwrap() };
             response.claim = Some(convert::to_wire(&Signed::sign(&claim, self.keys.signer())));
+            // Those that are there speak of the first.
+            response.checksums.clear();
         }
         Ok(Response::new(response))
     }

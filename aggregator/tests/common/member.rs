@@ -1,0 +1,303 @@
+//! A member made by hand.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use protocol::message::{SHARE_INFO, ciphertext_digest, share_aad};
+use protocol::{
+    Announcement, Answer, AnswerPayload, Approval, Attempt, BodyChecksum, CohortList, Complaint, Contribution, Digest,
+    HouseName, Message as _, OneTimeKeyOffer, Outcome, Ready, Roster, RoundNumber, SealedFor, Signed, Signer, SumClaim,
+    Verdict,
+};
+use protos::convert::to_wire;
+use protos::v1;
+use protos::v1::enrolment_client::EnrolmentClient;
+use protos::v1::event::Kind;
+use protos::v1::federation_client::FederationClient;
+use protos::v1::submit_request::Part;
+use rcgen::KeyPair;
+use secure_sum::{
+    Challenge, Checksum, EnvelopeProof, KeyShare, Layout, MaskSeed, OneTimeKey, SealingKey, SealingPublicKey, ShareSum,
+};
+use tonic::Status;
+use tonic::transport::Channel;
+
+use super::{HOUSES, Site, channel, committee, join_request, signer};
+
+/// A member's keys, certificate and connection.
+pub struct Member {
+    pub signer: Signer,
+    pub tls: KeyPair,
+    pub mailbox: SealingKey,
+    pub certificate: String,
+    pub client: FederationClient<Channel>,
+    pub keys: Vec<SealingKey>,
+}
+
+impl Member {
+    /// Joins over the wire.
+    pub async fn join(site: &Site, addr: SocketAddr, name: &str, secret: u8) -> Self {
+        let invitation = site.invite(name).await;
+        let (tls, signer) = (KeyPair::generate().unwrap(), signer(name, secret));
+        let mailbox = SealingKey::generate(&mut rand::rng());
+        let request = join_request(name, &invitation.token, &tls, secret, &mailbox);
+        let mut enrolment = EnrolmentClient::new(channel(addr, &site.authority, None));
+        let response = enrolment.join(request).await.unwrap().into_inner();
+        assert_eq!(response.charter, site.charter.text().as_bytes());
+        let client = FederationClient::new(channel(addr, &site.authority, Some((&response.certificate, &tls))));
+        Self { signer, tls, mailbox, certificate: response.certificate, client, keys: Vec::new() }
+    }
+
+    pub fn connect(&mut self, addr: SocketAddr, authority: &[u8]) {
+        self.client = FederationClient::new(channel(addr, authority, Some((&self.certificate, &self.tls))));
+    }
+
+    pub async fn offer_keys(&mut self, charter: Digest, count: u64) -> u32 {
+        let mut offers = Vec::new();
+        for _ in 0..count {
+            let key = SealingKey::generate(&mut rand::rng());
+            let offer = OneTimeKeyOffer {
+                charter,
+                member: self.signer.name().clone(),
+                sequence: self.keys.len() as u64 + 1,
+                key: key.public().to_bytes()[1..].try_into().unwrap(),
+            };
+            offers.push(to_wire(&Signed::sign(&offer, &self.signer)));
+            self.keys.push(key);
+        }
+        self.client.offer_keys(v1::OfferKeysRequest { offers }).await.unwrap().into_inner().stock
+    }
+
+    pub async fn roster(&mut self) -> Roster {
+        let roster = self.client.get_roster(v1::GetRosterRequest {}).await.unwrap().into_inner().roster;
+        Roster::from_bytes(&roster).unwrap()
+    }
+
+    pub async fn ready(&mut self, charter: Digest, roster: Digest, attempt: u32) -> Result<(), Status> {
+        let ready = Ready {
+            charter,
+            roster,
+            round: RoundNumber::FIRST,
+            attempt: Attempt::new(attempt).unwrap(),
+            member: self.signer.name().clone(),
+        };
+        let ready = Some(to_wire(&Signed::sign(&ready, &self.signer)));
+        self.client.mark_ready(v1::MarkReadyRequest { ready }).await.map(|_| ())
+    }
+
+    /// The first event for which `pick` gives something.
+    pub async fn event<T>(&mut self, mut pick: impl FnMut(&v1::Event) -> Option<T>) -> T {
+        let mut events = self.client.watch_events(v1::WatchEventsRequest { after: 0 }).await.unwrap().into_inner();
+        let found = async {
+            loop {
+                let event = events.message().await.unwrap().unwrap();
+                if let Some(found) = pick(&event) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), found).await.unwrap()
+    }
+
+    pub async fn announcement(&mut self) -> Signed<Announcement> {
+        self.event(|event| match &event.kind {
+            Some(Kind::Announced(signed)) => Some(protos::convert::signed("announced", Some(signed.clone())).unwrap()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// A contribution of `values`, as it goes over the wire: a header and runs of one chunk.
+    pub fn contribution(&self, announced: &Signed<Announcement>, values: &[i64]) -> Vec<v1::SubmitRequest> {
+        let announcement = announced.unverified().unwrap();
+        let layout = Layout::from_bytes(&announcement.layout).unwrap();
+        let committee = committee(&announcement);
+        let seed = MaskSeed(announcement.mask_seed());
+        let rng = &mut rand::rng();
+        let key = OneTimeKey::generate(&layout, rng);
+        let dealing = secure_sum::deal(&key, &layout, &committee, rng).unwrap();
+        let body = secure_sum::encrypt(&layout, &seed, key, values, rng).unwrap();
+        let ciphertext = ciphertext_digest(body.chunks(layout.chunk_bytes()));
+        let digest = announced.body_digest();
+        let mut sealed = Vec::new();
+        for (share, seat) in dealing.shares.iter().zip(&announcement.committee) {
+            let mut raw = vec![1];
+            raw.extend(seat.offer.unverified().unwrap().key);
+            let aad = share_aad(&digest, self.signer.name(), seat.index, &ciphertext);
+            let key = SealingPublicKey::from_bytes(&raw).unwrap();
+            sealed.push(secure_sum::seal(&key, SHARE_INFO, &aad, &share.to_bytes()).unwrap());
+        }
+        let manifest = Contribution {
+            announcement: digest,
+            member: self.signer.name().clone(),
+            ciphertext,
+            chunk_count: u32::try_from(layout.chunk_count()).unwrap(),
+            commitments: dealing.commitments.to_bytes(),
+            sealed_shares: sealed.iter().map(|share| Digest::sha256(share)).collect(),
+        };
+        let header = v1::SubmitHeader {
+            contribution: Some(to_wire(&Signed::sign(&manifest, &self.signer))),
+            sealed_shares: sealed.into_iter().map(Into::into).collect(),
+        };
+        let runs = body.chunks(layout.chunk_bytes()).enumerate().map(|(first, chunk)| {
+            Part::Run(v1::ChunkRun { first: u32::try_from(first).unwrap(), data: chunk.to_vec().into() })
+        });
+        let parts = std::iter::once(Part::Header(header)).chain(runs);
+        parts.map(|part| v1::SubmitRequest { part: Some(part) }).collect()
+    }
+
+    pub async fn submit(&mut self, parts: Vec<v1::SubmitRequest>) -> Result<(), Status> {
+        self.client.submit(tokio_stream::iter(parts)).await.map(|_| ())
+    }
+
+    pub async fn cohort(&mut self, announcement: Digest) -> CohortList {
+        self.event(|event| matches!(event.kind, Some(Kind::Closed(_))).then_some(())).await;
+        let request = v1::GetCohortRequest { announcement: announcement.as_bytes().to_vec().into() };
+        CohortList::from_bytes(&self.client.get_cohort(request).await.unwrap().into_inner().cohort).unwrap()
+    }
+
+    /// What the aggregator claims as the sum.
+    pub async fn claim(&mut self) -> Signed<SumClaim> {
+        self.event(|event| match &event.kind {
+            Some(Kind::Claimed(signed)) => Some(protos::convert::signed("claimed", Some(signed.clone())).unwrap()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// What this member says of the body of `house`, which is `body`.
+    pub async fn checksum(
+        &mut self,
+        announced: &Signed<Announcement>,
+        house: &str,
+        body: &[u8],
+    ) -> Signed<BodyChecksum> {
+        let claim = self.claim().await.unverified().unwrap();
+        let layout = Layout::from_bytes(&announced.unverified().unwrap().layout).unwrap();
+        let value = Checksum::of(&layout, &Challenge(claim.challenge()), body).unwrap();
+        let (member, house) = (self.signer.name().clone(), HouseName::new(house).unwrap());
+        Signed::sign(&BodyChecksum::under(&claim, member, house, value.to_bytes()), &self.signer)
+    }
+
+    pub async fn put_checksum(&mut self, signed: &Signed<BodyChecksum>) -> Result<(), Status> {
+        let checksums = vec![to_wire(signed)];
+        self.client.put_checksums(v1::PutChecksumsRequest { checksums }).await.map(|_| ())
+    }
+
+    /// Says the checksums that are waited for, of bodies as the aggregator shows them: its own, and a drawn one.
+    pub async fn attest(&mut self, announced: &Signed<Announcement>) {
+        let (digest, me) = (announced.body_digest(), self.signer.name().clone());
+        let houses: Vec<HouseName> = self.cohort(digest).await.houses().cloned().collect();
+        let drawn = self.claim().await.unverified().unwrap().spot_check(&me, &houses).cloned();
+        for house in [Some(me), drawn].into_iter().flatten() {
+            let body = self.body(digest, house.as_str()).await.unwrap();
+            let signed = self.checksum(announced, house.as_str(), &body).await;
+            self.put_checksum(&signed).await.unwrap();
+        }
+    }
+
+    /// A house's body, as the aggregator shows it.
+    pub async fn body(&mut self, announcement: Digest, house: &str) -> Result<Vec<u8>, Status> {
+        let announcement = announcement.as_bytes().to_vec().into();
+        let request = v1::GetBodyRequest { announcement, house: house.to_owned() };
+        let mut stream = self.client.get_body(request).await?.into_inner();
+        let mut body = Vec::new();
+        while let Some(run) = stream.message().await? {
+            body.extend_from_slice(&run.data);
+        }
+        Ok(body)
+    }
+
+    pub async fn checked(&mut self, announcement: Digest) -> v1::GetCheckedResponse {
+        self.event(|event| matches!(event.kind, Some(Kind::Checked(_))).then_some(())).await;
+        let request = v1::GetCheckedRequest { announcement: announcement.as_bytes().to_vec().into() };
+        self.client.get_checked(request).await.unwrap().into_inner()
+    }
+
+    /// This member's answer to the claimed sum, from the shares that the aggregator passes on.
+    pub async fn answer(&mut self, announced: &Signed<Announcement>) -> Signed<Answer> {
+        let announcement = announced.unverified().unwrap();
+        let layout = Layout::from_bytes(&announcement.layout).unwrap();
+        let digest = announced.body_digest();
+        let list = self.cohort(digest).await;
+        let seat = announcement.committee.iter().find(|seat| seat.offer.signer() == self.signer.name()).unwrap();
+        let sequence = seat.offer.unverified().unwrap().sequence;
+        let request = v1::GetSealedSharesRequest { announcement: digest.as_bytes().to_vec().into() };
+        let shares = self.client.get_sealed_shares(request).await.unwrap().into_inner().shares;
+        let mut sum = ShareSum::new(&layout);
+        for (share, signed) in shares.iter().zip(&list.contributions) {
+            let manifest = signed.unverified().unwrap();
+            assert_eq!(share.sender, manifest.member.as_str());
+            let aad = share_aad(&digest, &manifest.member, seat.index, &manifest.ciphertext);
+            let key = &self.keys[usize::try_from(sequence).unwrap() - 1];
+            let opened = secure_sum::unseal(key, SHARE_INFO, &aad, &share.sealed).unwrap();
+            sum.add(&KeyShare::from_bytes(&layout, &opened).unwrap()).unwrap();
+        }
+        let claim = self.claim().await.unverified().unwrap();
+        self.signed_answer(&claim, seat.index, sum.to_bytes().to_vec())
+    }
+
+    /// What this member shows to complain of the share that `dealer` sealed to it, and the key and share it is about.
+    pub async fn complaint(&mut self, announced: &Signed<Announcement>, dealer: &str) -> Complaint {
+        let announcement = announced.unverified().unwrap();
+        let digest = announced.body_digest();
+        let list = self.cohort(digest).await;
+        let seat =
+            |name: &str| announcement.committee.iter().find(|seat| seat.offer.signer().as_str() == name).unwrap();
+        let (mine, theirs) = (seat(self.signer.name().as_str()), seat(dealer));
+        let key = &self.keys[usize::try_from(mine.offer.unverified().unwrap().sequence).unwrap() - 1];
+        let manifest = list.contributions.iter().find(|signed| signed.signer().as_str() == dealer).unwrap();
+        let manifest = manifest.unverified().unwrap();
+        let request = v1::GetSealedSharesRequest { announcement: digest.as_bytes().to_vec().into() };
+        let shares = self.client.get_sealed_shares(request).await.unwrap().into_inner().shares;
+        let sealed = shares.iter().find(|share| share.sender == dealer).unwrap().sealed.to_vec();
+        let aad = share_aad(&digest, &manifest.member, mine.index, &manifest.ciphertext);
+        let proof = EnvelopeProof::make(key, SHARE_INFO, &aad, &sealed, &mut rand::rng()).to_bytes();
+        let member = self.signer.name().clone();
+        Complaint { announcement: digest, member, index: mine.index, dealer: theirs.index, sealed, proof }
+    }
+
+    pub async fn put_complaint(&mut self, complaint: &Complaint) -> Result<(), Status> {
+        let complaint = Some(to_wire(&Signed::sign(complaint, &self.signer)));
+        self.client.put_complaint(v1::PutComplaintRequest { complaint }).await.map(|_| ())
+    }
+
+    pub fn signed_answer(&self, claim: &SumClaim, index: protocol::MemberIndex, sum: Vec<u8>) -> Signed<Answer> {
+        let (member, SumClaim { announcement, cohort, body_sum }) = (self.signer.name().clone(), *claim);
+        let answer = Answer { announcement, cohort, body_sum, member, index, payload: AnswerPayload::Open(sum) };
+        Signed::sign(&answer, &self.signer)
+    }
+
+    /// Under `clients`: an answer that the aggregator cannot read.
+    pub fn sealed_answer(&self, claim: &SumClaim, index: protocol::MemberIndex) -> Signed<Answer> {
+        let (member, SumClaim { announcement, cohort, body_sum }) = (self.signer.name().clone(), *claim);
+        let sealed = HOUSES.map(|house| SealedFor { house: HouseName::new(house).unwrap(), sealed: vec![7; 64] });
+        let payload = AnswerPayload::Sealed(sealed.into());
+        let answer = Answer { announcement, cohort, body_sum, member, index, payload };
+        Signed::sign(&answer, &self.signer)
+    }
+
+    /// Consents to hand `state` over; true when it is wanted now.
+    pub async fn approve(&mut self, charter: Digest, state: Digest) -> Result<bool, Status> {
+        let approval = Approval { charter, member: self.signer.name().clone(), state };
+        let approval = Some(to_wire(&Signed::sign(&approval, &self.signer)));
+        Ok(self.client.put_approval(v1::PutApprovalRequest { approval }).await?.into_inner().wanted)
+    }
+
+    pub async fn put_final(&mut self, state: &[u8]) -> Result<(), Status> {
+        let parts: Vec<_> =
+            state.chunks(1_000).map(|data| v1::PutFinalStateRequest { data: data.to_vec().into() }).collect();
+        self.client.put_final_state(tokio_stream::iter(parts)).await.map(|_| ())
+    }
+
+    pub async fn put_answer(&mut self, answer: &Signed<Answer>) -> Result<(), Status> {
+        self.client.put_answer(v1::PutAnswerRequest { answer: Some(to_wire(answer)) }).await.map(|_| ())
+    }
+
+    pub async fn put_outcome(&mut self, announcement: Digest, cohort: Digest, verdict: Verdict) -> Result<(), Status> {
+        let member = self.signer.name().clone();
+        let outcome = Outcome { announcement, cohort, member, verdict };
+        let outcome = Some(to_wire(&Signed::sign(&outcome, &self.signer)));
+        self.client.put_outcome(v1::PutOutcomeRequest { outcome }).await.map(|_| ())
+    }
+}
