@@ -78,7 +78,7 @@ def peer_rows(result: dict) -> list[list[str]]:
 
 def rates(row: dict) -> list[str]:
     speeds = [number(row[f"{step}_values_per_s"] / 1e6) for step in ("encrypt", "add", "open")]
-    return [*speeds, number(row["bytes_per_value"])]
+    return [*speeds, f"{row['bytes_per_value']:,.4g}"]
 
 
 def case_row(row: dict) -> list[str]:
