@@ -1,5 +1,5 @@
 //! Calls each step that touches secrets once for each of some fresh keys; the scripts of `secure-sum/scripts` count the
-//! instructions of the three `measured_` functions from outside.
+//! instructions of the `measured_` functions from outside.
 //!
 //! Everything public is the same for every key: layout, committee, mask seed, sizes. One thread does all the work, so
 //! that nothing is counted but the work. The first key also pays for what a process builds once.
@@ -10,8 +10,8 @@ use std::hint::black_box;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use secure_sum::{
-    Commitments, Committee, Dealing, KeyShare, Layout, MaskSeed, OneTimeKey, SealingKey, ShareSum, Values, deal,
-    encrypt, seal_with, unseal,
+    Commitments, Committee, Dealing, Envelope, KeyShare, Layout, MaskSeed, OneTimeKey, SealingKey, ShareSum, Values,
+    deal, encrypt, seal_with, unseal,
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -44,6 +44,7 @@ fn pass(layout: &Layout, committee: &Committee, rng: &mut ChaCha20Rng, seed: u64
     let member = SealingKey::generate(rng);
     let dealing = measured_deal(&key, layout, committee, rng)?;
     let sealed = seal_with(&member.public(), b"info", b"aad", &dealing.shares[0].to_bytes(), rng)?;
+    measured_public(&Envelope { receiver: &member.public(), info: b"info", aad: b"aad", sealed: &sealed })?;
     black_box(measured_answer(layout, &member, &sealed, &dealing.commitments)?);
     black_box(measured_encrypt(layout, key, &values, rng)?);
     Ok(())
@@ -53,6 +54,12 @@ fn pass(layout: &Layout, committee: &Committee, rng: &mut ChaCha20Rng, seed: u64
 #[inline(never)]
 fn measured_deal(key: &OneTimeKey, layout: &Layout, committee: &Committee, rng: &mut ChaCha20Rng) -> Outcome<Dealing> {
     Ok(deal(black_box(key), layout, committee, rng)?)
+}
+
+/// What anybody checks of an envelope: the proof in it, in variable time over public data. It is a part of the answer.
+#[inline(never)]
+fn measured_public(envelope: &Envelope) -> Outcome<()> {
+    Ok(black_box(envelope).check()?)
 }
 
 /// A committee member's answer: it opens its share, checks it and adds it.

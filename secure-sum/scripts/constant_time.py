@@ -7,8 +7,9 @@
                                         it; Linux on x86-64, some seconds a key (3 keys)
 
 Both run target/release/examples/constant_time, which `cargo test --release` builds. Everything public is the same for
-every key. Each key has a process of its own, so that the allocator and the addresses are the same for each; key 0 comes
-before it, to warm the process up. Exits with 1 when counts differ, with 3 when the tool is missing.
+every key but the envelopes; verifying an envelope's proof, public data in variable time, is counted on its own and
+taken off the answer. Each key has a process of its own, so that the allocator and the addresses are the same for each;
+key 0 comes before it, to warm the process up. Exits with 1 when counts differ, with 3 when nothing can be counted here.
 """
 
 import os
@@ -23,7 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target"))
 PROGRAM = TARGET / "release/examples/constant_time"
-STEPS = ["deal", "answer", "encrypt"]
+STEPS = ["deal", "public", "answer", "encrypt"]
 
 
 def callgrind(set_name, key):
@@ -43,6 +44,8 @@ def callgrind(set_name, key):
             text = dump.read_text()
             step = re.search(r"dump-after=constant_time::measured_(\w+)", text)[1]
             counts[step] = int(re.search(r"^summary: (\d+)", text, re.M)[1])
+    # A sender's proof is verified in a time that depends on the envelope, which anybody may see.
+    counts["answer"] -= counts.pop("public")
     return counts
 
 
@@ -53,12 +56,11 @@ def single_steps(set_name, key):
     counter = PROGRAM.with_name("count_steps")
     subprocess.run(["cc", "-O1", "-o", counter, HERE / "count_steps.c"], check=True)
     run = subprocess.run(
-        [counter, "1", PROGRAM, set_name, "0", str(key)],
-        check=True,
-        input=f"encrypt {address}\n",
-        capture_output=True,
-        text=True,
+        [counter, "1", PROGRAM, set_name, "0", str(key)], input=f"encrypt {address}\n", capture_output=True, text=True
     )
+    if run.returncode:
+        print(f"this system lets no process step through another: {run.stderr.strip()}")
+        sys.exit(3)
     return {"encrypt": int(run.stdout.split()[1])}
 
 

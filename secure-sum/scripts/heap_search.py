@@ -11,6 +11,7 @@ Exits with 1 when a secret is left, with 3 when this system does not let a proce
 
 import os
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -177,7 +178,11 @@ def memory_of(pid, gcore):
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(["gcore", "-o", f"{folder}/core", str(pid)], check=True, capture_output=True)
             data = next(Path(folder).iterdir()).read_bytes()
-        yield from pieces("core", data)
+        # Segments of the ELF file: notes (type 4) hold the registers, the others memory.
+        table, size, count = struct.unpack_from("<Q", data, 32)[0], *struct.unpack_from("<HH", data, 54)
+        for at in range(table, table + size * count, size):
+            kind, offset, length = struct.unpack_from("<I4xQ16xQ", data, at)
+            yield from pieces("registers" if kind == 4 else "core", data[offset : offset + length])
         return
     with open(f"/proc/{pid}/mem", "rb", 0) as memory:
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
@@ -212,7 +217,7 @@ def look(word, pid, folder, gcore):
     missing = [name for name in CONTROLS.get(word, []) if name not in names]
     if missing:
         print(f"  {word}: the search does not find {', '.join(missing)}, which is there")
-    return not missing and (word != "dropped" or not found)
+    return not missing and (word != "dropped" or all(place == "registers" for _, place in found))
 
 
 def main():

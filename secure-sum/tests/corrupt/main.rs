@@ -9,6 +9,7 @@ mod bodies;
 mod checksums;
 mod envelopes;
 mod layouts;
+mod proofs;
 mod shares;
 
 use std::alloc::System;
@@ -60,6 +61,7 @@ fn every_corrupt_input_is_refused_by_its_rule_before_it_costs_memory() {
     cases.extend(shares::cases(&fixture));
     cases.extend(checksums::cases(&fixture));
     cases.extend(envelopes::cases());
+    cases.extend(proofs::cases());
     assert!(cases.len() >= 40);
     let mut wrong = Vec::new();
     for case in &cases {

@@ -15,13 +15,13 @@ const DEALING: Decoder =
     |f, bytes| Ok(Commitments::from_bytes(&f.layout, &f.committee, bytes)?.check_degree(&f.committee)?);
 
 /// The order of the scalars, 2^252 + 27742317777372353535851937790883648493, little-endian (RFC 9496, section 4).
-const ORDER: [u8; 32] = [
+pub(crate) const ORDER: [u8; 32] = [
     0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
 ];
 
 /// The field's prime 2^255 - 19, little-endian.
-const PRIME: [u8; 32] = {
+pub(crate) const PRIME: [u8; 32] = {
     let mut bytes = [0xff; 32];
     bytes[0] = 0xed;
     bytes[31] = 0x7f;
@@ -29,7 +29,7 @@ const PRIME: [u8; 32] = {
 };
 
 /// A small number, little-endian.
-const fn small(value: u8) -> [u8; 32] {
+pub(crate) const fn small(value: u8) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes[0] = value;
     bytes
