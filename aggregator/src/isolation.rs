@@ -10,13 +10,20 @@ use crate::store::{Setting, Store, StoreError, Write};
 /// # Errors
 /// [`StoreError`].
 pub async fn read(store: &Store) -> Result<Isolation, StoreError> {
-    let damaged = |what| StoreError::Damaged { what };
     let Some(roster) = store.setting(Setting::Roster).await? else { return Ok(Isolation::default()) };
-    let roster = Roster::from_bytes(&roster).map_err(|_| damaged("the roster"))?;
-    let leaves = store.leaves().await?;
+    let roster = Roster::from_bytes(&roster).map_err(|_| StoreError::Damaged { what: "the roster" })?;
+    fold(&roster, &store.leaves().await?, &store.readmissions().await?)
+}
+
+/// The same, from what is at hand: the bodies of the record's leaves, and the readmissions.
+pub(crate) fn fold(
+    roster: &Roster,
+    leaves: &[Vec<u8>],
+    readmissions: &[(HouseName, u64)],
+) -> Result<Isolation, StoreError> {
     let leaves: Result<Vec<_>, _> = leaves.iter().map(|body| RecordLeaf::from_bytes(body)).collect();
-    let leaves = leaves.map_err(|_| damaged("a leaf of the record"))?;
-    Ok(Isolation::fold(&roster, &past(&leaves, &store.readmissions().await?)))
+    let leaves = leaves.map_err(|_| StoreError::Damaged { what: "a leaf of the record" })?;
+    Ok(Isolation::fold(roster, &past(&leaves, readmissions)))
 }
 
 /// Lets a house take part again; `false` when it is not isolated.
@@ -33,7 +40,7 @@ pub async fn readmit(store: &Store, house: &HouseName) -> Result<bool, StoreErro
 }
 
 /// The ends of attempts and the readmissions, in their order; a readmission comes after the leaves that were there.
-pub(crate) fn past(leaves: &[RecordLeaf], readmissions: &[(HouseName, u64)]) -> Vec<Past> {
+fn past(leaves: &[RecordLeaf], readmissions: &[(HouseName, u64)]) -> Vec<Past> {
     let mut past = Vec::with_capacity(leaves.len() + readmissions.len());
     let mut readmissions = readmissions.iter().peekable();
     for position in 0..=leaves.len() {

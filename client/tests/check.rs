@@ -155,6 +155,52 @@ async fn a_house_whose_contributions_spoil_every_sum_is_found_by_leaving_houses_
     federation.stop().await;
 }
 
+/// A house that cannot look at a body signs nothing; the round settles with the house that came back, and it follows.
+async fn a_house_without_a_body_to_look_at_follows_the_others(attack: Attack) -> Vec<String> {
+    logs();
+    let federation = Federation::impatient("clients").await;
+    let membership = federation.house("borough").join("membership.toml");
+    let direct = std::fs::read_to_string(&membership).unwrap();
+    let given = redirect(&federation, "borough", attack).await;
+    let mut options = federation.options("abbey");
+    options.fault = Some(Fault::AfterSubmit);
+    let leaving = federation.spawn("abbey", options);
+    let mut others: Vec<_> =
+        HOUSES[1..].iter().map(|house| federation.spawn(house, federation.options(house))).collect();
+    let left = tokio::time::timeout(Duration::from_secs(60), leaving).await.unwrap().unwrap();
+    assert!(matches!(left, Err(RunError::Fault(Fault::AfterSubmit))), "{left:?}");
+    while given.bodies.load(Ordering::Relaxed) == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    others.push(federation.spawn("abbey", federation.options("abbey")));
+    if attack == Attack::OtherBody {
+        wait_for(&federation.progress("borough"), "accused", 2).await;
+        let attacked = others.remove(0);
+        attacked.abort();
+        // Its folder is free once it is gone.
+        let _ = attacked.await;
+        std::fs::write(&membership, direct).unwrap();
+        others.push(federation.spawn("borough", federation.options("borough")));
+    }
+    let completed = all_completed(others).await;
+    assert_eq!(completed.state.as_bytes(), &federation.expected(&[ALL]).digest());
+    assert!(lines(&federation, "borough", "void").is_empty());
+    let accused = lines(&federation, "borough", "accused");
+    federation.stop().await;
+    accused
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_house_that_is_too_late_for_a_body_follows_the_others() {
+    assert!(a_house_without_a_body_to_look_at_follows_the_others(Attack::NoBodies).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_house_that_is_shown_another_body_names_the_aggregator_and_is_not_lost() {
+    let accused = a_house_without_a_body_to_look_at_follows_the_others(Attack::OtherBody).await;
+    assert!(accused[0].contains("the aggregator shows another body of `abbey` than was signed"), "{accused:?}");
+}
+
 async fn readmit(federation: &Federation, house: &str) -> String {
     let args = ["plainchant-aggregator".into(), "readmit".into(), federation.house("aggregator").into(), house.into()];
     let args: Vec<OsString> = args.into();

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::core::{Core, RETRY, Stage};
 use crate::clock;
+use crate::isolation;
 use crate::refusal::Refusal;
 use crate::store::Write;
 
@@ -23,7 +24,7 @@ impl Core {
         if self.is_behind() {
             return Ok(Some(RETRY));
         }
-        let isolation = crate::isolation::read(&self.store).await?;
+        let isolation = self.isolation().await?;
         // The operator may readmit a house beside this program: look again.
         let left_out = isolation.isolated().next().is_some();
         let Some((ready, patience)) = self.enough(&isolation) else { return Ok(left_out.then_some(AGAIN)) };
@@ -33,6 +34,21 @@ impl Core {
         let Some(seats) = self.committee_seats().await? else { return Ok(Some(AGAIN)) };
         self.announce(ready, seats).await?;
         Ok(Some(Duration::ZERO))
+    }
+
+    /// Who is left out: worked out anew after an attempt or a readmission, which another process writes.
+    async fn isolation(&mut self) -> Result<Isolation, Refusal> {
+        let Some(federation) = &self.federation else { return Ok(Isolation::default()) };
+        let readmissions = self.store.readmissions().await?;
+        let known = (self.record.len(), readmissions.len());
+        if let Some((before, isolation)) = &self.isolation
+            && *before == known
+        {
+            return Ok(isolation.clone());
+        }
+        let isolation = isolation::fold(federation.roster(), self.record.leaves(), &readmissions)?;
+        self.isolation = Some((known, isolation.clone()));
+        Ok(isolation)
     }
 
     /// The houses to announce and how long to wait for more of them; `None` while they are too few.

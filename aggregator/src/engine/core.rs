@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter::State;
-use protocol::server::{Choice, Event, Input, Round, Start};
+use protocol::server::{Choice, Event, Input, Isolation, Round, Start};
 use protocol::{Charter, Digest, Federation, Message as _, Signed, Statement, Verdict};
 use secure_sum::{Committee, Layout};
 use tokio::sync::{mpsc, watch};
@@ -48,6 +48,8 @@ pub(super) struct Core {
     /// Trained weights, and so values of a contribution.
     pub(super) count: usize,
     pub(super) stage: Stage,
+    /// Who is left out, after so many leaves and readmissions.
+    pub(super) isolation: Option<((u64, usize), Isolation)>,
     /// The attempt before, for repeats.
     pub(super) previous: Option<Round>,
     pub(super) last_event: u64,

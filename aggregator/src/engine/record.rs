@@ -41,6 +41,11 @@ impl Record {
         self.log.size()
     }
 
+    /// The bodies of the leaves.
+    pub(super) fn leaves(&self) -> &[Vec<u8>] {
+        &self.leaves
+    }
+
     pub(super) fn head(&self) -> RecordHead {
         self.log.head()
     }

@@ -43,6 +43,7 @@ impl Core {
             candidate: None,
             open_again: None,
             stage: Stage::Enrolling,
+            isolation: None,
             previous: None,
             last_event: 0,
             publish,

@@ -1,13 +1,14 @@
 //! Another house's ciphertext, and this house's own: the bodies that checksums are taken of.
 
 use protocol::message::ciphertext_digest;
-use protocol::{Announcement, Contribution, HouseName};
+use protocol::{Announcement, Contribution};
 use protos::v1;
 use secure_sum::Layout;
 
 use super::contribute::BODY;
 use super::member::Member;
 use super::{RunError, is_refusal, lost};
+use crate::progress::Phase;
 
 impl Member {
     /// This house's own body as it was sent, while it is kept.
@@ -15,9 +16,13 @@ impl Member {
         Ok(self.store.attempt(announcement.round, announcement.attempt)?.get(BODY)?)
     }
 
-    /// The body that `manifest` signs, from the aggregator. `None`, and a line in the log, when it has none or another.
+    /// The body that `manifest` signs, from the aggregator; `None` when it has none any more, because the attempt is over.
+    ///
+    /// # Errors
+    /// [`RunError::Lost`], and a word about the aggregator, when it shows another one.
     pub(super) async fn fetch_body(
         &mut self,
+        announcement: &Announcement,
         layout: &Layout,
         manifest: &Contribution,
     ) -> Result<Option<Vec<u8>>, RunError> {
@@ -26,33 +31,38 @@ impl Member {
             announcement: manifest.announcement.as_bytes().to_vec().into(),
             house: house.to_string(),
         };
+        let gone = |status: &tonic::Status| {
+            tracing::info!(%house, "no body to look at: {}", status.message());
+            Ok(None)
+        };
         let mut stream = match self.client.get_body(request).await {
             Ok(response) => response.into_inner(),
-            Err(status) if is_refusal(&status) => return Ok(no_body(house, status.message())),
+            Err(status) if is_refusal(&status) => return gone(&status),
             Err(status) => return Err(lost(&status)),
         };
         let (chunk, whole) = (layout.chunk_bytes(), layout.contribution_bytes());
         let mut body = Vec::with_capacity(whole);
+        let mut is_whole = true;
         loop {
-            let run = match stream.message().await {
-                Ok(Some(run)) => run,
+            match stream.message().await {
+                Ok(Some(run)) => {
+                    let fits = usize::try_from(run.first) == Ok(body.len() / chunk);
+                    is_whole = fits && body.len() + run.data.len() <= whole;
+                    if !is_whole {
+                        break;
+                    }
+                    body.extend_from_slice(&run.data);
+                }
                 Ok(None) => break,
-                Err(status) if is_refusal(&status) => return Ok(no_body(house, status.message())),
+                Err(status) if is_refusal(&status) => return gone(&status),
                 Err(status) => return Err(lost(&status)),
-            };
-            if usize::try_from(run.first) != Ok(body.len() / chunk) || body.len() + run.data.len() > whole {
-                return Ok(no_body(house, "its chunks are not in order"));
             }
-            body.extend_from_slice(&run.data);
         }
-        if body.len() != whole || ciphertext_digest(body.chunks(chunk)) != manifest.ciphertext {
-            return Ok(no_body(house, "it is not the one that was signed"));
+        if is_whole && body.len() == whole && ciphertext_digest(body.chunks(chunk)) == manifest.ciphertext {
+            return Ok(Some(body));
         }
-        Ok(Some(body))
+        let reason = format!("the aggregator shows another body of `{house}` than was signed");
+        self.report(announcement.round, announcement.attempt, Phase::Accused, Some(reason.clone()));
+        Err(RunError::Lost(reason))
     }
-}
-
-fn no_body(house: &HouseName, reason: &str) -> Option<Vec<u8>> {
-    tracing::error!(%house, "the aggregator does not show the body of `{house}`: {reason}");
-    None
 }

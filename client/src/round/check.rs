@@ -105,8 +105,8 @@ impl Member {
     }
 
     /// Whether `sum`, as served, is the claimed one and holds exactly the cohort's bodies, each once. What no house vouches
-    /// for, or what is disputed, is downloaded; whoever said something false is named. `None` when the aggregator does not
-    /// show a body that this needs.
+    /// for, or what is disputed, is downloaded; whoever said something false is named. `None` when a body that this needs is
+    /// not there any more: then the attempt is over, and this house follows what the others signed.
     pub(super) async fn sum_holds(
         &mut self,
         announcement: &Arc<Announcement>,
@@ -169,7 +169,9 @@ impl Member {
             Some(body) => body,
             None => {
                 let start = Instant::now();
-                let Some(body) = self.fetch_body(&check.layout, manifest).await? else { return Ok(None) };
+                let Some(body) = self.fetch_body(&check.announcement, &check.layout, manifest).await? else {
+                    return Ok(None);
+                };
                 if let Some(view) = &mut self.view {
                     view.seconds.network += start.elapsed().as_secs_f64();
                 }

@@ -45,6 +45,10 @@ pub(crate) enum Attack {
     OtherClaim,
     /// Forwards everything as it is.
     Nothing,
+    /// Has no bodies any more: their attempt is said to be over.
+    NoBodies,
+    /// Shows another body than was signed.
+    OtherBody,
     /// The member is the malicious one: it says a false checksum of its own body.
     FalseChecksum,
     /// The member is the malicious one: to `borough` it seals a share of another key, once.
@@ -311,7 +315,20 @@ impl Federation for Proxy {
 
     async fn get_body(&self, request: Request<v1::GetBodyRequest>) -> Result<Response<Self::GetBodyStream>, Status> {
         self.given.bodies.fetch_add(1, Ordering::Relaxed);
+        if self.attack == Attack::NoBodies {
+            return Err(Status::failed_precondition("over: the attempt is over"));
+        }
         let body = self.real.clone().get_body(request.into_inner()).await?.into_inner();
+        let attack = self.attack;
+        let body = body.map(move |run| {
+            let mut run = run?;
+            if attack == Attack::OtherBody {
+                let mut data = run.data.to_vec();
+                data[9] ^= 1;
+                run.data = data.into();
+            }
+            Ok(run)
+        });
         Ok(Response::new(Box::pin(body)))
     }
 
