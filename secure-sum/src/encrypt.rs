@@ -116,7 +116,8 @@ fn check(layout: &Layout, key: &OneTimeKey, values: &[i64]) -> Result<(), Encryp
     Ok(())
 }
 
-fn largest_size(values: &[i64]) -> u64 {
+/// The largest |value|.
+pub(crate) fn largest_size(values: &[i64]) -> u64 {
     pulp::Arch::new().dispatch(
         #[inline(always)]
         move || values.iter().fold(0, |largest, v| v.unsigned_abs().max(largest)),

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::accumulate::Accumulator;
+use crate::encrypt::largest_size;
 use crate::fields::{Fields, Seen};
 use crate::key::{KeySum, Transformed};
 use crate::layout::Layout;
@@ -120,9 +121,10 @@ pub(crate) fn open_under_mask(layout: &Layout, mask: &[u64], body: &[u64], key: 
     let mut scratch = Scratch::new(layout);
     scratch.residues.copy_from_slice(mask);
     scratch.subtract_products(ring, &Transformed::new(key, &ring.residues), body);
+    let residues = scratch.residues.clone();
     let seen = scratch.split(ring, Fields::of(layout));
     let mean_square = seen.squares / layout.set().ring_degree() as f64;
-    (scratch.residues.clone(), scratch.values.clone(), mean_square)
+    (residues, scratch.values.clone(), mean_square)
 }
 
 /// What a chunk is checked against.
@@ -148,7 +150,8 @@ impl Limits {
         if mean_square > self.mean_square {
             return Err(OpenError::Residual { chunk, mean_square, limit: self.mean_square });
         }
-        if let Some(at) = used.iter().position(|v| v.unsigned_abs() > self.sum) {
+        if largest_size(used) > self.sum {
+            let at = used.iter().position(|v| v.unsigned_abs() > self.sum).unwrap_or(0);
             return Err(OpenError::Range { index: chunk * self.values_per_chunk + at });
         }
         if seen.overflow || padding.iter().any(|&v| v != 0) {
@@ -163,8 +166,10 @@ struct Scratch {
     set: ParameterSet,
     /// Residues after subtraction, prime after prime.
     residues: Vec<u64>,
-    narrow: Vec<i64>,
-    wide: Vec<i128>,
+    /// Centered coefficients, or their parts below 2^50 with two primes.
+    low: Vec<i64>,
+    /// What is above 2^50 with two primes.
+    high: Vec<i64>,
     values: Vec<i64>,
 }
 
@@ -176,8 +181,8 @@ impl Scratch {
         Self {
             set,
             residues: vec![0; set.residues()],
-            narrow: vec![0; if is_wide { 0 } else { degree }],
-            wide: vec![0; if is_wide { degree } else { 0 }],
+            low: vec![0; degree],
+            high: vec![0; if is_wide { degree } else { 0 }],
             values: vec![0; layout.values_per_chunk()],
         }
     }
@@ -201,26 +206,25 @@ impl Scratch {
 
     /// Lifts to the centered representative and splits it into fields.
     fn split(&mut self, ring: &Ring, fields: Fields) -> Seen {
-        let degree = self.set.ring_degree();
-        let (first, second) = self.residues.split_at(degree);
-        let q = self.set.moduli()[0];
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                if second.is_empty() {
-                    for (out, &x) in self.narrow.iter_mut().zip(first) {
-                        *out = x as i64 - if x > q / 2 { q as i64 } else { 0 };
-                    }
-                    fields.split_narrow(&self.narrow, &mut self.values)
-                } else {
-                    for ((out, &x), &y) in self.wide.iter_mut().zip(first).zip(second) {
-                        *out = ring.centered_pair(x, y);
-                    }
-                    fields.split_wide(&self.wide, &mut self.values)
-                }
-            },
-        )
+        let (first, second) = self.residues.split_at_mut(self.set.ring_degree());
+        if second.is_empty() {
+            center(first, self.set.moduli()[0], &mut self.low);
+        } else {
+            ring.center_pairs(first, second, &mut self.low, &mut self.high);
+        }
+        fields.split(&self.low, &self.high, &mut self.values)
     }
+}
+
+fn center(residues: &[u64], q: u64, out: &mut [i64]) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        move || {
+            for (out, &x) in out.iter_mut().zip(residues) {
+                *out = ring::center(x, q);
+            }
+        },
+    );
 }
 
 /// `product` becomes `body - product`.

@@ -21,8 +21,9 @@ pub(crate) struct Residue {
 /// The primes of a set; built once a process.
 pub(crate) struct Ring {
     pub(crate) residues: Vec<Residue>,
-    /// q1^-1 modulo q2 for the Chinese remainder theorem; 0 with one prime.
-    inverse: u64,
+    /// N q1^-1 modulo q2, N times, for the Chinese remainder theorem: the products that divide by N take it; empty
+    /// with one prime.
+    inverses: Vec<u64>,
 }
 
 /// The ring of a set.
@@ -38,24 +39,48 @@ pub(crate) fn ring(set: ParameterSet) -> &'static Ring {
 impl Ring {
     fn new(set: ParameterSet) -> Self {
         let residues: Vec<_> = set.moduli().iter().map(|&q| Residue::new(set.ring_degree(), q)).collect();
-        let inverse = match set.moduli() {
-            [q1, q2] => power(q1 % q2, q2 - 2, *q2),
-            _ => 0,
+        let degree = set.ring_degree();
+        let inverses = match set.moduli() {
+            [q1, q2] => {
+                let inverse = u128::from(power(q1 % q2, q2 - 2, *q2));
+                vec![(inverse * degree as u128 % u128::from(*q2)) as u64; degree]
+            }
+            _ => Vec::new(),
         };
-        Self { residues, inverse }
+        Self { residues, inverses }
     }
 
-    /// The representative in (-q/2, q/2) of the number with these residues modulo q1 and q2.
-    #[inline(always)]
-    pub(crate) fn centered_pair(&self, first: u64, second: u64) -> i128 {
-        let [a, b] = self.residues.as_slice() else {
-            return 0;
-        };
-        let difference = reduce(second + b.q - reduce(first, b.q), b.q);
-        let digit = b.reduce_wide(u128::from(difference) * u128::from(self.inverse));
-        let value = i128::from(first) + i128::from(a.q) * i128::from(digit);
-        let q = i128::from(a.q) * i128::from(b.q);
-        value - if value > q / 2 { q } else { 0 }
+    /// The representatives in (-q/2, q/2) of N numbers with these residues modulo q1 and q2, as `low + 2^50 high` with
+    /// low from 0 to 2^50. `second` is of no use afterwards.
+    pub(crate) fn center_pairs(&self, first: &[u64], second: &mut [u64], low: &mut [i64], high: &mut [i64]) {
+        let [a, b] = self.residues.as_slice() else { return };
+        let (q1, q2) = (a.q, b.q);
+        let differences = &mut *second;
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            move || {
+                for (second, &first) in differences.iter_mut().zip(first) {
+                    // Both are positive: the first one is at most q1 / 2 after centering.
+                    *second = reduce_word(second.wrapping_add(2 * q2).wrapping_sub(center(first, q1) as u64), q2);
+                }
+            },
+        );
+        b.plan.mul_assign_normalize(second, &self.inverses);
+        let fold = a.fold as i64;
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            move || {
+                const MASK: i64 = (1 << RESIDUE_BITS) - 1;
+                for (((low, high), &first), &digit) in low.iter_mut().zip(high).zip(first).zip(second.iter()) {
+                    // first + q1 digit, where q1 = 2^50 - fold, and fold is below 2^14 for q1.
+                    let digit = center(digit, q2);
+                    let product = digit.wrapping_mul(fold);
+                    let rest = center(first, q1).wrapping_sub(product & MASK);
+                    *low = rest & MASK;
+                    *high = digit.wrapping_sub(product >> RESIDUE_BITS).wrapping_add(rest >> RESIDUE_BITS);
+                }
+            },
+        );
     }
 }
 
@@ -96,15 +121,12 @@ impl Residue {
         let sum = sum.wrapping_add((above & LOW) << 25).wrapping_add((above >> 25).wrapping_mul(fold));
         sum.wrapping_add(self.q as i64) as u64
     }
+}
 
-    /// `x` modulo q for x < 2^101, in constant time: 2^50 is replaced by 2^50 - q < 2^18 twice.
-    #[inline(always)]
-    fn reduce_wide(&self, x: u128) -> u64 {
-        const MASK: u128 = (1 << RESIDUE_BITS) - 1;
-        let once = (x >> RESIDUE_BITS) * u128::from(self.fold) + (x & MASK);
-        let twice = (once >> RESIDUE_BITS) as u64 * self.fold + (once & MASK) as u64;
-        reduce(twice, self.q)
-    }
+/// The representative of x < q between -q/2 and q/2.
+#[inline(always)]
+pub(crate) fn center(x: u64, q: u64) -> i64 {
+    (x as i64).wrapping_sub(if x > q / 2 { q as i64 } else { 0 })
 }
 
 /// `x` modulo q for x < 2q, in constant time.
@@ -198,14 +220,37 @@ mod tests {
         }
 
         #[test]
-        fn residues_and_centered_pairs_are_inverse(high in -(1_i64 << 48)..(1 << 48), low in any::<u64>()) {
-            let x = i128::from(high) << 50 | i128::from(low & ((1 << 50) - 1));
+        fn residues_and_centered_pairs_are_inverse(
+            numbers in prop::collection::vec((-(1_i64 << 49) + 2..(1 << 49) - 1, any::<u64>()), 40),
+        ) {
             let ring = ring(ParameterSet::P100);
             let (a, b) = (&ring.residues[0], &ring.residues[1]);
-            let residue = |r: &Residue| x.rem_euclid(i128::from(r.q)) as u64;
-            prop_assert_eq!(ring.centered_pair(residue(a), residue(b)), x);
-            let small = (high >> 1) % (1 << 48);
-            prop_assert_eq!(i128::from(a.lift(small)), i128::from(small).rem_euclid(i128::from(a.q)));
+            let n = ParameterSet::P100.ring_degree();
+            let half = (ParameterSet::P100.modulus() / 2) as i128;
+            let ends = [half, -half, half - 1, 0, -1, i128::from(a.q / 2), -i128::from(a.q / 2) - 1];
+            let mut numbers: Vec<i128> =
+                numbers.iter().map(|&(x, y)| i128::from(x) << 50 | i128::from(y >> 14)).chain(ends).collect();
+            numbers.retain(|x| x.abs() <= half);
+            numbers.resize(n, 0);
+            let residues = |r: &Residue| -> Vec<u64> {
+                numbers.iter().map(|x| x.rem_euclid(i128::from(r.q)) as u64).collect()
+            };
+            let (mut low, mut high) = (vec![0; n], vec![0; n]);
+            ring.center_pairs(&residues(a), &mut residues(b), &mut low, &mut high);
+            for ((x, low), high) in numbers.iter().zip(low).zip(high) {
+                prop_assert!((0..1 << 50).contains(&low));
+                prop_assert_eq!(*x, i128::from(low) + (i128::from(high) << 50));
+            }
+        }
+
+        #[test]
+        fn lifted_keys_are_congruent(small in -(1_i64 << 48)..1 << 48) {
+            for residue in &ring(ParameterSet::P100).residues {
+                prop_assert_eq!(
+                    i128::from(residue.lift(small)),
+                    i128::from(small).rem_euclid(i128::from(residue.q))
+                );
+            }
         }
     }
 }
