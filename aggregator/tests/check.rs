@@ -6,6 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{CHARTER, HOUSES, Member, Site, announced, body_of, rule, values};
+use prost::Message;
 use protocol::{BodyChecksum, Complaint, Signed};
 use secure_sum::Layout;
 
@@ -74,6 +75,22 @@ async fn checksums_that_are_none_or_not_the_callers_or_not_drawn_are_refused_by_
     members[0].put_checksum(&good).await.unwrap();
     let second = say(&|said| said.value[1] ^= 1);
     assert_eq!(rule(&members[0].put_checksum(&second).await.unwrap_err()), "second-checksum");
+}
+
+/// Beside a body of 165 kB, the smallest of the hospitals' example, that is below 1 %.
+#[tokio::test]
+async fn what_a_check_costs_on_the_wire_does_not_depend_on_the_model() {
+    let mut site = Site::new(CHARTER).await;
+    let (mut members, announced) = announced(&mut site, 1).await;
+    submitted(&mut members, &announced).await;
+    for member in &mut members {
+        member.attest(&announced).await;
+    }
+    let checked = members[0].checked(announced.body_digest()).await;
+    let (claim, checksums) = (checked.claim.as_ref().unwrap().encoded_len(), checked.checksums.len());
+    let each = checked.checksums.iter().map(Message::encoded_len).max().unwrap();
+    eprintln!("claim {claim} B, {checksums} checksums of at most {each} B, together {} B", checked.encoded_len());
+    assert!(claim < 200 && each < 300 && checked.encoded_len() < 200 + checksums * 300);
 }
 
 #[tokio::test]
