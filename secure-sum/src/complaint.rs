@@ -16,6 +16,7 @@ use crate::envelope::Envelope;
 use crate::layout::Layout;
 use crate::logproof::{BASE, LogProof, NONCE, PROOF, Transcript};
 use crate::seal::{KEY, SealError, SealingKey};
+use crate::wipe;
 use crate::wire::{self, EncodingError, VERSION};
 
 const WHAT: &str = "envelope proof";
@@ -79,17 +80,19 @@ impl EnvelopeProof {
     /// Shows what is in the envelope `sealed` to `key`. To be made of envelopes alone that do not [`unseal`](crate::unseal)
     /// or hold no true share: everybody who gets the proof can read this one envelope.
     pub fn make<R: CryptoRng + ?Sized>(key: &SealingKey, info: &[u8], aad: &[u8], sealed: &[u8], rng: &mut R) -> Self {
-        let envelope = Envelope { receiver: &key.public(), info, aad, sealed };
-        let Ok(checked) = envelope.checked() else {
-            return Self(None);
-        };
-        let secret = key.secret();
-        let point = secret.times(&checked.point);
-        let encoded = point.compress().0;
-        let mut nonce = Zeroizing::new([0; NONCE]);
-        rng.fill_bytes(nonce.as_mut_slice());
-        let proof = LogProof::new(&secret, [&BASE, &checked.point], transcript(&envelope, &encoded), &nonce);
-        Self(Some(Shared { encoded, point, proof }))
+        wipe::after(|| {
+            let envelope = Envelope { receiver: &key.public(), info, aad, sealed };
+            let Ok(checked) = envelope.checked() else {
+                return Self(None);
+            };
+            let secret = key.secret();
+            let point = secret.times(&checked.point);
+            let encoded = point.compress().0;
+            let mut nonce = Zeroizing::new([0; NONCE]);
+            rng.fill_bytes(nonce.as_mut_slice());
+            let proof = LogProof::new(&secret, [&BASE, &checked.point], transcript(&envelope, &encoded), &nonce);
+            Self(Some(Shared { encoded, point, proof }))
+        })
     }
 
     /// What a complaint about `envelope`, sealed to the member with share index `index` by the dealer of

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::envelope::{self, Envelope};
 use crate::logproof::{self, BASE, LogProof, NONCE, PROOF, Secret};
+use crate::wipe;
 use crate::wire::{self, EncodingError, VERSION};
 
 /// Bytes of a key or an encapsulated key, of a tag, and of all that precedes the ciphertext.
@@ -54,7 +55,7 @@ pub struct SealingPublicKey(<X25519HkdfSha256 as Kem>::PublicKey);
 impl SealingKey {
     /// Draws a key pair.
     pub fn generate<R: CryptoRng>(rng: &mut R) -> Self {
-        Self(X25519HkdfSha256::gen_keypair_with_rng(rng).0)
+        Self(wipe::after(|| X25519HkdfSha256::gen_keypair_with_rng(rng).0))
     }
 
     /// The public part.
@@ -129,7 +130,7 @@ pub fn seal(receiver: &SealingPublicKey, info: &[u8], aad: &[u8], plaintext: &[u
     let mut random = Random::default();
     let filled = SysRng.try_fill_bytes(random.ephemeral.as_mut_slice());
     filled.and(SysRng.try_fill_bytes(random.nonce.as_mut_slice())).map_err(|_| SealError::Randomness)?;
-    seal_from(receiver, info, aad, plaintext, &random)
+    wipe::after(|| seal_from(receiver, info, aad, plaintext, &random))
 }
 
 /// [`seal`] with the caller's generator, for runs that must repeat.
@@ -146,7 +147,7 @@ pub fn seal_with<R: CryptoRng>(
     let mut random = Random::default();
     rng.fill_bytes(random.ephemeral.as_mut_slice());
     rng.fill_bytes(random.nonce.as_mut_slice());
-    seal_from(receiver, info, aad, plaintext, &random)
+    wipe::after(|| seal_from(receiver, info, aad, plaintext, &random))
 }
 
 /// Opens an envelope sealed to `key` under the same `info` and `aad`.
@@ -154,19 +155,21 @@ pub fn seal_with<R: CryptoRng>(
 /// # Errors
 /// When the envelope is malformed, altered, or made for anything else.
 pub fn unseal(key: &SealingKey, info: &[u8], aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
-    let envelope = Envelope { receiver: &key.public(), info, aad, sealed };
-    let checked = envelope.checked()?;
-    let encapsulated = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(&checked.encapsulated);
-    hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
-        &OpModeR::Base,
-        &key.0,
-        &encapsulated.map_err(|_| SealError::Envelope)?,
-        info,
-        checked.ciphertext,
-        aad,
-    )
-    .map(Zeroizing::new)
-    .map_err(|_| SealError::Envelope)
+    wipe::after(|| {
+        let envelope = Envelope { receiver: &key.public(), info, aad, sealed };
+        let checked = envelope.checked()?;
+        let encapsulated = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(&checked.encapsulated);
+        hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
+            &OpModeR::Base,
+            &key.0,
+            &encapsulated.map_err(|_| SealError::Envelope)?,
+            info,
+            checked.ciphertext,
+            aad,
+        )
+        .map(Zeroizing::new)
+        .map_err(|_| SealError::Envelope)
+    })
 }
 
 /// What one envelope needs: the seed of the ephemeral key and the nonce of its proof.
