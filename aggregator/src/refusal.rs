@@ -261,7 +261,10 @@ fn protocol_code(rejection: &Rejection) -> Code {
         | Rejection::WrongSpeaker { .. }
         | Rejection::UnknownMember { .. }
         | Rejection::NotAHouse { .. } => Code::PermissionDenied,
-        Rejection::Malformed { .. } | Rejection::BadContribution { .. } => Code::InvalidArgument,
+        Rejection::Malformed { .. }
+        | Rejection::BadContribution { .. }
+        | Rejection::BadChecksum { .. }
+        | Rejection::BadComplaint { .. } => Code::InvalidArgument,
         _ => Code::FailedPrecondition,
     }
 }

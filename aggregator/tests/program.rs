@@ -51,9 +51,14 @@ fn init_invite_status_log_and_export_say_what_is_and_what_to_do_next() {
     assert_eq!(status["stage"], "enrolling");
     assert_eq!(status["charter"], invitation.charter.to_string());
     assert_eq!(status["missing"], serde_json::json!(["abbey", "borough", "county"]));
+    assert_eq!((&status["isolated"], &status["suspects"]), (&serde_json::json!([]), &serde_json::json!([])));
+    let (code, _, err) = run(&["readmit", fed, "abbey"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("`abbey` is not isolated"), "{err}");
     let (code, out, _) = run(&["status", fed]);
     assert_eq!(code, 0);
     assert!(out.contains("missing     abbey, borough, county"), "{out}");
+    assert!(out.contains("isolated    -\nsuspects    -\n"), "{out}");
 
     let (code, out, _) = run(&["log", fed]);
     assert_eq!(code, 0);
