@@ -145,17 +145,29 @@ impl Commitments {
             .chain_update([committee.threshold()])
             .chain_update(self.to_bytes());
         let f: Vec<Scalar> = (0..degree).map(|j| Scalar::from_hash(transcript.clone().chain_update([j]))).collect();
+        let inverses = inverse_factorials(committee.members());
         committee
             .indices()
             .map(|index| {
                 let x = Scalar::from(index);
                 let value = f.iter().rev().fold(Scalar::ZERO, |sum, c| sum * x + c);
-                let others = committee.indices().filter(|&y| y != index);
-                let product: Scalar = others.map(|y| x - Scalar::from(y)).product();
-                value * product.invert()
+                let above = committee.members() - index;
+                // prod_(y != x) (x - y) is (x - 1)! (k - x)!, negative when an odd number of y lies above x.
+                let weight = value * inverses[usize::from(index) - 1] * inverses[usize::from(above)];
+                if above.is_multiple_of(2) { weight } else { -weight }
             })
             .collect()
     }
+}
+
+/// 1/0!, 1/1!, ..., 1/n! by one inversion.
+fn inverse_factorials(n: u8) -> Vec<Scalar> {
+    let factorial: Scalar = (1..=n).map(Scalar::from).product();
+    let mut inverses = vec![factorial.invert(); usize::from(n) + 1];
+    for i in (0..n).rev() {
+        inverses[usize::from(i)] = inverses[usize::from(i) + 1] * Scalar::from(i + 1);
+    }
+    inverses
 }
 
 /// Commits to a share vector whose last entry is the blinding, in constant time.
@@ -186,4 +198,18 @@ fn generators() -> (&'static RistrettoPoint, &'static [RistrettoPoint]) {
         (point(0), others)
     });
     (blinding, others)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inverse_factorials_times_factorials_are_one() {
+        let mut factorial = Scalar::ONE;
+        for (i, inverse) in inverse_factorials(255).into_iter().enumerate() {
+            factorial *= Scalar::from(i.max(1) as u64);
+            assert_eq!(inverse * factorial, Scalar::ONE, "{i}!");
+        }
+    }
 }
