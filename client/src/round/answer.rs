@@ -8,6 +8,8 @@ use protocol::message::{ANSWER_INFO, SHARE_INFO, answer_aad, share_aad};
 use protocol::{Answer, AnswerPayload, CohortList, Complaint, Contribution, Digest, Message as _, SealedFor, Signed};
 use protos::convert::to_wire;
 use protos::v1;
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
 use secure_sum::{Commitments, Committee, EnvelopeProof, KeyShare, Layout, SealingKey, ShareSum};
 
 use super::member::Member;
@@ -125,7 +127,7 @@ impl Member {
             return Ok(());
         }
         let aad = share_aad(&manifest.announcement, &manifest.member, self.me.index(), &manifest.ciphertext);
-        let proof = EnvelopeProof::make(key, SHARE_INFO, &aad, sealed, &mut rand::rng());
+        let proof = EnvelopeProof::make(key, SHARE_INFO, &aad, sealed, &mut UnwrapErr(SysRng));
         let complaint = Complaint {
             announcement: manifest.announcement,
             member: self.me.name().clone(),

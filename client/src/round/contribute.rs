@@ -14,6 +14,8 @@ use protos::limits::{COMMITTEE_MEMBERS, RUN_BYTES, SEALED_SHARE_BYTES};
 use protos::v1;
 use protos::v1::federation_client::FederationClient;
 use protos::v1::submit_request::Part;
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
 use secure_sum::{Committee, Layout, MaskSeed, OneTimeKey};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -259,7 +261,8 @@ impl Job {
     /// Encrypts under a fresh key, deals its shares to the committee, and signs the manifest of it all.
     fn encrypt(&self, values: &[i64]) -> Result<Encrypted, RunError> {
         let failed = |e: &dyn std::fmt::Display| RunError::Train(TrainError::Encrypt(e.to_string()));
-        let (layout, announcement, rng) = (&self.layout, &self.announcement, &mut rand::rng());
+        // Not a generator of the process: its buffer would keep the seeds of key and errors.
+        let (layout, announcement, rng) = (&self.layout, &self.announcement, &mut UnwrapErr(SysRng));
         let (name, digest) = (self.identity.name(), announcement.digest());
         let key = OneTimeKey::generate(layout, rng);
         let seed = MaskSeed(announcement.mask_seed());

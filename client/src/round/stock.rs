@@ -7,6 +7,8 @@ use protos::convert::to_wire;
 use protos::limits::KEYS_PER_OFFER;
 use protos::v1;
 use protos::v1::federation_client::FederationClient;
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
 use tonic::Code;
 use tonic::transport::Channel;
 
@@ -88,7 +90,7 @@ impl Member {
         }
         let missing = (wanted - stock).min(KEYS_PER_OFFER);
         // Kept before they are offered: a key that is used and not kept could never be answered with.
-        let keys = self.store.add_keys(missing, &mut rand::rng())?;
+        let keys = self.store.add_keys(missing, &mut UnwrapErr(SysRng))?;
         let offers = keys.iter().map(|kept| {
             let offer = OneTimeKeyOffer {
                 charter: self.charter().digest(),
