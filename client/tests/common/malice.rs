@@ -21,8 +21,8 @@ pub(super) struct Malice {
 #[derive(Default)]
 struct Seen {
     announced: Option<Announcement>,
-    /// A body that it made in place of its client's.
-    body: Option<Vec<u8>>,
+    /// A contribution that it made in place of its client's, and the body in it.
+    made: Option<(Vec<v1::SubmitRequest>, Vec<u8>)>,
 }
 
 impl Malice {
@@ -39,11 +39,14 @@ impl Malice {
         match event.kind.clone() {
             Some(Kind::Announced(signed)) => {
                 let signed: Signed<Announcement> = convert::signed("announced", Some(signed)).unwrap();
-                *seen = Seen { announced: Some(signed.unverified().unwrap()), body: None };
+                // After a lost connection it is shown once more.
+                if seen.announced.as_ref().is_none_or(|known| known.digest() != signed.body_digest()) {
+                    *seen = Seen { announced: Some(signed.unverified().unwrap()), made: None };
+                }
                 None
             }
             Some(Kind::Claimed(signed)) => {
-                let (announced, body) = (seen.announced.as_ref()?, seen.body.as_ref()?);
+                let (announced, (_, body)) = (seen.announced.as_ref()?, seen.made.as_ref()?);
                 let signed: Signed<SumClaim> = convert::signed("claimed", Some(signed)).unwrap();
                 let claim = signed.unverified().unwrap();
                 let layout = Layout::from_bytes(&announced.layout).unwrap();
@@ -69,7 +72,11 @@ impl Malice {
     /// A contribution with a wrong share for one member: sealed as it should be, but of another key. Or one whose first chunk
     /// is no encryption under the key that it deals.
     pub(super) fn contribution(&self, wrong_for: Option<&str>) -> Vec<v1::SubmitRequest> {
-        let announced = self.seen.lock().unwrap().announced.clone().unwrap();
+        let mut seen = self.seen.lock().unwrap();
+        if let Some((parts, _)) = &seen.made {
+            return parts.clone();
+        }
+        let announced = seen.announced.clone().unwrap();
         let layout = Layout::from_bytes(&announced.layout).unwrap();
         let committee = Committee::new(u8::try_from(announced.committee.len()).unwrap(), 3).unwrap();
         let rng = &mut rand::rng();
@@ -109,11 +116,12 @@ impl Malice {
             contribution: Some(convert::to_wire(&Signed::sign(&manifest, &self.signer))),
             sealed_shares: sealed.into_iter().map(Into::into).collect(),
         };
-        self.seen.lock().unwrap().body = Some(body.clone());
         let runs = body.chunks(layout.chunk_bytes()).enumerate().map(|(first, chunk)| {
             Part::Run(v1::ChunkRun { first: u32::try_from(first).unwrap(), data: chunk.to_vec().into() })
         });
         let parts = std::iter::once(Part::Header(header)).chain(runs);
-        parts.map(|part| v1::SubmitRequest { part: Some(part) }).collect()
+        let parts: Vec<_> = parts.map(|part| v1::SubmitRequest { part: Some(part) }).collect();
+        seen.made = Some((parts.clone(), body));
+        parts
     }
 }
