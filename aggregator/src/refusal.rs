@@ -144,6 +144,14 @@ pub enum SubmissionFault {
     /// Commitments that are none for this layout and committee.
     #[error("commitments: {0}")]
     Commitments(String),
+    /// A sealed share that anybody sees is none, whoever holds the key: its member could only complain of it.
+    #[error("sealed share {index}: {reason}")]
+    Envelope {
+        /// From 1; whose it is.
+        index: usize,
+        /// What is wrong.
+        reason: String,
+    },
     /// A run that does not start where the one before ended.
     #[error("a run starts at chunk {found}; chunk {expected} comes next")]
     Order {

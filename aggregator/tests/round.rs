@@ -8,6 +8,7 @@ use aggregator::store::{Setting, Shelf};
 use common::{CHARTER, HOUSES, Member, Site, announced, rule, values};
 use protocol::log::{Checkpoint, leaf_hash, verify_inclusion};
 use protocol::{Announcement, BodyChecksum, Digest, Message as _, RecordLeaf, Signed, SumClaim, Verdict};
+use protos::convert;
 use protos::v1;
 use protos::v1::event::Kind;
 use protos::v1::submit_request::Part;
@@ -87,8 +88,8 @@ async fn a_round_survives_a_crash_after_every_step_and_releases_the_exact_sum() 
 /// What is served as the sum is what was claimed, and the checksums that were said are handed on.
 async fn check_claim(member: &mut Member, announcement: Digest, claim: &Signed<SumClaim>) {
     let checked = member.checked(announcement).await;
-    assert_eq!(checked.claim, Some(protos::convert::to_wire(claim)));
-    let said = checked.checksums.into_iter().map(|one| protos::convert::signed("checksums", Some(one)));
+    assert_eq!(checked.claim, Some(convert::to_wire(claim)));
+    let said = checked.checksums.into_iter().map(|one| convert::signed("checksums", Some(one)));
     let said: Vec<BodyChecksum> = said.map(|one: Result<Signed<_>, _>| one.unwrap().unverified().unwrap()).collect();
     let own = said.iter().filter(|one| one.member == one.house).map(|one| one.house.as_str());
     assert_eq!(own.collect::<Vec<_>>(), HOUSES);
@@ -183,7 +184,7 @@ async fn attempts_without_contributions_are_abandoned_with_fresh_keys_each_and_t
     }
     let second = members[0].event(|event| match &event.kind {
         Some(Kind::Announced(signed)) => {
-            let signed: Signed<Announcement> = protos::convert::signed("announced", Some(signed.clone())).unwrap();
+            let signed: Signed<Announcement> = convert::signed("announced", Some(signed.clone())).unwrap();
             signed.unverified().ok().filter(|announcement| announcement.attempt.get() == 2)
         }
         _ => None,
@@ -329,6 +330,21 @@ async fn each_fault_of_a_submission_is_refused_and_a_good_one_still_counts() {
     }
     let others = members[1].contribution(&announced, &values(1, count));
     assert_eq!(rule(&members[0].submit(others).await.unwrap_err()), "not-the-caller");
+    // Signed by the house itself, but an envelope to nobody: its member could only complain of it, after the close.
+    let mut parts = good.clone();
+    if let Some(Part::Header(header)) = &mut parts[0].part {
+        let signed: Signed<protocol::Contribution> =
+            convert::signed("contribution", header.contribution.take()).unwrap();
+        let mut manifest = signed.unverified().unwrap();
+        let mut sealed = header.sealed_shares[1].to_vec();
+        *sealed.last_mut().unwrap() ^= 1;
+        manifest.sealed_shares[1] = Digest::sha256(&sealed);
+        header.sealed_shares[1] = sealed.into();
+        header.contribution = Some(convert::to_wire(&Signed::sign(&manifest, &members[0].signer)));
+    }
+    let refused = members[0].submit(parts).await.unwrap_err();
+    assert_eq!(rule(&refused), "bad-submission");
+    assert!(refused.message().contains("sealed share 2"), "{refused}");
 
     members[0].submit(good.clone()).await.unwrap();
     members[0].submit(good).await.unwrap();

@@ -301,7 +301,10 @@ impl Core {
             return Ok(None);
         }
         let layout = current.layout.clone().ok_or(Refusal::NotYet { what: "the round's layout" })?;
-        Ok(Some(Admission { layout, committee: committee(federation)?, contribution }))
+        let announced = current.round.announced().ok_or(Refusal::NotYet { what: "the announcement" })?;
+        let seats = announced.announcement().committee.iter();
+        let keys = seats.map(|seat| spoken(&seat.offer).map(|offer| offer.key)).collect::<Result<_, _>>()?;
+        Ok(Some(Admission { layout, committee: committee(federation)?, keys, contribution }))
     }
 
     async fn contribute(&mut self, stored: StoredContribution) -> Result<(), Refusal> {

@@ -61,6 +61,8 @@ impl Default for Pace {
 pub(crate) struct Admission {
     pub(crate) layout: Arc<Layout>,
     pub(crate) committee: Committee,
+    /// The committee's one-time keys in this attempt, by share index.
+    pub(crate) keys: Vec<[u8; 32]>,
     pub(crate) contribution: Contribution,
 }
 

@@ -56,7 +56,11 @@ impl Shared {
 
 /// This X25519 key, when something can be sealed to it. One of low order would stop every member that must seal to it.
 pub(crate) fn can_be_sealed_to(key: &[u8; 32]) -> Option<SealingPublicKey> {
+    sealing_key(key).filter(|key| secure_sum::seal(key, b"", b"", b"").is_ok())
+}
+
+/// An X25519 key that was found usable when it was offered.
+pub(crate) fn sealing_key(key: &[u8; 32]) -> Option<SealingPublicKey> {
     // `secure-sum` puts a version before a key.
-    let versioned = [&[1], key.as_slice()].concat();
-    SealingPublicKey::from_bytes(&versioned).ok().filter(|key| secure_sum::seal(key, b"", b"", b"").is_ok())
+    SealingPublicKey::from_bytes(&[&[1], key.as_slice()].concat()).ok()
 }

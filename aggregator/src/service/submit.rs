@@ -6,18 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use protocol::message::ciphertext_digest_of;
-use protocol::{Contribution, Digest, HouseName, Signed};
+use protocol::message::{SHARE_INFO, ciphertext_digest_of, share_aad};
+use protocol::{Contribution, Digest, HouseName, MemberIndex, Signed};
 use protos::convert::{WireError, signed};
 use protos::limits::{COMMITTEE_MEMBERS, RUN_BYTES, SEALED_SHARE_BYTES};
 use protos::v1;
 use protos::v1::submit_request::Part;
-use secure_sum::{Commitments, Layout, check_chunk};
+use secure_sum::{Commitments, Envelope, Layout, check_chunk};
 use tokio::time::timeout;
 use tonic::Streaming;
 
-use super::Shared;
 use super::authorise::Caller;
+use super::{Shared, sealing_key};
 use crate::engine::{Admission, sealed_to_bytes};
 use crate::refusal::{Refusal, SubmissionFault};
 use crate::store::{Blobs, Shelf, StoredContribution};
@@ -96,7 +96,7 @@ pub(super) async fn submit(
         None => return Ok(v1::SubmitResponse {}),
     };
     check_sealed(&header.sealed_shares, &admission.contribution)?;
-    let admission = check_commitments(admission).await?;
+    let admission = check_dealing(admission, header.sealed_shares.clone()).await?;
     shared.submissions.count_try(caller.name(), admission.contribution.announcement)?;
     let shelf = Shelf::Attempt(admission.contribution.announcement);
     let runs = receive(shared.store.blobs(), shelf, &mut stream, &admission).await?;
@@ -131,22 +131,36 @@ fn check_sealed(shares: &[Bytes], contribution: &Contribution) -> Result<(), Ref
     Ok(())
 }
 
-/// The commitments are of this layout and committee, and all shares behind them lie on one polynomial.
-async fn check_commitments(admission: Admission) -> Result<Admission, Refusal> {
+/// The commitments are of this layout and committee, all shares behind them lie on one polynomial, and each sealed share is an
+/// envelope to its member: what is wrong otherwise would end the attempt later, at everybody's cost.
+async fn check_dealing(admission: Admission, sealed: Vec<Bytes>) -> Result<Admission, Refusal> {
     let expected = admission.layout.chunk_count();
     let found = admission.contribution.chunk_count;
     if usize::try_from(found) != Ok(expected) {
         return Err(SubmissionFault::ChunkCount { found, expected }.into());
     }
     let checked = tokio::task::spawn_blocking(move || {
-        let Admission { layout, committee, contribution } = &admission;
+        let Admission { layout, committee, keys, contribution } = &admission;
         let fault = |reason: String| Refusal::from(SubmissionFault::Commitments(reason));
         let commitments = Commitments::from_bytes(layout, committee, &contribution.commitments)
             .map_err(|error| fault(error.to_string()))?;
         commitments.check_degree(committee).map_err(|error| fault(error.to_string()))?;
+        for ((seat, key), sealed) in committee.indices().zip(keys).zip(&sealed) {
+            check_envelope(contribution, seat, key, sealed)?;
+        }
         Ok(admission)
     });
-    checked.await.map_err(|error| Refusal::Failure(format!("checking commitments stopped: {error}")))?
+    checked.await.map_err(|error| Refusal::Failure(format!("checking a dealing stopped: {error}")))?
+}
+
+fn check_envelope(contribution: &Contribution, seat: u8, key: &[u8; 32], sealed: &[u8]) -> Result<(), Refusal> {
+    let failed = |what: &str| Refusal::Failure(format!("seat {seat}: {what}"));
+    let receiver = sealing_key(key).ok_or_else(|| failed("its one-time key is not usable"))?;
+    let seat = MemberIndex::new(seat).map_err(|error| failed(&error.to_string()))?;
+    let aad = share_aad(&contribution.announcement, &contribution.member, seat, &contribution.ciphertext);
+    let envelope = Envelope { receiver: &receiver, info: SHARE_INFO, aad: &aad, sealed };
+    let fault = |reason: String| SubmissionFault::Envelope { index: usize::from(seat.get()), reason };
+    envelope.check().map_err(|error| fault(error.to_string()).into())
 }
 
 /// Reads, checks and keeps all chunks; returns the digests of the blobs that hold them, in order.

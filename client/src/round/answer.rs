@@ -21,6 +21,8 @@ use crate::sealing;
 enum WrongShare {
     /// Not the one that its house signed, so the aggregator's fault.
     NotSigned,
+    /// Commitments that anybody sees are none, so the aggregator's fault, which listed the contribution.
+    NotCommitted(String),
     /// Its house sealed it so, and it is not what the commitments say.
     Dealt(String),
 }
@@ -104,6 +106,9 @@ impl Member {
                     let (round, attempt, dealer) = (announcement.round, announcement.attempt, &manifest.member);
                     let reason = match &wrong {
                         WrongShare::NotSigned => format!("the aggregator has no share of `{dealer}` that it signed"),
+                        WrongShare::NotCommitted(what) => {
+                            format!("the aggregator listed `{dealer}` with commitments that are none: {what}")
+                        }
                         WrongShare::Dealt(what) => {
                             format!("`{dealer}` sealed a wrong key share to this member: {what}")
                         }
@@ -163,11 +168,12 @@ impl Member {
         if manifest.sealed_shares.get(index.position()) != Some(&Digest::sha256(sealed)) {
             return Err(WrongShare::NotSigned);
         }
+        // Before the envelope: a complaint is about what only its receiver can see.
+        let commitments = commitments(layout, &self.committee, manifest).map_err(WrongShare::NotCommitted)?;
         let dealt = |error: &dyn std::fmt::Display| WrongShare::Dealt(error.to_string());
         let aad = share_aad(&manifest.announcement, &manifest.member, index, &manifest.ciphertext);
         let bytes = secure_sum::unseal(key, SHARE_INFO, &aad, sealed).map_err(|e| dealt(&e))?;
         let share = KeyShare::from_bytes(layout, &bytes).map_err(|e| dealt(&e))?;
-        let commitments = commitments(layout, &self.committee, manifest).map_err(|e| dealt(&e))?;
         share.check(&commitments, index.get()).map_err(|e| dealt(&e))?;
         Ok(share)
     }
