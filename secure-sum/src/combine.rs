@@ -92,9 +92,12 @@ impl ShareSum {
     /// Checks an answer against the summed commitments.
     ///
     /// # Errors
-    /// When it does not open the sum for this index, or nobody has this index.
+    /// When it does not open the sum for this index, is another layout's, or nobody has this index.
     pub fn check(&self, commitments: &Commitments, index: u8) -> Result<(), ShareError> {
         let expected = commitments.of(index).ok_or(ShareError::UnknownMember { index })?;
+        if self.values.len() != commitments.scalars() + 1 {
+            return Err(ShareError::OtherLayout);
+        }
         if commitments::commit_public(&self.values) == *expected {
             Ok(())
         } else {
@@ -163,7 +166,7 @@ fn check_answers(
     if answers.len() < needed {
         return Err(CombineError::TooFew { needed, found: answers.len() });
     }
-    if commitments.members() != usize::from(committee.members()) {
+    if commitments.members() != usize::from(committee.members()) || commitments.scalars() != layout.scalars() {
         return Err(CombineError::OtherCommittee);
     }
     let mut seen = [false; 256];

@@ -132,6 +132,11 @@ impl Commitments {
         self.points.get(usize::from(index).checked_sub(1)?)
     }
 
+    /// Scalars of a committed share, without its blinding.
+    pub(crate) fn scalars(&self) -> usize {
+        self.scalars
+    }
+
     /// Committed members.
     pub(crate) fn members(&self) -> usize {
         self.points.len()
@@ -175,7 +180,7 @@ pub(crate) fn commit(share: &[Scalar]) -> RistrettoPoint {
     RistrettoPoint::multiscalar_mul(share, points_for(share))
 }
 
-/// The same for a vector that is no secret any more: the answer to a closed round.
+/// The same in variable time, for an answer that is public to whoever runs this: it may open the sum with it.
 pub(crate) fn commit_public(share: &[Scalar]) -> RistrettoPoint {
     RistrettoPoint::vartime_multiscalar_mul(share, points_for(share))
 }

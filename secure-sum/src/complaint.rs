@@ -7,6 +7,7 @@
 //! nothing about x away but D.
 
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
+use curve25519_dalek::traits::IsIdentity;
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
@@ -55,6 +56,9 @@ pub enum ComplaintError {
     /// The member's sealing key is not a canonical point of prime order: nobody could have sealed to it.
     #[error("the sealing key of the member is not a usable X25519 key")]
     SealingKey,
+    /// The commitments are another layout's, so nothing can be said.
+    #[error("the commitments were made for another layout")]
+    OtherLayout,
     /// The commitments have no member with this share index.
     #[error("no member has share index {index}")]
     UnknownMember {
@@ -111,6 +115,9 @@ impl EnvelopeProof {
         if commitments.of(index).is_none() {
             return Err(ComplaintError::UnknownMember { index });
         }
+        if commitments.scalars() != layout.scalars() {
+            return Err(ComplaintError::OtherLayout);
+        }
         let checked = match envelope.checked() {
             Ok(checked) => checked,
             Err(fault) => return Ok(EnvelopeFault::Form(fault)),
@@ -155,7 +162,8 @@ impl EnvelopeProof {
         }
         let (encoded, rest) = wire::take::<KEY>(WHAT, rest)?;
         let (proof, _) = wire::take::<PROOF>(WHAT, rest)?;
-        let point = CompressedEdwardsY(encoded).decompress().filter(EdwardsPoint::is_torsion_free);
+        let point = CompressedEdwardsY(encoded).decompress();
+        let point = point.filter(|point| point.is_torsion_free() && !point.is_identity());
         Ok(Self(Some(Shared {
             encoded,
             point: point.ok_or(EncodingError::Element { what: WHAT, position: 0 })?,

@@ -63,7 +63,7 @@ pub fn deal<R: CryptoRng + ?Sized>(
     if !key.serves(layout) {
         return Err(DealingError::OtherKey);
     }
-    Ok(wipe::after_parallel(|| share(key, layout, committee, rng)))
+    Ok(wipe::after(|| share(key, layout, committee, rng)))
 }
 
 fn share<R: CryptoRng + ?Sized>(key: &OneTimeKey, layout: &Layout, committee: &Committee, rng: &mut R) -> Dealing {
@@ -76,9 +76,11 @@ fn share<R: CryptoRng + ?Sized>(key: &OneTimeKey, layout: &Layout, committee: &C
     let (shares, points) = (1..=committee.members())
         .into_par_iter()
         .map(|index| {
-            let values = evaluate(&secret, &higher, index);
-            let point = commitments::commit(&values);
-            (KeyShare { values }, point)
+            wipe::after(|| {
+                let values = evaluate(&secret, &higher, index);
+                let point = commitments::commit(&values);
+                (KeyShare { values }, point)
+            })
         })
         .unzip();
     Dealing { shares, commitments: Commitments::new(layout, points) }
@@ -101,9 +103,12 @@ impl KeyShare {
     /// Checks the share of index `index` against its dealer's commitments.
     ///
     /// # Errors
-    /// When the share does not open its commitment or nobody has this index.
+    /// When the share does not open its commitment, is another layout's, or nobody has this index.
     pub fn check(&self, commitments: &Commitments, index: u8) -> Result<(), ShareError> {
         let expected = commitments.of(index).ok_or(ShareError::UnknownMember { index })?;
+        if self.values.len() != commitments.scalars() + 1 {
+            return Err(ShareError::OtherLayout);
+        }
         if wipe::after(|| commitments::commit(&self.values)).ct_eq(expected).into() {
             Ok(())
         } else {

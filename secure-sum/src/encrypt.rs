@@ -67,7 +67,7 @@ pub(crate) fn encrypt_under<R: CryptoRng + ?Sized>(
     check(layout, key, values)?;
     let limit = layout.value_limit();
     let mut contribution = vec![0; layout.contribution_bytes()];
-    if wipe::after_parallel(|| write(layout, seed, key, values, rng, &mut contribution)) {
+    if wipe::after(|| write(layout, seed, key, values, rng, &mut contribution)) {
         return Ok(contribution);
     }
     let index = values.iter().position(|v| v.unsigned_abs() > limit).unwrap_or(0);
@@ -201,5 +201,6 @@ fn add_message(residue: &Residue, body: &mut [u64], low: &[i64], high: &[i64]) {
 impl Drop for Scratch {
     fn drop(&mut self) {
         self.body.zeroize();
+        wipe::stack();
     }
 }

@@ -23,9 +23,10 @@ const KEM_SUITE: &[u8] = b"KEM\x00\x20";
 /// Without that a member that proves an envelope wrong ([`EnvelopeProof`](crate::EnvelopeProof)) would be an oracle:
 /// it shows the Diffie-Hellman point of E, and a malicious sender could have made E from the encapsulated key E'
 /// of an honest one (E = E' + r B), so that the point opens the honest sender's envelope. A sender that
-/// knows e knows the point already and learns nothing. This is hashed ElGamal signed by Schnorr, secure against
-/// chosen ciphertexts in the algebraic group and random oracle models (Fuchsbauer, Plouviez and Seurin, EUROCRYPT
-/// 2020); danger and remedy are described by Shoup and Gennaro (EUROCRYPT 1998).
+/// knows e knows the point e P already and learns nothing from being shown it. In the algebraic group and random oracle
+/// models that is a proof: e is read off the sender's Schnorr proof, D = e P is computed without the receiver's key, and
+/// the proof beside D is simulated. Schnorr-signed ElGamal is treated in those models by Fuchsbauer, Plouviez and Seurin
+/// (EUROCRYPT 2020); danger and remedy are described by Shoup and Gennaro (EUROCRYPT 1998).
 #[derive(Clone, Copy, Debug)]
 pub struct Envelope<'a> {
     /// Whom it was sealed to.

@@ -22,6 +22,8 @@ pub(crate) const PROOF: usize = 64;
 /// Bytes of the randomness that a proof takes.
 pub(crate) const NONCE: usize = 64;
 
+const NONCE_LABEL: &[u8] = b"plainchant/secure-sum/proof-nonce/v1";
+
 /// The base point that public keys are multiples of.
 pub(crate) const BASE: EdwardsPoint = ED25519_BASEPOINT_POINT;
 
@@ -64,6 +66,12 @@ impl Transcript {
         Self(hash)
     }
 
+    fn nonce(&self, secret: &Secret, random: &[u8; NONCE]) -> Zeroizing<Scalar> {
+        let spoken = self.0.clone().finalize();
+        let parts: [&[u8]; 4] = [NONCE_LABEL, secret.0.as_bytes(), random, &spoken];
+        Zeroizing::new(Scalar::from_hash(parts.iter().fold(Sha512::new(), |hash, part| hash.chain_update(part))))
+    }
+
     fn challenge<const N: usize>(self, announced: &[EdwardsPoint; N]) -> Scalar {
         let points = announced.iter().map(|point| point.compress().0);
         Scalar::from_hash(points.fold(self.0, |hash, point| hash.chain_update(point)))
@@ -78,14 +86,15 @@ pub(crate) struct LogProof {
 }
 
 impl LogProof {
-    /// Proves it of `secret` for these bases; the nonce is uniform and used once, or it gives the secret away.
+    /// Proves it of `secret` for these bases. The nonce is hashed from `random`, the secret and the transcript, so that random
+    /// bytes that come again (a machine put back to an earlier state) do not give the secret away.
     pub(crate) fn new<const N: usize>(
         secret: &Secret,
         bases: [&EdwardsPoint; N],
         transcript: Transcript,
-        nonce: &[u8; NONCE],
+        random: &[u8; NONCE],
     ) -> Self {
-        let nonce = Zeroizing::new(Scalar::from_bytes_mod_order_wide(nonce));
+        let nonce = transcript.nonce(secret, random);
         let challenge = transcript.challenge(&bases.map(|base| base * *nonce));
         let masked = Zeroizing::new(challenge * *secret.0);
         Self { challenge, response: *nonce - *masked }
@@ -162,6 +171,20 @@ mod tests {
             let relabelled = Transcript::new(b"Label", &[b"one", b"two"]);
             prop_assert!(!proof.holds([(&BASE, &public), (&base, &shared)], relabelled));
         }
+    }
+
+    /// With one nonce twice, the secret would be the quotient of two differences.
+    #[test]
+    fn random_bytes_that_come_again_give_another_nonce() {
+        let secret = Secret::of(&clamp_integer([5; 32]));
+        let nonce = |part: &[u8], secret: &Secret| *Transcript::new(b"label", &[part]).nonce(secret, &[7; NONCE]);
+        assert_eq!(nonce(b"one", &secret), nonce(b"one", &secret));
+        assert_ne!(nonce(b"one", &secret), nonce(b"two", &secret));
+        assert_ne!(nonce(b"one", &secret), nonce(b"one", &Secret::of(&clamp_integer([6; 32]))));
+        let [one, two] = [b"one", b"two"]
+            .map(|part| LogProof::new(&secret, [&BASE], Transcript::new(b"label", &[part]), &[7; NONCE]));
+        let guess = (one.response - two.response) * (two.challenge - one.challenge).invert();
+        assert_ne!(guess, *secret.0);
     }
 
     #[test]

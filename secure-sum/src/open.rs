@@ -81,7 +81,7 @@ pub(crate) fn open_coefficients(
     }
     let mut values = vec![0; layout.values().count];
     let limits = Limits::of(layout, cohort);
-    wipe::after_parallel(|| decode(layout, seed, residues, key, &limits, &mut values))?;
+    wipe::after(|| decode(layout, seed, residues, key, &limits, &mut values))?;
     Ok(values)
 }
 

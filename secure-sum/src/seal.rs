@@ -37,6 +37,9 @@ pub enum SealError {
     /// The operating system gave no randomness.
     #[error("the operating system gave no randomness")]
     Randomness,
+    /// hpke made its ephemeral key otherwise than from the bytes that it was given.
+    #[error("the HPKE library made another ephemeral key than the one to be proved")]
+    Ephemeral,
     /// The envelope was made for another key, info or associated data, or was altered.
     #[error("the envelope does not open under this key, info and associated data")]
     Envelope,
@@ -55,13 +58,13 @@ pub struct SealingPublicKey(<X25519HkdfSha256 as Kem>::PublicKey);
 impl SealingKey {
     /// Draws a key pair.
     pub fn generate<R: CryptoRng>(rng: &mut R) -> Self {
-        Self(wipe::after(|| X25519HkdfSha256::gen_keypair_with_rng(rng).0))
+        wipe::after(|| Self(X25519HkdfSha256::gen_keypair_with_rng(rng).0))
     }
 
     /// The public part.
     #[must_use]
     pub fn public(&self) -> SealingPublicKey {
-        SealingPublicKey(X25519HkdfSha256::sk_to_pk(&self.0))
+        wipe::after(|| SealingPublicKey(X25519HkdfSha256::sk_to_pk(&self.0)))
     }
 
     /// The logarithm of the public key's point.
@@ -75,7 +78,7 @@ impl SealingKey {
     #[must_use]
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let mut bytes = Zeroizing::new(vec![VERSION; 1 + KEY]);
-        self.0.write_exact(&mut bytes[1..]);
+        wipe::after(|| self.0.write_exact(&mut bytes[1..]));
         bytes
     }
 
@@ -84,7 +87,7 @@ impl SealingKey {
     /// # Errors
     /// When length or version is wrong.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, EncodingError> {
-        read_key("sealing key", bytes).map(Self)
+        wipe::after(|| read_key("sealing key", bytes).map(Self))
     }
 }
 
@@ -204,6 +207,9 @@ fn seal_from(
     let encapsulated: [u8; KEY] = encapsulated.to_bytes().into();
     // hpke derives its ephemeral key from one draw of 32 bytes, so the same bytes give it again.
     let ephemeral = SealingKey(X25519HkdfSha256::derive_keypair(random.ephemeral.as_slice()).0);
+    if ephemeral.public().u() != encapsulated {
+        return Err(SealError::Ephemeral);
+    }
     let transcript = envelope::transcript(receiver, info, aad, &encapsulated, &ciphertext);
     let proof = LogProof::new(&ephemeral.secret(), [&BASE], transcript, &random.nonce);
     let mut sealed = Vec::with_capacity(HEAD + ciphertext.len());

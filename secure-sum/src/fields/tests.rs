@@ -12,7 +12,7 @@ fn any_fields() -> impl Strategy<Value = (Fields, bool)> {
         .prop_flat_map(|wide| (Just(wide), 3..if wide { 80_u32 } else { 42 }, 1..9_usize))
         .prop_flat_map(|(wide, bits, count)| {
             let total = if wide { 100 } else { 50 };
-            let bits = bits.min((total - 8) / count as u32).min(62);
+            let bits = bits.min((total - 8) / count as u32).min(63);
             let noise = total - bits * count as u32;
             (Just((wide, bits, count)), 8..=noise.clamp(8, 62))
         })
