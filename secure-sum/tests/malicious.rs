@@ -6,9 +6,10 @@ mod rounds;
 
 use curve25519_dalek::Scalar;
 use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
+use rand::RngExt;
 use rounds::{Client, Failure, POINTS_FROM, Round, SEED, encode, scalars, weight};
 use secure_sum::{
-    CombineError, Commitments, Committee, Dealing, DealingError, KeyShare, MaskSeed, OpenError, ParameterSet,
+    CombineError, Commitments, Committee, Dealing, DealingError, KeyShare, Layout, MaskSeed, OpenError, ParameterSet,
     ShareError, Values, combine, encrypt, open,
 };
 use sha2::{Digest, Sha512};
@@ -173,12 +174,61 @@ fn shares_of_two_members_swapped_are_found_by_both() {
 #[test]
 fn a_body_of_random_residues_leaves_a_residual_which_names_nobody() {
     let mut round = round(9);
-    // Another key's ciphertext is as random as it gets, and every residue is below q.
-    let key = round.key();
-    let inputs = round.clients[1].inputs.clone();
-    round.clients[1].body = encrypt(&round.layout, &SEED, key, &inputs, &mut round.rng).unwrap();
+    // Any 50 bits are a residue but for the last 16,383 of 2^50.
+    let length = round.clients[1].body.len();
+    let body: Vec<u8> = (0..length).map(|_| round.rng.random()).collect();
+    round.clients[1].body = body;
     let opened = round.open(&round.answers(&[1, 2, 3]));
     assert!(matches!(opened, Err(Failure::Open(OpenError::Residual { chunk: 0, .. }))), "{opened:?}");
+}
+
+/// The right key, values in range, and errors of two hundred where sigma is 6.4: found at opening, named by nobody.
+#[test]
+fn a_body_with_large_errors_leaves_a_residual_which_names_nobody() {
+    let mut round = round(13);
+    for coefficient in 0..2048 {
+        shift(&round.layout, &mut round.clients[1].body, coefficient, 200 - 400 * (coefficient as i64 % 2));
+    }
+    let opened = round.open(&round.answers(&[1, 2, 3]));
+    assert!(matches!(opened, Err(Failure::Open(OpenError::Residual { chunk: 0, .. }))), "{opened:?}");
+}
+
+/// The right key and small errors, and something behind the last value, where honest bodies hold nothing.
+#[test]
+fn a_body_with_something_behind_its_last_value_is_found_and_names_nobody() {
+    let mut round = round(14);
+    let noise_bits = u32::from(round.layout.to_bytes()[31]);
+    // 3,000 values, two in a coefficient.
+    assert_eq!((round.layout.fields_per_coefficient(), round.layout.chunk_count()), (2, 1));
+    shift(&round.layout, &mut round.clients[1].body, 1_500, 1 << noise_bits);
+    let opened = round.open(&round.answers(&[1, 2, 3]));
+    assert_eq!(opened, Err(Failure::Open(OpenError::Overflow { chunk: 0 })));
+}
+
+/// Adds to a coefficient of a body's first chunk modulo the one prime.
+fn shift(layout: &Layout, body: &mut [u8], coefficient: usize, by: i64) {
+    let q = layout.set().moduli()[0] as i128;
+    let bits = |bit: usize| 50 * coefficient + bit;
+    let old: i128 = (0..50).map(|bit| i128::from(body[bits(bit) / 8] >> (bits(bit) % 8) & 1) << bit).sum();
+    let new = (old + i128::from(by)).rem_euclid(q);
+    for bit in 0..50 {
+        let (byte, at) = (bits(bit) / 8, bits(bit) % 8);
+        body[byte] = body[byte] & !(1 << at) | ((new >> bit & 1) as u8) << at;
+    }
+}
+
+/// Commitments or answers of another layout are nobody's false answer and nobody's false share.
+#[test]
+fn commitments_of_another_layout_name_nobody() {
+    let round = round(15);
+    let other = Round::new(3, round.committee, Values { count: 100, clamp: 1 << 45, noise_deviation: 0.0 }, 16);
+    assert_ne!(other.layout.set(), round.layout.set());
+    let answers = round.answers(&[1, 2, 3]);
+    let opened = round.open_under(&other.commitments(), &answers);
+    assert_eq!(opened, Err(Failure::Combine(CombineError::OtherCommittee)));
+    let share = &round.clients[0].dealing.shares[0];
+    assert_eq!(share.check(&other.clients[0].dealing.commitments, 1), Err(ShareError::OtherLayout));
+    assert_eq!(answers[0].1.check(&other.commitments(), 1), Err(ShareError::OtherLayout));
 }
 
 /// A body under the mask of another announcement is no part of this round's sum, even with honest shares of its key.

@@ -6,7 +6,7 @@ mod rounds;
 
 use curve25519_dalek::Scalar;
 use rand::RngExt;
-use rounds::{Failure, Round, SEED, interpolate, scalars};
+use rounds::{Failure, Round, SEED, interpolate, scalars, weight};
 use secure_sum::{CombineError, Committee, OneTimeKey, ParameterSet, Values, glwe};
 use tfhe_ntt::prime64::Plan;
 
@@ -36,70 +36,122 @@ fn every_triple_of_five_opens_and_no_pair_does() {
     assert_eq!(triples, 10);
 }
 
-/// No ramp: c colluders who answer two sets and k - t who may be absent make t - 1, and t - 1 shares lie on a
-/// polynomial of degree t - 1 through every secret, exactly, scalar by scalar, the blinding's too.
+/// No ramp: c colluders who answer two sets and k - t who may be absent make t - 1, and the polynomials that are really
+/// dealt have degree t - 1 exactly, every scalar its own, so t - 1 shares leave their value at zero open.
 #[test]
-fn shares_of_all_that_may_collude_or_be_absent_fit_every_other_secret() {
+fn what_is_dealt_has_degree_t_minus_one_exactly_scalar_by_scalar() {
     for (k, t) in [(3, 3), (4, 3), (5, 3), (10, 7), (7, 4)] {
         let committee = Committee::new(k, t).unwrap();
         assert_eq!(committee.colluders_tolerated() + k - t, t - 1);
-        let mut round = Round::new(3, committee, values(500), u64::from(k));
-        let shares: Vec<Vec<Scalar>> =
-            committee.indices().map(|index| scalars(&round.answer(index).to_bytes())).collect();
-        let others: Vec<Scalar> =
-            (0..shares[0].len()).map(|_| Scalar::from_bytes_mod_order(round.rng.random())).collect();
-        for first in 0..=k - (t - 1) {
-            let known: Vec<u8> = (first + 1..first + t).collect();
-            for (j, &secret) in others.iter().enumerate() {
-                let mut points: Vec<_> =
-                    known.iter().map(|&x| (Scalar::from(x), shares[usize::from(x) - 1][j])).collect();
-                let held = points.clone();
-                points.push((Scalar::ZERO, secret));
-                // t points: one polynomial of degree below t. It holds the other secret and every share known.
-                assert_eq!(points.len(), usize::from(t));
-                assert_eq!(interpolate(&points, Scalar::ZERO), secret);
-                assert!(held.iter().all(|(x, share)| interpolate(&points, *x) == *share));
-                // The t-th share alone tells the secrets apart.
-                let next = committee.indices().find(|x| !known.contains(x)).unwrap();
-                assert_ne!(interpolate(&points, Scalar::from(next)), shares[usize::from(next) - 1][j]);
-            }
+        let round = Round::new(3, committee, values(500), u64::from(k));
+        for client in &round.clients {
+            let shares: Vec<Vec<Scalar>> =
+                client.dealing.shares.iter().map(|share| scalars(&share.to_bytes())).collect();
+            assert_eq!(leading(&shares, usize::from(t)), Ok(()), "{t} of {k}");
         }
     }
 }
 
-/// What two members of a committee of three see of two different keys is distributed alike, and uniformly: the
-/// joint distribution of their two share scalars, over 4 of the high bits and 4 of the low bits of each.
+/// The control: a ramp, a lower degree, shares that are the secret, and one polynomial for two scalars are each found.
 #[test]
-fn shares_of_t_minus_one_members_have_one_distribution_whatever_the_key() {
-    const DEALINGS: usize = 120;
-    let mut round = Round::new(3, Committee::new(3, 3).unwrap(), values(500), 7);
-    let mut seen = |key: &OneTimeKey| {
-        let mut counts = [[0_u32; 256]; 3];
-        for _ in 0..DEALINGS {
-            let dealing = round.deal(key);
-            let [one, two] = [0, 1].map(|member| dealing.shares[member].to_bytes());
-            for (one, two) in one[1..].as_chunks::<32>().0.iter().zip(two[1..].as_chunks::<32>().0) {
-                // Below 2^252 all but 2^-127 of the scalars lie, so bits 248 to 251 are uniform.
-                let [high, low] = [31, 0].map(|at| usize::from(one[at] & 15) << 4 | usize::from(two[at] & 15));
-                counts[0][high] += 1;
-                counts[1][low] += 1;
-                // The sum of the two, as if their average were worth something.
-                counts[2][usize::from(one[0].wrapping_add(two[0]))] += 1;
+fn dealers_of_a_lower_degree_or_of_one_polynomial_twice_are_told_apart() {
+    let (t, k) = (4, 6);
+    let mut rng = <rand_chacha::ChaCha20Rng as rand::SeedableRng>::seed_from_u64(3);
+    let mut deal = |degrees: &[usize]| {
+        let polynomials: Vec<Vec<Scalar>> = degrees
+            .iter()
+            .map(|degree| (0..=*degree).map(|_| Scalar::from_bytes_mod_order(rng.random())).collect())
+            .collect();
+        let at = |x: u8| {
+            let value = |f: &Vec<Scalar>| f.iter().rev().fold(Scalar::ZERO, |sum, c| sum * Scalar::from(x) + c);
+            polynomials.iter().map(value).collect::<Vec<_>>()
+        };
+        (1..=k).map(at).collect::<Vec<_>>()
+    };
+    assert_eq!(leading(&deal(&[3, 3, 3]), t), Ok(()));
+    assert_eq!(leading(&deal(&[3, 2, 3]), t), Err("degree below t - 1"));
+    assert_eq!(leading(&deal(&[3, 3, 0]), t), Err("degree below t - 1"));
+    assert_eq!(leading(&deal(&[3, 4, 3]), t), Err("degree above t - 1"));
+    let mut twice = deal(&[3, 3]);
+    // The same but for the secret: the difference of two scalars is in every share.
+    twice.iter_mut().for_each(|share| share[1] = share[0] + Scalar::ONE);
+    assert_eq!(leading(&twice, t), Err("one polynomial twice"));
+}
+
+/// Whether the shares of all members have degree t - 1 exactly, with leading coefficients all different.
+fn leading(shares: &[Vec<Scalar>], t: usize) -> Result<(), &'static str> {
+    let mut seen = std::collections::BTreeSet::new();
+    for j in 0..shares[0].len() {
+        let points: Vec<_> = (1_u64..).zip(shares).map(|(x, share)| (Scalar::from(x), share[j])).collect();
+        let windows: Vec<Scalar> = points.windows(t).map(divided_difference).collect();
+        if windows.iter().any(|leading| *leading != windows[0]) {
+            return Err("degree above t - 1");
+        }
+        for window in points.windows(t) {
+            let all = interpolate(window, Scalar::ZERO);
+            if interpolate(&window[1..], Scalar::ZERO) == all || interpolate(&window[..t - 1], Scalar::ZERO) == all {
+                return Err("degree below t - 1");
             }
         }
-        counts
-    };
-    let layout = secure_sum::Layout::derive(3, values(500)).unwrap();
-    let mut rng = <rand_chacha::ChaCha20Rng as rand::SeedableRng>::seed_from_u64(8);
-    let [a, b] = [(); 2].map(|()| OneTimeKey::generate(&layout, &mut rng));
-    for (a, b) in seen(&a).iter().zip(&seen(&b)) {
-        assert!(uniform(a) < CHI_SQUARE_255, "{}", uniform(a));
-        assert!(uniform(b) < CHI_SQUARE_255, "{}", uniform(b));
-        // Two samples of one size: sum (a - b)^2 / (a + b).
-        let both = a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2) / f64::from(a + b));
-        let statistic: f64 = both.sum();
-        assert!(statistic < CHI_SQUARE_255, "{statistic}");
+        if !seen.insert(windows[0].to_bytes()) {
+            return Err("one polynomial twice");
+        }
     }
+    Ok(())
+}
+
+/// The coefficient of x^(n-1) of the polynomial through n points.
+fn divided_difference(points: &[(Scalar, Scalar)]) -> Scalar {
+    let others = |at: Scalar| points.iter().filter(move |(x, _)| *x != at).map(move |(x, _)| at - x);
+    points.iter().map(|(x, value)| value * others(*x).product::<Scalar>().invert()).sum()
+}
+
+/// What t - 1 members see of two different keys is distributed alike, and uniformly: bytes of fixed combinations of
+/// their share scalars, among them the one that would be the secret if the degree were lower.
+#[test]
+fn shares_of_t_minus_one_members_have_one_distribution_whatever_the_key() {
+    for (k, t) in [(3, 3), (4, 3), (10, 7)] {
+        let known: Vec<Scalar> = (1..t).map(Scalar::from).collect();
+        let weights: Vec<Vec<Scalar>> = vec![
+            known.iter().map(|x| weight(known.iter().copied(), *x, Scalar::ZERO)).collect(),
+            known.iter().map(|_| Scalar::ONE).collect(),
+            known.iter().map(|x| x * x).collect(),
+            known.iter().map(|x| if *x == Scalar::ONE { Scalar::ONE } else { Scalar::ZERO }).collect(),
+        ];
+        let mut round = Round::new(3, Committee::new(k, t).unwrap(), values(500), 7);
+        let [a, b] = [(); 2].map(|()| round.key());
+        let (a, b) = (seen(&mut round, &a, &weights), seen(&mut round, &b, &weights));
+        for (a, b) in a.iter().zip(&b) {
+            assert!(uniform(a) < CHI_SQUARE_255, "{t} of {k}: {}", uniform(a));
+            assert!(uniform(b) < CHI_SQUARE_255, "{t} of {k}: {}", uniform(b));
+            // Two samples of one size: sum (a - b)^2 / (a + b).
+            let both = a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2) / f64::from(a + b));
+            let statistic: f64 = both.sum();
+            assert!(statistic < CHI_SQUARE_255, "{t} of {k}: {statistic}");
+        }
+    }
+}
+
+/// How often each high and each low byte occurs in these combinations of the first members' shares of a key.
+fn seen(round: &mut Round, key: &OneTimeKey, weights: &[Vec<Scalar>]) -> Vec<[u32; 256]> {
+    const DEALINGS: usize = 60;
+    let mut counts = vec![[0; 256]; 2 * weights.len()];
+    for _ in 0..DEALINGS {
+        let dealing = round.deal(key);
+        let members = weights[0].len();
+        let shares: Vec<Vec<Scalar>> =
+            dealing.shares[..members].iter().map(|share| scalars(&share.to_bytes())).collect();
+        for j in 0..shares[0].len() {
+            for (weights, counts) in weights.iter().zip(counts.as_chunks_mut::<2>().0) {
+                let sum: Scalar = weights.iter().zip(&shares).map(|(weight, share)| weight * share[j]).sum();
+                // Below 2^252 all but 2^-127 of the scalars lie, so bits 244 to 251 are uniform.
+                let bytes = sum.to_bytes();
+                counts[0][usize::from(bytes[31] << 4 | bytes[30] >> 4)] += 1;
+                counts[1][usize::from(bytes[0])] += 1;
+            }
+        }
+    }
+    counts
 }
 
 /// A million coefficients of the sum, opened with two true answers and a guessed third, are uniform modulo q, and no
