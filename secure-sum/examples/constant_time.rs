@@ -10,8 +10,8 @@ use std::hint::black_box;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use secure_sum::{
-    Commitments, Committee, Dealing, Envelope, KeyShare, Layout, MaskSeed, OneTimeKey, SealingKey, ShareSum, Values,
-    deal, encrypt, seal_with, unseal,
+    Commitments, Committee, Dealing, Envelope, EnvelopeProof, KeyShare, Layout, MaskSeed, OneTimeKey, SealingKey,
+    SealingPublicKey, ShareSum, Values, deal, encrypt, seal_with, unseal,
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -40,14 +40,22 @@ const VALUES: usize = 1_500;
 fn pass(layout: &Layout, committee: &Committee, rng: &mut ChaCha20Rng, seed: u64) -> Outcome<()> {
     // The values are secrets too.
     let values: Vec<i64> = (0..VALUES as i64).map(|i| (i * 7919 + 31 * seed as i64) % 2_001 - 1_000).collect();
-    let key = OneTimeKey::generate(layout, rng);
+    let key = measured_generate(layout, rng);
     let member = SealingKey::generate(rng);
     let dealing = measured_deal(&key, layout, committee, rng)?;
-    let sealed = seal_with(&member.public(), b"info", b"aad", &dealing.shares[0].to_bytes(), rng)?;
-    measured_public(&Envelope { receiver: &member.public(), info: b"info", aad: b"aad", sealed: &sealed })?;
+    let receiver = member.public();
+    let sealed = measured_seal(&receiver, &dealing.shares[0].to_bytes(), rng)?;
+    measured_public(&Envelope { receiver: &receiver, info: b"info", aad: b"aad", sealed: &sealed })?;
     black_box(measured_answer(layout, &member, &sealed, &dealing.commitments)?);
+    black_box(measured_complain(&member, &sealed, rng));
     black_box(measured_encrypt(layout, key, &values, rng)?);
     Ok(())
+}
+
+/// A client draws its key.
+#[inline(never)]
+fn measured_generate(layout: &Layout, rng: &mut ChaCha20Rng) -> OneTimeKey {
+    OneTimeKey::generate(black_box(layout), rng)
 }
 
 /// A client shares its key.
@@ -56,7 +64,14 @@ fn measured_deal(key: &OneTimeKey, layout: &Layout, committee: &Committee, rng: 
     Ok(deal(black_box(key), layout, committee, rng)?)
 }
 
-/// What anybody checks of an envelope: the proof in it, in variable time over public data. It is a part of the answer.
+/// A client seals a share to one member.
+#[inline(never)]
+fn measured_seal(receiver: &SealingPublicKey, share: &[u8], rng: &mut ChaCha20Rng) -> Outcome<Vec<u8>> {
+    Ok(seal_with(receiver, b"info", b"aad", black_box(share), rng)?)
+}
+
+/// What anybody checks of an envelope: the proof in it, in variable time over public data. It is a part of the answer and of a
+/// complaint.
 #[inline(never)]
 fn measured_public(envelope: &Envelope) -> Outcome<()> {
     Ok(black_box(envelope).check()?)
@@ -70,6 +85,12 @@ fn measured_answer(layout: &Layout, key: &SealingKey, sealed: &[u8], commitments
     let mut sum = ShareSum::new(layout);
     sum.add(&share)?;
     Ok(sum.to_bytes().to_vec())
+}
+
+/// A member shows what is in an envelope.
+#[inline(never)]
+fn measured_complain(key: &SealingKey, sealed: &[u8], rng: &mut ChaCha20Rng) -> Vec<u8> {
+    EnvelopeProof::make(black_box(key), b"info", b"aad", sealed, rng).to_bytes()
 }
 
 /// A client encrypts one chunk.

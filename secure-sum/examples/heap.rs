@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use rand::rngs::SysRng;
 use rand::{TryCryptoRng, TryRng};
 use secure_sum::{
-    Accumulator, Commitments, Committee, KeyShare, Layout, MaskSeed, OneTimeKey, SealingKey, ShareSum, Values, combine,
-    deal, encrypt, open, seal_with, unseal,
+    Accumulator, Commitments, Committee, EnvelopeProof, KeyShare, Layout, MaskSeed, OneTimeKey, SealingKey, ShareSum,
+    Values, combine, deal, encrypt, open, seal_with, unseal,
 };
 use zeroize::Zeroize;
 
@@ -41,6 +41,8 @@ fn life(layout: &Layout, folder: &Path) -> Outcome<()> {
     rng.name = "ikm";
     let member = SealingKey::generate(&mut rng);
     write(folder, "sealing-key", &member.to_bytes()[1..])?;
+    // As from the member's own store.
+    let member = SealingKey::from_bytes(&member.to_bytes())?;
     rng.name = "polynomials";
     let dealing = deal(&key, layout, &committee, &mut rng)?;
     for (share, name) in dealing.shares.iter().zip(["share-1", "share-2", "share-3", "share-4"]) {
@@ -54,6 +56,8 @@ fn life(layout: &Layout, folder: &Path) -> Outcome<()> {
     let body = encrypt(layout, &SEED, key, &[5; COUNT], &mut rng)?;
     let received = KeyShare::from_bytes(layout, &unseal(&member, b"info", b"aad", &sealed)?)?;
     received.check(&dealing.commitments, 1)?;
+    rng.name = "nonce";
+    drop(EnvelopeProof::make(&member, b"info", b"aad", &sealed, &mut rng));
     let mut answers = Vec::new();
     for (index, share) in (1..).zip([&received, &dealing.shares[1], &dealing.shares[2]]) {
         let mut answer = ShareSum::new(layout);

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Instruction counts of the steps that touch secrets, for many keys: they must be one number.
 
-    constant_time.py callgrind [KEYS]   valgrind's count of deal, answer and encrypt in both parameter sets; valgrind
-                                        has no AVX-512, so this is the AVX2 path (100 keys)
+    constant_time.py callgrind [KEYS]   valgrind's count of each step in both parameter sets; valgrind has no AVX-512,
+                                        so this is the AVX2 path (100 keys)
     constant_time.py steps [KEYS]       single steps of encrypt on the path that this processor takes, AVX-512 if it has
                                         it; Linux on x86-64, some seconds a key (3 keys)
 
 Both run target/release/examples/constant_time, which `cargo test --release` builds. Everything public is the same for
 every key but the envelopes; verifying an envelope's proof, public data in variable time, is counted on its own and
-taken off the answer. Each key has a process of its own, so that the allocator and the addresses are the same for each;
+taken off the answer and the complaint. Each key has a process of its own, so that the allocator and the addresses are the same for each;
 key 0 comes before it, to warm the process up. Exits with 1 when counts differ, with 3 when nothing can be counted here.
 """
 
@@ -24,7 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target"))
 PROGRAM = TARGET / "release/examples/constant_time"
-STEPS = ["deal", "public", "answer", "encrypt"]
+STEPS = ["generate", "deal", "seal", "public", "answer", "complain", "encrypt"]
 
 
 def callgrind(set_name, key):
@@ -45,7 +45,9 @@ def callgrind(set_name, key):
             step = re.search(r"dump-after=constant_time::measured_(\w+)", text)[1]
             counts[step] = int(re.search(r"^summary: (\d+)", text, re.M)[1])
     # A sender's proof is verified in a time that depends on the envelope, which anybody may see.
-    counts["answer"] -= counts.pop("public")
+    public = counts.pop("public")
+    counts["answer"] -= public
+    counts["complain"] -= public
     return counts
 
 

@@ -4,7 +4,7 @@
     git clone https://github.com/malb/lattice-estimator && git -C lattice-estimator checkout COMMIT
     PYTHONPATH=lattice-estimator python3 secure-sum/scripts/estimate.py COMMIT > secure-sum/scripts/estimate.txt
 
-COMMIT is the one that estimate.txt names. Needs SageMath, or instead of it the packages that PIP names below.
+COMMIT is the one that estimate.txt names; a checkout of another one, or one with changes, is refused. Needs SageMath, or instead of it the packages that PIP names below.
 Takes about five minutes.
 
 Each set is estimated with unboundedly many samples (every chunk is one under the same key, and more may be made) and
@@ -24,9 +24,11 @@ is estimated under the first model only.
 
 import importlib
 import multiprocessing
+import subprocess
 import sys
 import types
 from math import log2, sqrt
+from pathlib import Path
 
 PIP = "passagemath-" + "{categories,environment,flint,gsl,modules,ntl,objects,pari,repl,symbolics} scipy"
 
@@ -51,6 +53,7 @@ def load_sage() -> None:
 
 load_sage()
 
+import estimator  # noqa: E402
 from estimator import LWE, ND, RC, schemes  # noqa: E402
 from estimator.reduction import ADPS16  # noqa: E402
 
@@ -84,9 +87,21 @@ def bounded(name: str, parameters, model: str):
     return out.get(timeout=5) if child.exitcode == 0 else None
 
 
+def check_commit(commit: str) -> None:
+    """That the estimator which was imported is an unchanged checkout of this commit."""
+    git = ["git", "-C", str(Path(estimator.__file__).resolve().parent)]
+    head = subprocess.run(git + ["rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    changes = subprocess.run(
+        git + ["status", "--porcelain", "--untracked-files=no"], check=True, capture_output=True, text=True
+    ).stdout
+    if head != commit or changes:
+        sys.exit(f"the estimator is at commit {head}{', changed' if changes else ''}, not {commit}")
+
+
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit("usage: estimate.py COMMIT")
+    check_commit(sys.argv[1])
     print(f"# lattice estimator, commit {sys.argv[1]}; written by scripts/estimate.py; do not edit.")
     print("# log2 of the cost; block size and dimension where the attack has them.")
     print(f"# {'case':12}{'sigma':>6}  {'model':18}{'attack':16}{'log2':>6}{'beta':>6}{'d':>6}")

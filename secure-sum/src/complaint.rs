@@ -11,7 +11,8 @@ use curve25519_dalek::traits::IsIdentity;
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use crate::commitments::Commitments;
+use crate::commitments::{Commitments, DealingError};
+use crate::committee::Committee;
 use crate::deal::{KeyShare, ShareError};
 use crate::envelope::Envelope;
 use crate::layout::Layout;
@@ -39,6 +40,9 @@ pub enum EnvelopeFault {
     /// It holds a share that does not open the dealer's commitment.
     #[error("the envelope holds a false share: {0}")]
     Commitment(ShareError),
+    /// Anybody sees it: the committed shares lie on no polynomial of the committee's threshold, whatever this envelope holds.
+    #[error("the committed shares lie on no polynomial of the committee's threshold")]
+    Degree,
 }
 
 /// Why a complaint is refused. The member that complains is at fault.
@@ -56,9 +60,9 @@ pub enum ComplaintError {
     /// The member's sealing key is not a canonical point of prime order: nobody could have sealed to it.
     #[error("the sealing key of the member is not a usable X25519 key")]
     SealingKey,
-    /// The commitments are another layout's, so nothing can be said.
-    #[error("the commitments were made for another layout")]
-    OtherLayout,
+    /// The commitments are another committee's or layout's, so nothing can be said.
+    #[error("the commitments were made for another committee or layout")]
+    OtherCommittee,
     /// The commitments have no member with this share index.
     #[error("no member has share index {index}")]
     UnknownMember {
@@ -108,15 +112,21 @@ impl EnvelopeProof {
         &self,
         envelope: &Envelope,
         layout: &Layout,
+        committee: &Committee,
         commitments: &Commitments,
         index: u8,
     ) -> Result<EnvelopeFault, ComplaintError> {
         let public = envelope.receiver.point().ok_or(ComplaintError::SealingKey)?;
-        if commitments.of(index).is_none() {
+        if !committee.has(index) {
             return Err(ComplaintError::UnknownMember { index });
         }
         if commitments.scalars() != layout.scalars() {
-            return Err(ComplaintError::OtherLayout);
+            return Err(ComplaintError::OtherCommittee);
+        }
+        match commitments.check_degree(committee) {
+            Err(DealingError::Degree) => return Ok(EnvelopeFault::Degree),
+            Err(_) => return Err(ComplaintError::OtherCommittee),
+            Ok(()) => {}
         }
         let checked = match envelope.checked() {
             Ok(checked) => checked,

@@ -24,6 +24,7 @@ const INDEX: u8 = 2;
 
 struct Fixture {
     layout: Layout,
+    committee: Committee,
     dealing: Dealing,
     member: SealingKey,
     rng: ChaCha20Rng,
@@ -33,8 +34,9 @@ fn fixture() -> Fixture {
     let mut rng = ChaCha20Rng::seed_from_u64(5);
     let layout = Layout::derive(3, Values { count: 100, clamp: 1_000, noise_deviation: 0.0 }).unwrap();
     let key = OneTimeKey::generate(&layout, &mut rng);
-    let dealing = deal(&key, &layout, &Committee::new(4, 3).unwrap(), &mut rng).unwrap();
-    Fixture { layout, dealing, member: SealingKey::generate(&mut rng), rng }
+    let committee = Committee::new(4, 3).unwrap();
+    let dealing = deal(&key, &layout, &committee, &mut rng).unwrap();
+    Fixture { layout, committee, dealing, member: SealingKey::generate(&mut rng), rng }
 }
 
 impl Fixture {
@@ -56,7 +58,7 @@ impl Fixture {
 
     fn judge(&self, sealed: &[u8], proof: &EnvelopeProof) -> Result<EnvelopeFault, ComplaintError> {
         let envelope = Envelope { receiver: &self.member.public(), info: INFO, aad: AAD, sealed };
-        proof.judge(&envelope, &self.layout, self.commitments(), INDEX)
+        proof.judge(&envelope, &self.layout, &self.committee, self.commitments(), INDEX)
     }
 
     /// What comes of an honest complaint, through the proof's encoding.
@@ -203,7 +205,7 @@ fn proofs_of_anything_else_are_refused() {
     let without_key = EnvelopeProof::make(&f.member, INFO, AAD, &theirs, &mut f.rng);
     let judge = |proof: &EnvelopeProof, receiver: &SealingKey, info, aad, sealed: &[u8]| {
         let envelope = Envelope { receiver: &receiver.public(), info, aad, sealed };
-        proof.judge(&envelope, &f.layout, f.commitments(), INDEX)
+        proof.judge(&envelope, &f.layout, &f.committee, f.commitments(), INDEX)
     };
     assert_eq!(judge(&proof, &stranger, INFO, AAD, &theirs), Err(ComplaintError::Proof));
     assert_eq!(judge(&without_key, &stranger, INFO, AAD, &theirs), Err(ComplaintError::NoPoint));
@@ -281,13 +283,45 @@ fn members_with_unusable_keys_or_no_seat_can_not_complain() {
         let receiver = SealingPublicKey::from_bytes(&[&[1], &u[..]].concat()).unwrap();
         assert_eq!(seal_with(&receiver, INFO, AAD, b"share", &mut f.rng), Err(SealError::PublicKey));
         let envelope = Envelope { receiver: &receiver, info: INFO, aad: AAD, sealed: &sealed };
-        let judged = proof.judge(&envelope, &f.layout, f.commitments(), INDEX);
+        let judged = proof.judge(&envelope, &f.layout, &f.committee, f.commitments(), INDEX);
         assert_eq!(judged, Err(ComplaintError::SealingKey));
     }
     let envelope = Envelope { receiver: &f.member.public(), info: INFO, aad: AAD, sealed: &sealed };
     for index in [0, 5, 255] {
-        let judged = proof.judge(&envelope, &f.layout, f.commitments(), index);
+        let judged = proof.judge(&envelope, &f.layout, &f.committee, f.commitments(), index);
         assert_eq!(judged, Err(ComplaintError::UnknownMember { index }));
+    }
+}
+
+/// A member that complains of a dealing off the polynomial is right, though its own share opens its commitment.
+#[test]
+fn a_dealing_off_the_polynomial_is_the_dealers_fault_whatever_the_envelope_holds() {
+    let mut f = fixture();
+    let good = f.sealed(&f.share());
+    let proof = f.proof(&good);
+    assert_eq!(f.judge(&good, &proof), Err(ComplaintError::GoodEnvelope));
+    // The last member's commitment is the first one's; the complainer's own is untouched.
+    let mut bytes = f.commitments().to_bytes();
+    let first = bytes[4..36].to_vec();
+    bytes[100..132].copy_from_slice(&first);
+    f.dealing.commitments = Commitments::from_bytes(&f.layout, &f.committee, &bytes).unwrap();
+    let share = KeyShare::from_bytes(&f.layout, &f.share()).unwrap();
+    assert_eq!(share.check(f.commitments(), INDEX), Ok(()));
+    assert_eq!(f.judge(&good, &proof), Ok(EnvelopeFault::Degree));
+}
+
+#[test]
+fn commitments_of_another_committee_or_layout_accuse_nobody() {
+    let mut f = fixture();
+    let sealed = f.sealed(b"no share");
+    let proof = f.proof(&sealed);
+    let receiver = f.member.public();
+    let envelope = Envelope { receiver: &receiver, info: INFO, aad: AAD, sealed: &sealed };
+    let larger = Committee::new(5, 3).unwrap();
+    let wide = Layout::derive(3, Values { count: 100, clamp: 1 << 45, noise_deviation: 0.0 }).unwrap();
+    for (layout, committee) in [(&f.layout, &larger), (&wide, &f.committee)] {
+        let judged = proof.judge(&envelope, layout, committee, f.commitments(), INDEX);
+        assert_eq!(judged, Err(ComplaintError::OtherCommittee));
     }
 }
 

@@ -43,7 +43,7 @@ fn judge(evidence: &Evidence) -> Result<(), Refusal> {
     let commitments = commitments.map_err(|error| failed("kept commitments", &error))?;
     let aad = share_aad(&complaint.announcement, &manifest.member, complaint.index, &manifest.ciphertext);
     let envelope = Envelope { receiver: &receiver, info: SHARE_INFO, aad: &aad, sealed: &complaint.sealed };
-    match proof.judge(&envelope, layout, &commitments, complaint.index.get()) {
+    match proof.judge(&envelope, layout, committee, &commitments, complaint.index.get()) {
         Ok(fault) => {
             tracing::warn!(dealer = %manifest.member, member = %complaint.member, "a wrong share is proved: {fault}");
             Ok(())
