@@ -139,6 +139,12 @@ class Needles:
         self.add("sealing key", read("sealing-key"))
         self.add("what the sealing key came from", read("ikm"))
         self.add("what the ephemeral key came from", read("ephemeral"))
+        self.add("what the complaint's nonce came from", read("nonce"))
+        # The logarithm of the public key's point: the clamped key modulo the order, or its negative.
+        clamped = bytearray(read("sealing-key"))
+        clamped[0], clamped[31] = clamped[0] & 248, clamped[31] & 127 | 64
+        logarithm = int.from_bytes(clamped, "little") % ORDER
+        self.add("sealing key's logarithm", to_bytes([logarithm, ORDER - logarithm]))
         for name in ("seed-key", "seed-error"):
             if seed := read(name):
                 self.add(f"{name}", seed)
