@@ -90,7 +90,10 @@ def bounded(name: str, parameters, model: str):
 def check_commit(commit: str) -> None:
     """That the estimator which was imported is an unchanged checkout of this commit."""
     git = ["git", "-C", str(Path(estimator.__file__).resolve().parent)]
-    head = subprocess.run(git + ["rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    found = subprocess.run(git + ["rev-parse", "HEAD"], capture_output=True, text=True)
+    if found.returncode:
+        sys.exit("the estimator is no checkout of a git repository, so its commit can not be told")
+    head = found.stdout.strip()
     changes = subprocess.run(
         git + ["status", "--porcelain", "--untracked-files=no"], check=True, capture_output=True, text=True
     ).stdout
