@@ -227,6 +227,13 @@ fn center(residues: &[u64], q: u64, out: &mut [i64]) {
     );
 }
 
+/// Where policy keeps sums from the aggregator, the summed key is a secret of the houses.
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        wipe::stack();
+    }
+}
+
 /// `product` becomes `body - product`.
 fn subtract_from(residue: &Residue, body: &[u64], product: &mut [u64]) {
     let q = residue.q;
