@@ -26,6 +26,8 @@ pub(crate) type Runs = Pin<Box<dyn Stream<Item = Result<v1::ChunkRun, Status>> +
 pub(super) async fn body(shared: &Arc<Shared>, caller: &Caller, request: v1::GetBodyRequest) -> Result<Runs, Refusal> {
     let announcement = digest("announcement", &request.announcement)?;
     let house = name("house", &request.house)?;
+    // What follows reads much; one at a time for each caller.
+    let slot = shared.downloads.take(caller.name())?;
     let attempt = shared.store.attempt(&announcement).await?.ok_or(Refusal::UnknownAttempt(announcement))?;
     let cohort = attempt.cohort.as_ref().ok_or(Refusal::NotYet { what: "the cohort list" })?;
     let damaged = |what: &str| Refusal::Failure(format!("stored {what} cannot be read"));
@@ -36,6 +38,7 @@ pub(super) async fn body(shared: &Arc<Shared>, caller: &Caller, request: v1::Get
     let stored = kept.into_iter().find(|stored| stored.manifest == *listed);
     let stored = stored.ok_or_else(|| damaged("contribution"))?;
     let chunk_bytes = shared.engine.layout(&attempt).await?.chunk_bytes();
+    drop(slot);
     let (sender, receiver) = mpsc::channel(QUEUE);
     let (shared, caller) = (Arc::clone(shared), caller.name().clone());
     tokio::spawn(async move {

@@ -96,8 +96,8 @@ pub(super) async fn submit(
         None => return Ok(v1::SubmitResponse {}),
     };
     check_sealed(&header.sealed_shares, &admission.contribution)?;
-    let admission = check_dealing(admission, header.sealed_shares.clone()).await?;
     shared.submissions.count_try(caller.name(), admission.contribution.announcement)?;
+    let admission = check_dealing(admission, header.sealed_shares.clone()).await?;
     let shelf = Shelf::Attempt(admission.contribution.announcement);
     let runs = receive(shared.store.blobs(), shelf, &mut stream, &admission).await?;
     let sealed = shared.store.blobs().put(shelf, sealed_to_bytes(&header.sealed_shares).into()).await?;

@@ -11,9 +11,16 @@ use super::{RunError, is_refusal, lost};
 use crate::progress::Phase;
 
 impl Member {
-    /// This house's own body as it was sent, while it is kept.
-    pub(super) fn own_body(&self, announcement: &Announcement) -> Result<Option<Vec<u8>>, RunError> {
-        Ok(self.store.attempt(announcement.round, announcement.attempt)?.get(BODY)?)
+    /// This house's own body as it was sent, while it is kept and its file is sound.
+    pub(super) fn own_body(
+        &self,
+        announcement: &Announcement,
+        layout: &Layout,
+        manifest: &Contribution,
+    ) -> Result<Option<Vec<u8>>, RunError> {
+        let body = self.store.attempt(announcement.round, announcement.attempt)?.get(BODY)?;
+        let sound = |body: &Vec<u8>| ciphertext_digest(body.chunks(layout.chunk_bytes())) == manifest.ciphertext;
+        Ok(body.filter(sound))
     }
 
     /// The body that `manifest` signs, from the aggregator; `None` when it has none any more, because the attempt is over.

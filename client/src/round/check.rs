@@ -10,7 +10,7 @@ use protocol::{Announcement, BodyChecksum, Checked, CohortList, Contribution, Di
 use protos::convert::{self, WireError, to_wire};
 use protos::limits::CHECKSUMS_PER_ATTEMPT;
 use protos::v1;
-use secure_sum::{Accumulator, Challenge, Checksum, Layout};
+use secure_sum::{Accumulator, Challenge, Checksum, ChunkError, Layout};
 
 use super::member::Member;
 use super::{Fault, RunError, is_refusal, lost};
@@ -41,6 +41,16 @@ impl Check {
     }
 }
 
+/// What looking at a body came to.
+enum Look {
+    /// The attempt is over, and the body with it.
+    Gone,
+    /// What the house signed is no body of this layout, so no sum can hold it.
+    NoBody,
+    /// Its checksum.
+    Checksum(Checksum),
+}
+
 impl Member {
     /// Signs the checksums of this house's own body and of `others`; of those only that can be had.
     pub(super) async fn attest(
@@ -56,7 +66,7 @@ impl Member {
         let mut said = Vec::with_capacity(1 + others.len());
         for house in std::iter::once(&me).chain(others) {
             let Some(manifest) = check.manifest(house) else { continue };
-            let Some(checksum) = self.checksum_of(&check, manifest).await? else { continue };
+            let Some(Ok(checksum)) = self.checksum_of(&check, manifest).await? else { continue };
             let one = BodyChecksum::under(claim, me.clone(), house.clone(), checksum.to_bytes());
             said.push(Signed::sign(&one, &self.identity.signer));
         }
@@ -124,11 +134,14 @@ impl Member {
             let agreed = checked.value_of(house).and_then(|value| Checksum::from_bytes(&check.layout, value).ok());
             let value = match agreed {
                 Some(value) => value,
-                None => {
-                    let Some(value) = self.look(&check, checked, manifest).await? else { return Ok(None) };
-                    looked.insert(house);
-                    value
-                }
+                None => match self.look(&check, checked, manifest).await? {
+                    Look::Gone => return Ok(None),
+                    Look::NoBody => return Ok(Some(false)),
+                    Look::Checksum(value) => {
+                        looked.insert(house);
+                        value
+                    }
+                },
             };
             values.insert(house, value);
         }
@@ -137,34 +150,50 @@ impl Member {
         }
         // Somebody is wrong: now every body is looked at.
         for manifest in check.manifests.iter().filter(|manifest| !looked.contains(&manifest.member)) {
-            let Some(value) = self.look(&check, checked, manifest).await? else { return Ok(None) };
-            values.insert(&manifest.member, value);
+            match self.look(&check, checked, manifest).await? {
+                Look::Gone => return Ok(None),
+                Look::NoBody => return Ok(Some(false)),
+                Look::Checksum(value) => values.insert(&manifest.member, value),
+            };
         }
         Ok(Some(total(&check.layout, values.values())? == of_sum))
     }
 
     /// The checksum of a body that is at hand, and a word about everybody who says otherwise.
-    async fn look(
-        &mut self,
-        check: &Check,
-        checked: &Checked,
-        manifest: &Contribution,
-    ) -> Result<Option<Checksum>, RunError> {
-        let Some(checksum) = self.checksum_of(check, manifest).await? else { return Ok(None) };
-        let (house, bytes) = (&manifest.member, checksum.to_bytes());
+    async fn look(&mut self, check: &Check, checked: &Checked, manifest: &Contribution) -> Result<Look, RunError> {
+        let (round, attempt, house) = (check.announcement.round, check.announcement.attempt, &manifest.member);
+        let checksum = match self.checksum_of(check, manifest).await? {
+            None => return Ok(Look::Gone),
+            Some(Err(error)) => {
+                let reason = format!("`{house}` signed a body that is none ({error}), and the aggregator listed it");
+                self.report(round, attempt, Phase::Accused, Some(reason));
+                return Ok(Look::NoBody);
+            }
+            Some(Ok(checksum)) => checksum,
+        };
+        let bytes = checksum.to_bytes();
         let otherwise: Vec<&HouseName> =
             checked.about(house).filter(|said| said.value != bytes).map(|said| &said.member).collect();
         for member in otherwise {
             let whose = if member == house { "its own body".to_owned() } else { format!("the body of `{house}`") };
             let reason = format!("`{member}` says a false checksum of {whose}");
-            self.report(check.announcement.round, check.announcement.attempt, Phase::Accused, Some(reason));
+            self.report(round, attempt, Phase::Accused, Some(reason));
         }
-        Ok(Some(checksum))
+        Ok(Look::Checksum(checksum))
     }
 
-    /// The checksum of the body that `manifest` signs: this house's own is kept, others are downloaded.
-    async fn checksum_of(&mut self, check: &Check, manifest: &Contribution) -> Result<Option<Checksum>, RunError> {
-        let own = if manifest.member == *self.me.name() { self.own_body(&check.announcement)? } else { None };
+    /// The checksum of the body that `manifest` signs, or what is wrong with that body: this house's own is kept, others are
+    /// downloaded. `None` when it is not there any more.
+    async fn checksum_of(
+        &mut self,
+        check: &Check,
+        manifest: &Contribution,
+    ) -> Result<Option<Result<Checksum, ChunkError>>, RunError> {
+        let own = if manifest.member == *self.me.name() {
+            self.own_body(&check.announcement, &check.layout, manifest)?
+        } else {
+            None
+        };
         let body = match own {
             Some(body) => body,
             None => {
@@ -178,9 +207,8 @@ impl Member {
                 body
             }
         };
-        let (layout, challenge, house) = (check.layout.clone(), check.challenge, manifest.member.clone());
-        let checksum = self.timed(move || Checksum::of(&layout, &challenge, &body)).await?;
-        checksum.map(Some).map_err(|e| RunError::Malformed(format!("the body of `{house}`: {e}")))
+        let (layout, challenge) = (check.layout.clone(), check.challenge);
+        self.timed(move || Checksum::of(&layout, &challenge, &body)).await.map(Some)
     }
 
     /// Runs arithmetic beside the event loop, and counts it as checking.

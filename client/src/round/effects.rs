@@ -88,7 +88,10 @@ impl Member {
             Effect::SendComplaint(signed) => self.send_complaint(&signed).await,
             Effect::Answer { list, body_sum } => self.answer(&list, body_sum).await,
             Effect::SendAnswer(signed) => self.send_answer(&signed).await,
-            Effect::EraseOneTimeKeys { sequence } => Ok(self.store.erase_keys(sequence)?),
+            Effect::EraseOneTimeKeys { sequence } => {
+                self.shares = None;
+                Ok(self.store.erase_keys(sequence)?)
+            }
             Effect::Combine { list, checked, answers } => {
                 let Some(heard) = self.round.heard() else { return Ok(()) };
                 let announcement = Arc::clone(heard.announcement());
