@@ -93,7 +93,10 @@ impl Member {
             Some(Kind::Gathering(_) | Kind::Closed(_) | Kind::Claimed(_) | Kind::Checked(_) | Kind::Opened(_)) => {}
             // The evidence is for people; the attempt's end comes as an event of its own.
             Some(Kind::Complained(signed)) => {
-                tracing::warn!(by = signed.signer, "the aggregator says that a complaint about a wrong share ended the attempt");
+                tracing::warn!(
+                    by = signed.signer,
+                    "the aggregator says that a complaint about a wrong share ended the attempt"
+                );
             }
             Some(Kind::Settled(settled)) => {
                 if self.settled(settled).await? {
