@@ -31,7 +31,7 @@ fuzz_target!(|input: &[u8]| {
     let bytes = edited(&fixture.proof, rest);
     if let Ok(proof) = bounded(&bytes, 2, EnvelopeProof::from_bytes) {
         assert_eq!(proof.to_bytes(), bytes);
-        let complaint = proof.judge(&envelope, &fixture.layout, &fixture.dealing.commitments, 1);
+        let complaint = proof.judge(&envelope, &fixture.layout, &fixture.committee, &fixture.dealing.commitments, 1);
         // Nobody convicts the dealer of a good envelope, whatever the proof.
         assert!(complaint.is_err() || sealed != fixture.sealed);
     }
