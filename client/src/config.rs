@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::data::{Columns, Format};
+use training::{Columns, DataSource, Format, ModelSource};
 
 /// A commented `client.toml` with every key.
 pub const SAMPLE: &str = include_str!("client.sample.toml");
@@ -186,9 +186,17 @@ impl Config {
 }
 
 impl DataConfig {
-    /// The configured field names.
-    pub fn columns(&self) -> Columns<'_> {
-        Columns { text: &self.text_column, label: &self.label_column, unit: self.unit_column.as_deref() }
+    /// The file and the configured field names.
+    pub fn source(&self) -> DataSource<'_> {
+        let columns = Columns { text: &self.text_column, label: &self.label_column, unit: self.unit_column.as_deref() };
+        DataSource { file: &self.file, format: self.format, columns }
+    }
+}
+
+impl TrainingConfig {
+    /// The model's folder and what it runs on.
+    pub fn source(&self) -> ModelSource<'_> {
+        ModelSource { folder: &self.model, device: &self.device, threads: self.threads }
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! 1. [`join`]: an [`identity`] is made here, and an invitation exchanged for a certificate and the charter.
 //! 2. [`config`] is the house's `client.toml`, [`policy`] what of a charter it refuses.
-//! 3. [`data`] reads the rows, [`trainer`] turns a batch of them into clipped, noised integers.
+//! 3. [`trainer`] turns the house's rows into clipped, noised integers, with the crate `training`.
 //! 4. [`round`]: the event loop. It charges the ledger, trains, encrypts, submits, answers, opens and applies, as
 //!    `protocol::client::Round` says; [`store`] keeps what must survive a crash.
 //! 5. [`progress`] is what the house sees of it; [`cli`] is the program.
@@ -15,7 +15,6 @@
 pub mod cli;
 pub mod config;
 pub mod connection;
-pub mod data;
 pub mod files;
 pub mod identity;
 pub mod join;

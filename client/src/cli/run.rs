@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Failure, runtime};
 use crate::progress::Progress;
 use crate::round::{self, Home, Options, RunError};
-use crate::trainer::{RecordTrainer, Trainer};
+use crate::trainer::{HouseTrainer, Trainer};
 
 pub(super) fn run(dir: &Path, progress: Option<PathBuf>) -> Result<(), Failure> {
     let home = Home::open(dir)?;
@@ -44,7 +44,7 @@ fn trainer(home: &Home) -> Result<Option<Box<dyn Trainer>>, Failure> {
         // An embedding program may have made the pool already; its size then stands.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
-    let trainer = RecordTrainer::load(&home.identity.charter, data, training).map_err(RunError::from)?;
+    let trainer = HouseTrainer::load(&home.identity.charter, data, training).map_err(RunError::from)?;
     Ok(Some(Box::new(trainer)))
 }
 

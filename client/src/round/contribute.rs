@@ -27,7 +27,8 @@ use crate::connection::Backoff;
 use crate::identity::Identity;
 use crate::progress::{Phase, timed};
 use crate::sealing;
-use crate::trainer::{RoundContext, TrainError, Trainer};
+use crate::trainer::Trainer;
+use training::TrainError;
 
 const MANIFEST: &str = "manifest";
 const SEALED: &str = "sealed";
@@ -74,8 +75,8 @@ impl Member {
         if self.ledger.is_none() || !announcement.expects(self.me.name()) {
             return Ok(None);
         }
-        let context = RoundContext { charter: self.charter(), announcement, house: self.me.name() };
-        Ok(context.ledger_entry(self.state.adapter().trainable_len())?)
+        let part = training::Part::announced(self.charter(), self.me.name(), announcement);
+        Ok(part.ledger_entries(self.state.adapter().trainable_len())?.pop())
     }
 
     /// Charges the ledger and trains beside the event loop; or takes up what was kept before a crash.
@@ -240,10 +241,10 @@ struct Job {
 impl Job {
     fn make(self) -> Result<Made, RunError> {
         let house = self.identity.name();
-        let context = RoundContext { charter: &self.identity.charter, announcement: &self.announcement, house };
+        let part = training::Part::announced(&self.identity.charter, house, &self.announcement);
         let trained = {
             let mut trainer = self.trainer.lock().unwrap_or_else(PoisonError::into_inner);
-            trainer.contribution(&context, &self.state)?
+            trainer.contribution(&part, &self.state)?
         };
         let (made, encrypt) = timed(|| self.encrypt(&trained.values));
         let Encrypted { signed, sealed, body } = made?;

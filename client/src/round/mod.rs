@@ -36,8 +36,8 @@ use crate::identity::IdentityError;
 use crate::policy::PolicyError;
 use crate::progress::Progress;
 use crate::store::StoreError;
-use crate::trainer::TrainError;
 use terms::TermsError;
+use training::TrainError;
 
 /// How a member runs.
 #[derive(Debug, Clone)]

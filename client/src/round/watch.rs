@@ -22,7 +22,8 @@ use super::{Completed, Options, RunError, is_refusal, lost, stock};
 use crate::connection;
 use crate::progress::{Phase, Seconds};
 use crate::sealing;
-use crate::trainer::{Trainer, entry_ahead};
+use crate::trainer::Trainer;
+use training::Part;
 
 /// A connection that held for this long was a good one: the next wait is a short one again.
 const SETTLED_CONNECTION: Duration = Duration::from_secs(10);
@@ -123,7 +124,8 @@ impl Member {
         }
         let (round, attempt) = place(gathering.round, gathering.attempt)?;
         let count = self.state.adapter().trainable_len();
-        let entry = entry_ahead(self.charter(), self.me.name(), (round, attempt), count)?;
+        let ahead = Part::ahead(self.charter(), self.me.name(), round, attempt);
+        let entry = ahead.ledger_entries(count)?.pop();
         if let (Some(entry), Some(ledger)) = (entry, &self.ledger) {
             let checked = ledger.check_ceiling(&entry, self.config.policy.epsilon_ceiling, self.delta());
             if let Err(refused @ privacy::LedgerError::Ceiling { .. }) = checked {

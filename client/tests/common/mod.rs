@@ -12,10 +12,11 @@ use aggregator::server::{self, Handle};
 use client::connection::Backoff;
 use client::progress::Progress;
 use client::round::{Completed, Home, Options, RunError};
-use client::trainer::{RoundContext, TrainError, Trained, Trainer};
+use client::trainer::Trainer;
 use protocol::{Charter, HouseName};
 use terms::Terms;
 use tokio::task::JoinHandle;
+use training::{Part, TrainError, Trained};
 use zeroize::Zeroizing;
 
 pub(crate) const HOUSES: [&str; 4] = ["abbey", "borough", "county", "dale"];
@@ -96,8 +97,8 @@ pub(crate) struct Federation {
 pub(crate) struct Known(usize);
 
 impl Trainer for Known {
-    fn contribution(&mut self, round: &RoundContext<'_>, state: &State) -> Result<Trained, TrainError> {
-        let values = integers(self.0, round.announcement.round.get(), state.adapter().trainable_len());
+    fn contribution(&mut self, part: &Part<'_>, state: &State) -> Result<Trained, TrainError> {
+        let values = integers(self.0, part.number.get(), state.adapter().trainable_len());
         let (train, noise) = (Duration::ZERO, Duration::ZERO);
         Ok(Trained { values: Zeroizing::new(values), loss: None, train, noise })
     }

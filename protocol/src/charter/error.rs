@@ -24,14 +24,4 @@ pub enum CharterError {
         /// What to write instead.
         instead: String,
     },
-    /// A value that is named but not built yet.
-    #[error("charter key `{key}`: `{value}` is not built yet; write one of {instead}")]
-    NotBuilt {
-        /// The key.
-        key: &'static str,
-        /// Its value.
-        value: &'static str,
-        /// Values that are built.
-        instead: &'static str,
-    },
 }

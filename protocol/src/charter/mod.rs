@@ -10,10 +10,11 @@ use std::ops::Deref;
 
 pub use error::CharterError;
 pub use sections::{
-    Committee, House, Lora, Model, Optimizer, Privacy, PrivacyMode, Release, ReleasePolicy, Rounds, Terms, Trustee,
+    Accountant, AdaptiveClipping, Committee, Evaluation, House, Local, Lora, Model, Optimizer, Privacy, PrivacyMode,
+    Release, ReleasePolicy, Rounds, Terms, Trustee,
 };
 
-use crate::ids::{Digest, HouseName};
+use crate::ids::{Digest, HouseName, RoundNumber};
 use crate::roster::Role;
 use crate::signed::PublicKey;
 
@@ -69,6 +70,11 @@ impl Charter {
     /// The house with this name.
     pub fn house(&self, name: &HouseName) -> Option<&House> {
         self.terms.houses.iter().find(|house| house.name == *name)
+    }
+
+    /// Whether `round` carries noised metrics of held-out units.
+    pub fn is_evaluated(&self, round: RoundNumber) -> bool {
+        self.terms.evaluation.as_ref().is_some_and(|evaluation| round.get().is_multiple_of(evaluation.every))
     }
 
     /// The public constant that a sum over `cohort` is divided by: the nominal batches of its houses. Unknown names count 0.

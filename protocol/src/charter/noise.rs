@@ -3,7 +3,7 @@
 use super::{Charter, PrivacyMode};
 
 impl Charter {
-    /// Standard deviation of one house's noise share in grid units, for `expected` = |E| houses of which `may_vanish` may
+    /// Standard deviation of one house's noise share (of one local step) in grid units, for `expected` = |E| houses of which `may_vanish` may
     /// vanish: z · D / sqrt(|E| - d - m) under `record-shared` (only the honest houses of the smallest cohort are counted
     /// on), z · D under `record-local`, 0 under `none`. Infinite when no honest house would be left.
     pub fn share_deviation(&self, expected: u32, may_vanish: u32) -> f64 {
@@ -18,10 +18,16 @@ impl Charter {
         }
     }
 
+    /// Steps whose noise one contribution holds: the local ones under `record-local`, else 1.
+    pub fn noised_steps(&self) -> u32 {
+        if self.privacy.mode == PrivacyMode::RecordLocal { self.local.steps } else { 1 }
+    }
+
     /// Standard deviation of the noise in the sum over all of `expected`, in grid units. A millionth is added for the
     /// rounding up of a share's deviation to a rational.
     pub fn sum_deviation(&self, expected: u32, may_vanish: u32) -> f64 {
-        self.share_deviation(expected, may_vanish) * f64::from(expected).sqrt() * (1.0 + 1e-6)
+        let shares = f64::from(expected) * f64::from(self.noised_steps());
+        self.share_deviation(expected, may_vanish) * shares.sqrt() * (1.0 + 1e-6)
     }
 
     /// The noise in the sum over all of `expected`, as a multiple of central DP-SGD's: sqrt(|E| / (|E| - d - m)) under

@@ -28,6 +28,13 @@ pub struct Terms {
     pub committee: Committee,
     /// Who gets opened sums.
     pub release: Release,
+    /// What a house does on its own before it contributes; one step of gradients when left out.
+    #[serde(default)]
+    pub local: Local,
+    /// A clipping norm that follows the updates' norms; fixed when left out. Mode `client` only.
+    pub adaptive_clipping: Option<AdaptiveClipping>,
+    /// Noised metrics of held-out units; none when left out.
+    pub evaluation: Option<Evaluation>,
     /// The data holders.
     #[serde(rename = "house")]
     pub houses: Vec<House>,
@@ -107,7 +114,7 @@ pub enum PrivacyMode {
     RecordShared,
     /// Each house adds all the noise it needs.
     RecordLocal,
-    /// A whole house is protected. Parsed; refused until it is built.
+    /// A whole house is protected: its clipped update, with its share of the noise.
     Client,
     /// No protection; for comparison only.
     None,
@@ -125,12 +132,26 @@ impl PrivacyMode {
     }
 }
 
+/// Who adds up what the rounds cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accountant {
+    /// Renyi differential privacy at an order fixed in advance: a house may join other federations with the same data.
+    #[default]
+    Rdp,
+    /// Privacy-loss distributions: tighter, and only for the rounds that this charter fixes.
+    Pld,
+}
+
 /// What protects the data.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Privacy {
     /// Who is protected.
     pub mode: PrivacyMode,
+    /// Who adds up what the rounds cost.
+    #[serde(default)]
+    pub accountant: Accountant,
     /// The whole run's epsilon; 0 under `none`.
     pub epsilon: f64,
     /// The whole run's delta; 0 under `none`.
@@ -153,6 +174,8 @@ pub struct Privacy {
 pub struct Rounds {
     /// Rounds of the whole run.
     pub count: u32,
+    /// Attempts of the whole run that a house can be charged for; [`Terms::charged_rounds`] has the default.
+    pub charged: Option<u32>,
     /// The smallest cohort that may be opened.
     pub min_cohort: u32,
     /// The largest expected set.
@@ -167,6 +190,58 @@ pub struct Rounds {
     pub open_ms: u64,
     /// Attempts at one round before the operator must look.
     pub max_attempts: u32,
+}
+
+/// What a house does on its own before it contributes.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Local {
+    /// Local steps. Under `record-shared` there is one.
+    pub steps: u32,
+    /// The step size of local gradient descent.
+    pub learning_rate: f64,
+    /// Rows of a local step under `client`, drawn in shuffled passes; under `record-local` the sampling rate says it.
+    #[serde(default = "local_batch")]
+    pub batch: u32,
+}
+
+impl Default for Local {
+    fn default() -> Self {
+        Self { steps: 1, learning_rate: 1.0, batch: local_batch() }
+    }
+}
+
+fn local_batch() -> u32 {
+    32
+}
+
+/// A clipping norm that follows a quantile of the updates' norms (Andrew, Thakkar, McMahan, Ramaswamy 2021).
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdaptiveClipping {
+    /// The share of houses whose update should be below the clipping norm.
+    pub quantile: f64,
+    /// The step of the norm's logarithm.
+    pub learning_rate: f64,
+    /// Deviation of the noise in the count of houses below the norm, over what one house adds to it.
+    pub noise_multiplier: f64,
+}
+
+/// Noised metrics of held-out units, in the same sum as the update.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluation {
+    /// Every so many rounds.
+    pub every: u32,
+    /// The share of units that are never trained on, chosen by a hash of the record.
+    pub held_out: f64,
+    /// Deviation of the sum's noise over one held-out unit's vector.
+    pub noise_multiplier: f64,
+    /// Losses above this count as this.
+    pub loss_bound: f64,
+    /// Buckets of the score histograms from which the area under the ROC curve is computed; 0 for none.
+    #[serde(default)]
+    pub buckets: u32,
 }
 
 /// Who can open. The members are all houses, then all trustees.

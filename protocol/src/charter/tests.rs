@@ -76,11 +76,54 @@ fn unknown_keys_wrong_types_and_upper_case_digests_are_refused() {
 }
 
 #[test]
-fn what_is_not_built_and_what_is_too_long_says_so() {
-    let client = changed("mode = \"record-shared\"", "mode = \"client\"");
-    assert!(matches!(client, Err(CharterError::NotBuilt { value: "client", .. })));
+fn what_is_too_long_says_so() {
     let long = format!("{SAMPLE}#{}", "x".repeat(MAX_CHARTER_BYTES));
     assert!(matches!(Charter::parse(&long), Err(CharterError::TooLong { .. })));
+}
+
+#[test]
+fn sections_of_a_mode_are_refused_under_another_and_out_of_range_by_key() {
+    let key = |text: &str| match Charter::parse(text) {
+        Err(CharterError::Rule { key, .. }) => key,
+        other => panic!("{other:?}"),
+    };
+    let client = SAMPLE.replace("mode = \"record-shared\"", "mode = \"client\"");
+    assert_eq!(key(&client), "house.sampling_rate");
+    let client = client.replace("sampling_rate = 0.02", "sampling_rate = 1.0");
+    let local = "[local]\nsteps = 4\nlearning_rate = 0.5\n";
+    assert_eq!(Charter::parse(&format!("{client}{local}")).unwrap().local.batch, 32);
+    assert_eq!(key(&format!("{SAMPLE}{local}")), "local.steps");
+    let adaptive = "[adaptive_clipping]\nquantile = 0.5\nlearning_rate = 0.2\nnoise_multiplier = 10.0\n";
+    Charter::parse(&format!("{client}{adaptive}")).unwrap();
+    assert_eq!(key(&format!("{SAMPLE}{adaptive}")), "adaptive_clipping");
+    for (from, to, broken) in [
+        ("quantile = 0.5", "quantile = 1.0", "adaptive_clipping.quantile"),
+        ("noise_multiplier = 10.0", "noise_multiplier = 0.81", "adaptive_clipping.noise_multiplier"),
+    ] {
+        assert_eq!(key(&format!("{client}{}", adaptive.replace(from, to))), broken);
+    }
+    let evaluation = "[evaluation]\nevery = 5\nheld_out = 0.1\nnoise_multiplier = 20.0\nloss_bound = 8.0\n";
+    let charter = Charter::parse(&format!("{SAMPLE}{evaluation}")).unwrap();
+    let rounds: Vec<u32> = (1..=11).filter(|n| charter.is_evaluated(RoundNumber::new(*n).unwrap())).collect();
+    assert_eq!(rounds, [5, 10]);
+    for (from, to, broken) in [
+        ("every = 5", "every = 0", "evaluation.every"),
+        ("held_out = 0.1", "held_out = 1.0", "evaluation.held_out"),
+        ("loss_bound = 8.0", "loss_bound = nan", "evaluation.loss_bound"),
+        ("noise_multiplier = 20.0", "noise_multiplier = 0.0", "evaluation.noise_multiplier"),
+    ] {
+        assert_eq!(key(&format!("{SAMPLE}{}", evaluation.replace(from, to))), broken);
+    }
+    assert_eq!(key(&SAMPLE.replace("charged = 60", "charged = 59")), "rounds.charged");
+}
+
+#[test]
+fn what_a_charter_does_not_say_has_its_default() {
+    let text = SAMPLE.replace("accountant = \"rdp\"", "").replace("charged = 60", "");
+    let charter = Charter::parse(&text).unwrap();
+    assert_eq!((charter.privacy.accountant, charter.charged_rounds()), (Accountant::Rdp, 60));
+    assert_eq!((charter.local.steps, charter.noised_steps()), (1, 1));
+    assert!(charter.evaluation.is_none() && !charter.is_evaluated(RoundNumber::FIRST));
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::error::CharterError;
-use super::sections::{Lora, Model, Optimizer, Privacy, PrivacyMode, Rounds, Terms};
+use super::sections::{
+    AdaptiveClipping, Evaluation, Local, Lora, Model, Optimizer, Privacy, PrivacyMode, Rounds, Terms,
+};
 use crate::PROTOCOL_VERSION;
 use crate::roster::MAX_MEMBERS;
 use crate::signed::{AGGREGATOR, PublicKey};
@@ -21,6 +23,12 @@ impl Terms {
     pub fn colluding_members_tolerated(&self) -> usize {
         (2 * usize::from(self.committee.threshold)).saturating_sub(self.committee_size() + 1)
     }
+
+    /// Attempts of the whole run that a house can be charged for, which is what the charter's epsilon is for: as many as
+    /// there are rounds when `rounds.charged` is left out.
+    pub fn charged_rounds(&self) -> u32 {
+        self.rounds.charged.unwrap_or(self.rounds.count)
+    }
 }
 
 /// Checks all of it; gives the aggregator's key back.
@@ -37,6 +45,13 @@ pub(super) fn check(terms: &Terms) -> Result<PublicKey, CharterError> {
     check_lora(&terms.lora)?;
     check_optimizer(&terms.optimizer)?;
     check_privacy(&terms.privacy)?;
+    check_local(&terms.local, terms.privacy.mode)?;
+    if let Some(adaptive) = &terms.adaptive_clipping {
+        check_adaptive_clipping(adaptive, &terms.privacy)?;
+    }
+    if let Some(evaluation) = &terms.evaluation {
+        check_evaluation(evaluation)?;
+    }
     check_members(terms)?;
     check_rounds(terms, &terms.rounds)?;
     check_committee(terms)?;
@@ -77,13 +92,6 @@ fn check_optimizer(optimizer: &Optimizer) -> Result<(), CharterError> {
 
 fn check_privacy(privacy: &Privacy) -> Result<(), CharterError> {
     match privacy.mode {
-        PrivacyMode::Client => {
-            return Err(CharterError::NotBuilt {
-                key: "privacy.mode",
-                value: "client",
-                instead: "`record-shared`, `record-local`, `none`",
-            });
-        }
         PrivacyMode::None => {
             let silent = privacy.epsilon == 0.0 && privacy.delta == 0.0 && privacy.noise_multiplier == 0.0;
             rule(silent, "privacy.epsilon", || {
@@ -91,7 +99,7 @@ fn check_privacy(privacy: &Privacy) -> Result<(), CharterError> {
                 (why.to_owned(), "write 0.0 for all three, or another mode".to_owned())
             })?;
         }
-        PrivacyMode::RecordShared | PrivacyMode::RecordLocal => {
+        PrivacyMode::RecordShared | PrivacyMode::RecordLocal | PrivacyMode::Client => {
             positive("privacy.epsilon", privacy.epsilon)?;
             positive("privacy.noise_multiplier", privacy.noise_multiplier)?;
             rule(privacy.delta > 0.0 && privacy.delta < 1.0, "privacy.delta", || {
@@ -106,6 +114,45 @@ fn check_privacy(privacy: &Privacy) -> Result<(), CharterError> {
     range("privacy.colluders", privacy.colluders, 1, MAX_MEMBERS as u64)
 }
 
+fn check_local(local: &Local, mode: PrivacyMode) -> Result<(), CharterError> {
+    range("local.steps", local.steps, 1, 10_000)?;
+    positive("local.learning_rate", local.learning_rate)?;
+    range("local.batch", local.batch, 1, 1 << 20)?;
+    rule(local.steps == 1 || matches!(mode, PrivacyMode::RecordLocal | PrivacyMode::Client), "local.steps", || {
+        let why = format!("mode `{}` takes one global step a round", mode.as_str());
+        (why, "write 1, or mode `record-local` or `client`".to_owned())
+    })
+}
+
+fn check_adaptive_clipping(adaptive: &AdaptiveClipping, privacy: &Privacy) -> Result<(), CharterError> {
+    rule(privacy.mode == PrivacyMode::Client, "adaptive_clipping", || {
+        let why = format!("mode `{}` clips to the charter's norm", privacy.mode.as_str());
+        (why, "leave the section out, or write mode `client`".to_owned())
+    })?;
+    rule(adaptive.quantile > 0.0 && adaptive.quantile < 1.0, "adaptive_clipping.quantile", || {
+        (format!("{} is no quantile", adaptive.quantile), "write a number between 0 and 1, say 0.5".to_owned())
+    })?;
+    positive("adaptive_clipping.learning_rate", adaptive.learning_rate)?;
+    positive("adaptive_clipping.noise_multiplier", adaptive.noise_multiplier)?;
+    rule(adaptive.noise_multiplier > privacy.noise_multiplier, "adaptive_clipping.noise_multiplier", || {
+        let why = format!("{} leaves nothing of the sensitivity for the update", adaptive.noise_multiplier);
+        (why, format!("write well above privacy.noise_multiplier {}, say ten times", privacy.noise_multiplier))
+    })
+}
+
+fn check_evaluation(evaluation: &Evaluation) -> Result<(), CharterError> {
+    range("evaluation.every", evaluation.every, 1, 1_000_000)?;
+    rule(evaluation.held_out > 0.0 && evaluation.held_out < 1.0, "evaluation.held_out", || {
+        (
+            format!("{} is no share of the units", evaluation.held_out),
+            "write a number between 0 and 1, say 0.1".to_owned(),
+        )
+    })?;
+    positive("evaluation.noise_multiplier", evaluation.noise_multiplier)?;
+    positive("evaluation.loss_bound", evaluation.loss_bound)?;
+    range("evaluation.buckets", evaluation.buckets, 0, 1024)
+}
+
 fn check_members(terms: &Terms) -> Result<(), CharterError> {
     let mut names = BTreeSet::new();
     let trustees = terms.trustees.iter().map(|trustee| ("trustee.name", &trustee.name));
@@ -117,6 +164,10 @@ fn check_members(terms: &Terms) -> Result<(), CharterError> {
     }
     for house in &terms.houses {
         let rate = house.sampling_rate;
+        rule(terms.privacy.mode != PrivacyMode::Client || rate == 1.0, "house.sampling_rate", || {
+            let why = format!("mode `client` counts `{}` in every round that it joins", house.name);
+            (why, "write 1.0".to_owned())
+        })?;
         rule(rate > 0.0 && rate <= 1.0, "house.sampling_rate", || {
             (format!("{rate} of `{}` is no chance", house.name), "write a number above 0, at most 1".to_owned())
         })?;
@@ -128,6 +179,13 @@ fn check_members(terms: &Terms) -> Result<(), CharterError> {
 fn check_rounds(terms: &Terms, rounds: &Rounds) -> Result<(), CharterError> {
     range("rounds.count", rounds.count, 1, 1_000_000)?;
     range("rounds.max_attempts", rounds.max_attempts, 1, 1000)?;
+    let charged = terms.charged_rounds();
+    rule(charged >= rounds.count, "rounds.charged", || {
+        (
+            format!("{charged} attempts do not suffice for {} rounds", rounds.count),
+            format!("write at least {}", rounds.count),
+        )
+    })?;
     let colluders = u64::from(terms.privacy.colluders);
     let (min, max, vanish) = (u64::from(rounds.min_cohort), u64::from(rounds.max_cohort), u64::from(rounds.may_vanish));
     rule(min >= colluders + 2, "rounds.min_cohort", || {

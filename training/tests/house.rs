@@ -1,13 +1,12 @@
-//! The record trainer on a real (tiny) BERT, beside a plain loop over examples.
+//! A house's contribution from a real (tiny) BERT, beside a plain loop over examples.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 
-use client::config::{DataConfig, TrainingConfig};
-use client::trainer::{RecordTrainer, RoundContext, TrainError, Trainer};
 use lora::{Classifier, Tokenizer};
-use protocol::{Announcement, Attempt, Charter, Digest, HouseName, RecordHead, RoundNumber};
+use protocol::{Attempt, Charter, Digest, HouseName, RoundNumber};
 use terms::Terms;
+use training::{Columns, DataSource, FreshNoise, Loaded, ModelSource, Part, Tools, TrainError, load, mechanism};
 
 const WORDS: [&str; 6] = ["fracture", "of", "left", "arm", "eye", "ear"];
 const ROWS: [(&str, &str, &str); 5] = [
@@ -64,23 +63,20 @@ impl Bench {
         self.dir.path().join(name)
     }
 
-    fn trainer(&self, unit_column: Option<&str>) -> Result<RecordTrainer, TrainError> {
-        let data = DataConfig {
-            file: self.path("rows.csv"),
-            format: None,
-            text_column: "text".into(),
-            label_column: "label".into(),
-            unit_column: unit_column.map(str::to_owned),
-        };
-        let training = TrainingConfig { model: self.dir.path().into(), device: "cpu".into(), threads: Some(1) };
-        RecordTrainer::load(&self.charter, &data, &training)
+    fn load(&self, unit_column: Option<&str>) -> Result<Loaded, TrainError> {
+        let columns = Columns { text: "text", label: "label", unit: unit_column };
+        let data = DataSource { file: &self.path("rows.csv"), format: None, columns };
+        load(&self.charter, &data, &ModelSource { folder: self.dir.path(), device: "cpu", threads: Some(1) })
     }
 
-    fn contribution(&self, trainer: &mut RecordTrainer) -> Vec<i64> {
+    fn contribution(&self, loaded: &mut Loaded) -> Vec<i64> {
         let state = Terms::of(&self.charter).unwrap().first_state().unwrap();
-        let (announcement, house) = (announcement(&self.charter), HouseName::new("lakeside").unwrap());
-        let context = RoundContext { charter: &self.charter, announcement: &announcement, house: &house };
-        trainer.contribution(&context, &state).unwrap().values.to_vec()
+        let house = HouseName::new("lakeside").unwrap();
+        let part = part(&self.charter, &house);
+        let (mut noise, mut rng) = (FreshNoise::new(), rand::rng());
+        let mut tools = Tools { learner: &mut loaded.learner, noise: &mut noise, rng: &mut rng };
+        let made = mechanism(&self.charter).unwrap().contribute(&part, &state, &loaded.house, &mut tools).unwrap();
+        made.values.to_vec()
     }
 
     /// Each row's gradient, one after the other.
@@ -100,24 +96,15 @@ impl Bench {
     }
 }
 
-fn announcement(charter: &Charter) -> Announcement {
-    Announcement {
-        protocol_version: 1,
-        record: RecordHead { size: 0, root: Digest::sha256(b"") },
-        charter: charter.digest(),
-        roster: Digest::sha256(b"roster"),
-        round: RoundNumber::FIRST,
+fn part<'a>(charter: &'a Charter, house: &'a HouseName) -> Part<'a> {
+    Part {
+        charter,
+        house,
+        number: RoundNumber::FIRST,
         attempt: Attempt::FIRST,
-        expected: charter.houses.iter().map(|house| house.name.clone()).collect(),
+        expected: 4,
         may_vanish: 1,
-        adapter: Digest::sha256(b"adapter"),
-        announced_at_ms: 0,
-        submit_at_ms: 1,
-        close_ms: 2,
-        open_ms: 3,
-        committee: Vec::new(),
-        layout: Vec::new(),
-        data_commitment: None,
+        seed: [0; 32],
     }
 }
 
@@ -141,7 +128,7 @@ fn assert_sum_of(found: &[i64], units: &[Vec<f64>]) {
 #[test]
 fn without_noise_a_contribution_is_the_sum_of_the_rows_clipped_gradients() {
     let bench = Bench::new("none", "0.0");
-    let found = bench.contribution(&mut bench.trainer(None).unwrap());
+    let found = bench.contribution(&mut bench.load(None).unwrap());
     let units: Vec<Vec<f64>> = bench.gradients().iter().map(|row| clipped(&[row])).collect();
     assert_sum_of(&found, &units);
 }
@@ -149,7 +136,7 @@ fn without_noise_a_contribution_is_the_sum_of_the_rows_clipped_gradients() {
 #[test]
 fn with_a_unit_column_a_patients_rows_are_clipped_as_one() {
     let bench = Bench::new("none", "0.0");
-    let found = bench.contribution(&mut bench.trainer(Some("patient")).unwrap());
+    let found = bench.contribution(&mut bench.load(Some("patient")).unwrap());
     let rows = bench.gradients();
     let units = [clipped(&[&rows[0], &rows[2], &rows[4]]), clipped(&[&rows[1]]), clipped(&[&rows[3]])];
     assert_sum_of(&found, &units);
@@ -160,12 +147,12 @@ fn with_a_unit_column_a_patients_rows_are_clipped_as_one() {
 #[test]
 fn the_noise_has_the_share_of_the_mode() {
     let silent = Bench::new("none", "0.0");
-    let sum = silent.contribution(&mut silent.trainer(None).unwrap());
+    let sum = silent.contribution(&mut silent.load(None).unwrap());
     for (mode, deviation) in [("record-shared", 0.81 * 4096.0 / 2f64.sqrt()), ("record-local", 0.81 * 4096.0)] {
         let bench = Bench::new(mode, "0.81");
-        let mut trainer = bench.trainer(None).unwrap();
+        let mut loaded = bench.load(None).unwrap();
         let noise: Vec<f64> = (0..20)
-            .flat_map(|_| bench.contribution(&mut trainer))
+            .flat_map(|_| bench.contribution(&mut loaded))
             .zip(sum.iter().cycle())
             .map(|(noised, silent)| (noised - silent) as f64)
             .collect();
@@ -184,11 +171,11 @@ fn another_model_or_an_unknown_label_is_refused_by_name() {
     let bench = Bench::new("none", "0.0");
     let rows = std::fs::read_to_string(bench.path("rows.csv")).unwrap();
     std::fs::write(bench.path("rows.csv"), rows.replace("of ear,ear", "of ear,nose")).unwrap();
-    let error = bench.trainer(None).err().unwrap().to_string();
+    let error = bench.load(None).err().unwrap().to_string();
     assert!(error.contains("label 'nose' in line 6"), "{error}");
     std::fs::write(bench.path("rows.csv"), rows).unwrap();
     let mut weights = std::fs::read(bench.path("model.safetensors")).unwrap();
     *weights.last_mut().unwrap() ^= 1;
     std::fs::write(bench.path("model.safetensors"), weights).unwrap();
-    assert!(matches!(bench.trainer(None), Err(TrainError::OtherModel { .. })));
+    assert!(matches!(bench.load(None), Err(TrainError::OtherModel { .. })));
 }

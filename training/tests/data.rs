@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use client::data::{Columns, DataError, Dataset, Format};
+use training::{Columns, DataError, Dataset, Format};
 
 const PLAIN: Columns<'static> = Columns { text: "text", label: "label", unit: None };
 

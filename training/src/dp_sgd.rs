@@ -1,0 +1,158 @@
+//! DP-SGD's local half for the modes `record-shared` and `record-local`: one Poisson batch of privacy units a round, each
+//! unit's gradient clipped to integers, their exact sum clamped, and the noise of this house added.
+//!
+//! The two modes differ in the size of the noise only. Under `none` nothing is added, which is logged every round.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use adapter::State;
+use privacy::{Clip, ClipError, UnitGradient, clamp, poisson_sample};
+use protocol::Charter;
+use zeroize::Zeroizing;
+
+use crate::mechanism::{Mechanism, Tools, Trained};
+use crate::{House, Learner, Part, TrainError};
+
+/// The record modes' mechanism.
+pub struct DpSgd {
+    clip: Clip,
+    clamp: u64,
+}
+
+impl DpSgd {
+    /// The clipping of `charter`.
+    ///
+    /// # Errors
+    /// [`TrainError::Clip`].
+    pub fn new(charter: &Charter) -> Result<Self, TrainError> {
+        let privacy = &charter.privacy;
+        Ok(Self { clip: Clip::new(privacy.clipping_norm, privacy.integer_norm)?, clamp: privacy.clamp })
+    }
+
+    /// The exact sum of the clipped gradients of `batch` (units as positions of rows), and the mean loss of its rows.
+    ///
+    /// # Errors
+    /// A failure of the model, or sums that overflow.
+    pub fn clipped_sum(
+        &self,
+        learner: &dyn Learner,
+        batch: &[&[usize]],
+        width: usize,
+    ) -> Result<(Zeroizing<Vec<i64>>, Option<f64>), TrainError> {
+        let rows: Vec<usize> = batch.iter().flat_map(|unit| unit.iter().copied()).collect();
+        let unit_of: Vec<usize> = batch.iter().enumerate().flat_map(|(u, unit)| unit.iter().map(move |_| u)).collect();
+        let mut sum = UnitSum { clip: self.clip, units: batch, open: HashMap::new(), error: None };
+        let mut values = Zeroizing::new(vec![0; width]);
+        let mut losses = 0.0;
+        learner.for_each_gradient(&rows, &mut |row, loss, gradient| {
+            losses += f64::from(loss);
+            sum.add(unit_of[row], gradient, &mut values);
+        })?;
+        if let Some(error) = sum.error {
+            return Err(error.into());
+        }
+        let loss = (!rows.is_empty()).then(|| losses / rows.len() as f64);
+        Ok((values, loss))
+    }
+}
+
+impl Mechanism for DpSgd {
+    fn contribute(
+        &self,
+        part: &Part<'_>,
+        state: &State,
+        house: &House,
+        tools: &mut Tools<'_>,
+    ) -> Result<Trained, TrainError> {
+        let share = part.noise_share()?;
+        let count = state.adapter().trainable_len();
+        match &share {
+            Some(share) => tools.noise.begin(share, count),
+            None => tracing::warn!("privacy mode `none`: this update is NOT differentially private"),
+        }
+        let start = Instant::now();
+        let chosen = poisson_sample(house.units.len(), part.sampling_rate()?, tools.rng)?;
+        let batch: Vec<&[usize]> = chosen.iter().map(|unit| house.units[*unit].as_slice()).collect();
+        tools.learner.set_adapter(state.adapter())?;
+        let (mut values, loss) = self.clipped_sum(tools.learner, &batch, count)?;
+        clamp(&mut values, self.clamp);
+        let train = start.elapsed();
+        let noise = share.map_or(Ok(Duration::ZERO), |share| tools.noise.add(&share, &mut values))?;
+        Ok(Trained { values, loss, train, noise })
+    }
+}
+
+/// Clips each unit once, as soon as its last row is there. A row whose gradient is not finite counts as zero: whether a
+/// round goes on must not depend on one row.
+struct UnitSum<'a> {
+    clip: Clip,
+    units: &'a [&'a [usize]],
+    /// Units with some of their rows, and how many rows are still to come.
+    open: HashMap<usize, (UnitGradient, usize)>,
+    error: Option<ClipError>,
+}
+
+impl UnitSum<'_> {
+    fn add(&mut self, unit: usize, gradient: &[f32], values: &mut [i64]) {
+        let rows = self.units[unit].len();
+        let result = if rows == 1 {
+            self.clip.add_clipped(gradient, values).map(drop)
+        } else {
+            self.add_row(unit, rows, gradient, values)
+        };
+        match result {
+            Ok(()) => {}
+            Err(ClipError::NotFinite { .. }) => tracing::debug!("a gradient is not finite and counts as zero"),
+            Err(error) => self.error = Some(error),
+        }
+    }
+
+    fn add_row(&mut self, unit: usize, rows: usize, gradient: &[f32], values: &mut [i64]) -> Result<(), ClipError> {
+        let (sum, left) = self.open.entry(unit).or_insert_with(|| (UnitGradient::new(gradient.len()), rows));
+        *left -= 1;
+        let added = sum.add_row(gradient);
+        if *left > 0 {
+            return added;
+        }
+        match self.open.remove(&unit) {
+            Some((sum, _)) if sum.rows() > 0 => self.clip.add_clipped_unit(&sum, values).and(added),
+            _ => added,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    /// A unit of two rows moves the sum by one clipped mean; the same rows as two units would move it by two.
+    #[test]
+    fn rows_of_one_unit_are_clipped_together() {
+        let units: [&[usize]; 2] = [&[0, 1], &[2]];
+        let clip = Clip::new(1.0, 100).unwrap();
+        let mut sum = UnitSum { clip, units: &units, open: HashMap::new(), error: None };
+        let mut values = vec![0; 2];
+        sum.add(0, &[8.0, 0.0], &mut values);
+        assert_eq!(values, [0, 0]);
+        sum.add(1, &[0.0, 0.5], &mut values);
+        assert_eq!(values, [0, 50]);
+        sum.add(0, &[2.0, 0.0], &mut values);
+        assert_eq!(values, [100, 50]);
+        assert!(sum.open.is_empty() && sum.error.is_none());
+    }
+
+    #[test]
+    fn a_row_that_is_not_finite_counts_as_zero_and_its_unit_still_counts() {
+        let units: [&[usize]; 2] = [&[0, 1], &[2]];
+        let clip = Clip::new(1.0, 100).unwrap();
+        let mut sum = UnitSum { clip, units: &units, open: HashMap::new(), error: None };
+        let mut values = vec![0; 1];
+        sum.add(1, &[f32::NAN], &mut values);
+        sum.add(0, &[0.25], &mut values);
+        sum.add(0, &[f32::INFINITY], &mut values);
+        assert_eq!(values, [25]);
+        assert!(sum.open.is_empty() && sum.error.is_none());
+    }
+}

@@ -1,0 +1,68 @@
+//! Why a contribution could not be made.
+
+use std::path::PathBuf;
+
+use privacy::{ClipError, NoiseError, SampleError};
+use protocol::{Digest, HouseName};
+
+use crate::data::DataError;
+
+/// Why a contribution could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The data file.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model, its files, or the device.
+    #[error(transparent)]
+    Model(#[from] lora::LoraError),
+    /// The model's weights are not the charter's.
+    #[error("{}: SHA-256 {found}, but the charter's model has {expected}", path.display())]
+    OtherModel {
+        /// The file.
+        path: PathBuf,
+        /// The charter's.
+        expected: Digest,
+        /// The file's.
+        found: Digest,
+    },
+    /// A file of the model cannot be read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The charter cannot be run here.
+    #[error(transparent)]
+    Terms(#[from] terms::TermsError),
+    /// A sum of local steps that cannot be applied.
+    #[error("a local step: {0}")]
+    Step(#[from] adapter::ApplyError),
+    /// Clipping.
+    #[error("clipping: {0}")]
+    Clip(#[from] ClipError),
+    /// Sampling.
+    #[error("sampling: {0}")]
+    Sample(#[from] SampleError),
+    /// Noise.
+    #[error("noise: {0}")]
+    Noise(#[from] NoiseError),
+    /// Encryption, dealing or sealing.
+    #[error("encryption: {0}")]
+    Encrypt(String),
+    /// This house is not in the charter.
+    #[error("the charter does not name the house `{0}`")]
+    NotAHouse(HouseName),
+    /// A privacy mode that this version cannot train under.
+    #[error("privacy mode `{0}` is not built")]
+    Mode(&'static str),
+    /// A row outside the corpus.
+    #[error("row {0} is not in the corpus")]
+    NoRow(usize),
+    /// A thread ended without a result.
+    #[error("a worker thread of the trainer ended without a result")]
+    Worker,
+}

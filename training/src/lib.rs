@@ -1,0 +1,31 @@
+//! What one house does with its rows in a round. It knows no network: the client and the laboratory both train with it.
+//!
+//! The way through it:
+//!
+//! 1. [`Dataset`] reads the rows of a file and their privacy units; [`Corpus`] is what they are as tokens, [`House`] which
+//!    units of a corpus are one house's.
+//! 2. [`Learner`] is a model that gives gradients of a corpus's rows; [`TextLearner`] is `lora`'s classifier.
+//! 3. [`Part`] is what a charter and an announcement say about one house's part: rate, noise share, ledger lines.
+//! 4. [`Mechanism`] turns a house's rows into the integers that it adds to the encrypted sum, with its [`Noise`] in them;
+//!    [`mechanism`] gives the charter's: [`DpSgd`] for the record modes.
+//! 5. [`load`] puts a data file and a model folder together, checked against the charter.
+
+mod corpus;
+mod data;
+mod dp_sgd;
+mod error;
+mod learner;
+mod load;
+mod mechanism;
+mod noise;
+mod part;
+
+pub use corpus::{Corpus, House};
+pub use data::{Columns, DataError, Dataset, Format, Row};
+pub use dp_sgd::DpSgd;
+pub use error::TrainError;
+pub use learner::{Learner, Sink, TextLearner};
+pub use load::{DataSource, Loaded, ModelSource, load};
+pub use mechanism::{Mechanism, Tools, Trained, mechanism};
+pub use noise::{FreshNoise, Noise};
+pub use part::Part;

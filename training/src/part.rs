@@ -1,0 +1,102 @@
+//! What a charter and an announcement say about one house's part in a round.
+
+use privacy::{Entry, Kind, NoiseShare};
+use protocol::charter::PrivacyMode;
+use protocol::{Announcement, Attempt, Charter, HouseName, Message as _, RoundNumber};
+
+use crate::TrainError;
+
+/// One attempt at a round, as one house sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    /// The contract.
+    pub charter: &'a Charter,
+    /// This house.
+    pub house: &'a HouseName,
+    /// Which round.
+    pub number: RoundNumber,
+    /// Which attempt at it.
+    pub attempt: Attempt,
+    /// |E|: the houses expected in it.
+    pub expected: usize,
+    /// d: how many of them may vanish.
+    pub may_vanish: u32,
+    /// The announcement's digest: public, and nobody chooses it.
+    pub seed: [u8; 32],
+}
+
+impl<'a> Part<'a> {
+    /// The round that a checked announcement opens.
+    pub fn announced(charter: &'a Charter, house: &'a HouseName, announcement: &Announcement) -> Self {
+        Self {
+            charter,
+            house,
+            number: announcement.round,
+            attempt: announcement.attempt,
+            expected: announcement.expected.len(),
+            may_vanish: announcement.may_vanish,
+            seed: *announcement.digest().as_bytes(),
+        }
+    }
+
+    /// An attempt as it would be if all houses of the largest cohort came: what is checked before saying ready.
+    pub fn ahead(charter: &'a Charter, house: &'a HouseName, number: RoundNumber, attempt: Attempt) -> Self {
+        Self {
+            charter,
+            house,
+            number,
+            attempt,
+            expected: charter.rounds.max_cohort as usize,
+            may_vanish: charter.rounds.may_vanish,
+            seed: [0; 32],
+        }
+    }
+
+    /// This house's share of the noise; `None` under mode `none`.
+    ///
+    /// # Errors
+    /// [`TrainError::Noise`] when too few honest houses remain or a share is too narrow.
+    pub fn noise_share(&self) -> Result<Option<NoiseShare>, TrainError> {
+        let privacy = &self.charter.privacy;
+        let (z, norm) = (privacy.noise_multiplier, privacy.integer_norm);
+        let (vanish, colluders) = (self.may_vanish as usize, privacy.colluders as usize);
+        Ok(match privacy.mode {
+            PrivacyMode::None => None,
+            PrivacyMode::RecordLocal => Some(NoiseShare::local(z, norm)?),
+            PrivacyMode::RecordShared | PrivacyMode::Client => {
+                Some(NoiseShare::new(z, norm, self.expected, vanish, colluders)?)
+            }
+        })
+    }
+
+    /// The charter's sampling rate for this house.
+    ///
+    /// # Errors
+    /// [`TrainError::NotAHouse`].
+    pub fn sampling_rate(&self) -> Result<f64, TrainError> {
+        let house = self.charter.house(self.house);
+        house.map(|house| house.sampling_rate).ok_or_else(|| TrainError::NotAHouse(self.house.clone()))
+    }
+
+    /// The lines that this attempt takes in the house's ledger, for `count` trained weights; none under mode `none`.
+    ///
+    /// # Errors
+    /// As [`Part::noise_share`], and [`TrainError::NotAHouse`].
+    pub fn ledger_entries(&self, count: usize) -> Result<Vec<Entry>, TrainError> {
+        let Some(share) = self.noise_share()? else { return Ok(Vec::new()) };
+        let grid = share.grid(count as u64);
+        Ok(vec![Entry {
+            federation: *self.charter.digest().as_bytes(),
+            round: u64::from(self.number.get()),
+            attempt: self.attempt.get(),
+            kind: Kind::Training,
+            rate: self.sampling_rate()?,
+            noise_multiplier: self.charter.privacy.noise_multiplier,
+            steps: u64::from(self.charter.noised_steps()),
+            dimension: grid.dimension,
+            integer_norm: grid.integer_norm,
+            shares: grid.shares,
+            share_deviation: grid.deviation,
+        }])
+    }
+}
