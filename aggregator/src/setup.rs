@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::clock;
 use crate::identity::{Identity, IdentityError};
 use crate::store::{Store, StoreError};
-use terms::{Terms, TermsError};
+use terms::TermsError;
 
 /// The charter's file.
 pub const CHARTER: &str = "charter.toml";
@@ -103,7 +103,7 @@ pub async fn init<R: CryptoRng>(
     let template = template.unwrap_or(SAMPLE);
     // A template that cannot work is refused before anything is written.
     let checked = Charter::parse(&with_key(template, &placeholder_key())?)?;
-    Terms::of(&checked)?;
+    terms::check(&checked)?;
     create_private(dir).map_err(|source| SetupError::File { path: dir.to_path_buf(), source })?;
     let identity = Identity::create(dir, hosts, clock::now_ms(), rng)?;
     let text = with_key(template, &hex::encode(identity.signer().public_key().as_bytes()))?;
@@ -124,6 +124,7 @@ pub async fn open(dir: &Path) -> Result<Home, SetupError> {
     let path = dir.join(CHARTER);
     let text = std::fs::read_to_string(&path).map_err(|source| SetupError::File { path, source })?;
     let charter = Charter::parse(&text)?;
+    terms::check(&charter)?;
     let identity = Identity::load(dir)?;
     if *charter.aggregator_key() != identity.signer().public_key() {
         return Err(SetupError::OtherKey);

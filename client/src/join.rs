@@ -57,6 +57,9 @@ pub enum JoinError {
     /// The charter does not name the invited member.
     #[error("the charter does not name `{0}`")]
     NotAMember(protocol::HouseName),
+    /// The charter cannot be run, or its noise does not give the epsilon that it states.
+    #[error(transparent)]
+    Terms(#[from] terms::TermsError),
     /// The certificate that came is not for this member's key.
     #[error("the aggregator sent a certificate that cannot be used: {0}")]
     Certificate(String),
@@ -84,6 +87,7 @@ pub async fn join(dir: &Path, invitation: &Invitation) -> Result<Identity, JoinE
     }
     let text = String::from_utf8(response.charter.to_vec()).map_err(|_| CharterError::Syntax("is not UTF-8".into()))?;
     let charter = Charter::parse(&text)?;
+    terms::check(&charter)?;
     if !charter.members().any(|(name, _)| name == invitation.name) {
         return Err(JoinError::NotAMember(invitation.name.clone()));
     }

@@ -3,12 +3,22 @@
 //!
 //! 1. [`Terms::of`] reads the adapter's side of a charter: shapes, LoRA, optimizer, seed.
 //! 2. [`Terms::first_state`] is what the first round starts from.
-//! 3. [`layout`] is how a round's ciphertexts are packed; [`unit()`] what the integer 1 stands for in them.
+//! 3. [`RoundShape`] says which integers a round's vector holds, [`layout`] how its ciphertexts are packed, [`unit()`] what
+//!    the integer 1 stands for in them, and [`apply`] what an opened sum does to a state.
+//! 4. [`check`] refuses a charter whose noise does not give the epsilon that it states.
+
+mod apply;
+mod check;
+mod shape;
+
+pub use apply::apply;
+pub use check::{PrivacyTermsError, check, epsilon};
+pub use shape::{RoundShape, layout};
 
 use adapter::{Adapter, AdapterError, Architecture, LoraConfig, Model, ServerOptimizer, State};
 use protocol::Charter;
 use protocol::charter::Optimizer;
-use secure_sum::{Layout, LayoutError, Values};
+use secure_sum::LayoutError;
 
 /// The adapter's side of a charter.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +57,9 @@ pub enum TermsError {
     /// No ciphertext layout fits.
     #[error("charter: no ciphertext layout fits: {0}")]
     Layout(#[from] LayoutError),
+    /// The numbers of `[privacy]` do not protect what they say.
+    #[error(transparent)]
+    Privacy(#[from] PrivacyTermsError),
 }
 
 impl Terms {
@@ -103,16 +116,6 @@ pub fn unit(charter: &Charter) -> f64 {
     charter.privacy.clipping_norm / charter.privacy.integer_norm as f64
 }
 
-/// The layout of a round of `expected` houses, of which `may_vanish` may vanish, over `count` trained weights: room for
-/// that many contributions, each clamped, with the deviation of all their noise together.
-///
-/// # Errors
-/// [`TermsError::Layout`].
-pub fn layout(charter: &Charter, expected: usize, may_vanish: u32, count: usize) -> Result<Layout, TermsError> {
-    let noise_deviation = charter.sum_deviation(u32::try_from(expected).unwrap_or(u32::MAX), may_vanish);
-    Ok(Layout::derive(expected, Values { count, clamp: charter.privacy.clamp, noise_deviation })?)
-}
-
 fn whole(alpha: f64) -> Result<u32, TermsError> {
     let fits = alpha.fract() == 0.0 && (1.0..=65_535.0).contains(&alpha);
     if fits { Ok(alpha as u32) } else { Err(TermsError::Alpha { found: alpha }) }
@@ -131,7 +134,7 @@ mod tests {
         // B of query and value in six layers of 384 outputs at rank 8; a head of three rows of 384 weights and a bias.
         let count = 6 * 2 * 384 * 8 + 3 * 385;
         assert_eq!(state.adapter().trainable_len(), count);
-        let layout = layout(&charter, 4, 1, count)?;
+        let layout = layout(&charter, protocol::RoundNumber::FIRST, 4, 1, count)?;
         assert_eq!((layout.values().count, layout.values().clamp, layout.cohort_max()), (count, 32_768, 4));
         // Four shares, each of variance (0.81 * 4096)^2 / (4 - 1 - 1).
         let deviation = 0.81 * 4096.0 * (4.0_f64 / 2.0).sqrt();

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use protocol::server::{Choice, Event, Isolation, Round, Start};
 use protocol::{
-    Announcement, CommitteeSeat, HouseName, MemberIndex, Message as _, OneTimeKeyOffer, PROTOCOL_VERSION, Signed,
+    Announcement, CommitteeSeat, HouseName, MemberIndex, Message as _, OneTimeKeyOffer, PROTOCOL_VERSION, RoundNumber,
+    Signed,
 };
 use secure_sum::Layout;
 use tokio::time::Instant;
@@ -115,7 +116,7 @@ impl Core {
     async fn announce(&mut self, expected: Vec<HouseName>, seats: Vec<(u64, CommitteeSeat)>) -> Result<(), Refusal> {
         let (Stage::Running(current), Some(federation)) = (&self.stage, &self.federation) else { return Ok(()) };
         let Start { round, attempt, adapter, record } = current.round.frame().clone();
-        let layout = self.layout(expected.len())?;
+        let layout = self.layout(round, expected.len())?;
         let rounds = &self.charter.rounds;
         let uses = seats.iter().map(|(sequence, seat)| Write::UseKey {
             member: seat.offer.signer().clone(),
@@ -155,9 +156,9 @@ impl Core {
     }
 
     /// The layout of a round of so many houses.
-    fn layout(&self, expected: usize) -> Result<Layout, Refusal> {
+    fn layout(&self, round: RoundNumber, expected: usize) -> Result<Layout, Refusal> {
         let failed = |error: terms::TermsError| Refusal::Failure(error.to_string());
-        terms::layout(&self.charter, expected, self.charter.rounds.may_vanish, self.count).map_err(failed)
+        terms::layout(&self.charter, round, expected, self.charter.rounds.may_vanish, self.count).map_err(failed)
     }
 
     /// Drops the ciphertexts and shares of attempts that are over. What is left behind is tried again next time.

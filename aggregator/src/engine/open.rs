@@ -118,8 +118,7 @@ fn compute(charter: &Charter, committee: &Committee, material: &Material, mut st
         Err(error) => return Err(failed("sum", &error)),
     };
     let houses: Vec<&HouseName> = material.contributions.iter().map(|one| &one.member).collect();
-    let divisor = charter.nominal_batch_of(houses) as f64;
-    if state.apply(&values, terms::unit(charter), divisor).is_err() {
+    if terms::apply(charter, houses, &values, &mut state).is_err() {
         // The sum drives a weight out of the numbers: as malformed as one that is out of range.
         opened.verdict = void(VoidReason::FieldRange);
         return Ok(opened);

@@ -11,6 +11,7 @@ pub(super) fn run(dir: &Path, progress: Option<PathBuf>) -> Result<(), Failure> 
     let home = Home::open(dir)?;
     // Refused before the model is loaded, which takes a while.
     home.config.policy.check(&home.identity.charter).map_err(RunError::from)?;
+    terms::check(&home.identity.charter).map_err(RunError::from)?;
     let mut options = Options::for_dir(dir);
     if let Some(file) = progress {
         options.progress = Progress::to_file(&file).map_err(Failure::usage)?;

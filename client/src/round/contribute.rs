@@ -108,6 +108,7 @@ impl Member {
             identity: Arc::clone(&self.identity),
             layout: terms::layout(
                 self.charter(),
+                announcement.round,
                 announcement.expected.len(),
                 announcement.may_vanish,
                 self.state.adapter().trainable_len(),

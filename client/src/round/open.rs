@@ -301,8 +301,7 @@ impl Opening {
             Err(error) => return Err(error.to_string()),
         };
         let charter = &self.identity.charter;
-        let divisor = charter.nominal_batch_of(self.list.houses()) as f64;
-        match self.state.apply(&values, terms::unit(charter), divisor) {
+        match terms::apply(charter, self.list.houses(), &values, &mut self.state) {
             Ok(()) => Ok(Opened::Applied(Box::new(self.state))),
             Err(error) => {
                 tracing::warn!("the opened sum cannot be applied: {error}");

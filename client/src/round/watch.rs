@@ -35,6 +35,7 @@ const SETTLED_CONNECTION: Duration = Duration::from_secs(10);
 /// [`RunError`]: what this house refuses, or cannot go on with.
 pub async fn run(home: Home, trainer: Option<Box<dyn Trainer>>, mut options: Options) -> Result<Completed, RunError> {
     home.config.policy.check(&home.identity.charter)?;
+    terms::check(&home.identity.charter)?;
     let mut client = connection::federation(&home.identity)?;
     let roster = stock::roster(&home, &mut client, &mut options).await?;
     let mut member = Member::new(home, roster, trainer, client, options)?;
@@ -164,7 +165,8 @@ impl Member {
         }
         let place = (announcement.round, announcement.attempt);
         let count = self.state.adapter().trainable_len();
-        let layout = terms::layout(self.charter(), announcement.expected.len(), announcement.may_vanish, count)?;
+        let (expected, may_vanish) = (announcement.expected.len(), announcement.may_vanish);
+        let layout = terms::layout(self.charter(), announcement.round, expected, may_vanish, count)?;
         if layout.to_bytes() != announcement.layout {
             let reason = "the announced layout is not the one that follows from the charter".to_owned();
             self.report(place.0, place.1, Phase::Refused, Some(reason));

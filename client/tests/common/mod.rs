@@ -47,7 +47,7 @@ learning_rate = 1.0
 momentum = 0.0
 [privacy]
 mode = "record-shared"
-epsilon = 0.5
+epsilon = 1.5
 delta = 1e-5
 clipping_norm = 1.0
 integer_norm = 1024

@@ -1,0 +1,251 @@
+//! Whether a charter's noise gives the epsilon that it states, before anybody relies on it.
+
+use privacy::accountant::{self, AccountantError, Rounds};
+use protocol::charter::PrivacyMode;
+use protocol::{Charter, HouseName, RoundNumber};
+
+use crate::shape::grid;
+use crate::{RoundShape, Terms, TermsError};
+
+/// Noise multipliers above are not searched for advice.
+const MOST_NOISE: f64 = 1e4;
+/// Steps of the search: the multiplier is then known to a part in a million.
+const SEARCH_STEPS: u32 = 40;
+
+/// Why a charter's numbers do not protect what they say they protect.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrivacyTermsError {
+    /// The noise gives another epsilon than the charter states.
+    #[error(
+        "charter: privacy.noise_multiplier {noise_multiplier} gives `{house}` epsilon {given:.4} at delta {delta:e} over {rounds} charged rounds, but privacy.epsilon states {stated}; write a noise_multiplier of {needed}, or an epsilon of at least {given:.4}"
+    )]
+    Epsilon {
+        /// The house for which it is largest.
+        house: HouseName,
+        /// What the charter's noise gives.
+        given: f64,
+        /// What the charter states.
+        stated: f64,
+        /// The charter's delta.
+        delta: f64,
+        /// The charter's noise multiplier.
+        noise_multiplier: f64,
+        /// Rounds that are charged.
+        rounds: u32,
+        /// A noise multiplier that gives it; words where none does.
+        needed: String,
+    },
+    /// A share of the noise is too narrow to be a discrete Gaussian that adds up.
+    #[error(
+        "charter: with {expected} houses a share of the noise has a deviation of {deviation:.3} grid units, below {}; write a privacy.integer_norm of at least {needed}",
+        accountant::SMALLEST_DEVIATION
+    )]
+    ShareTooNarrow {
+        /// Houses of the expected set.
+        expected: u32,
+        /// A share's deviation.
+        deviation: f64,
+        /// The smallest integer norm that is enough.
+        needed: u64,
+    },
+    /// One unit could not even reach the clamp's bound.
+    #[error(
+        "charter: privacy.clamp {clamp} is below privacy.integer_norm {integer_norm}, so a single unit would be cut; write at least {integer_norm}"
+    )]
+    Clamp {
+        /// The charter's clamp.
+        clamp: u64,
+        /// The charter's integer norm.
+        integer_norm: u64,
+    },
+    /// A value outside the accountant's rules.
+    #[error("charter: {0}")]
+    Accountant(#[from] AccountantError),
+}
+
+/// Checks that `charter` can be run and that its noise gives the epsilon that it states: for every house, at its sampling
+/// rate, over the charged rounds, for the smallest and the largest expected set.
+///
+/// # Errors
+/// [`TermsError`], naming the key, what its value gives, and what would be needed.
+pub fn check(charter: &Charter) -> Result<(), TermsError> {
+    let terms = Terms::of(charter)?;
+    let count = terms.first_state()?.adapter().trainable_len();
+    let privacy = &charter.privacy;
+    if privacy.mode != PrivacyMode::Client && privacy.clamp < privacy.integer_norm {
+        return Err(PrivacyTermsError::Clamp { clamp: privacy.clamp, integer_norm: privacy.integer_norm }.into());
+    }
+    for expected in expected_sets(charter) {
+        crate::layout(charter, RoundNumber::FIRST, expected as usize, charter.rounds.may_vanish, count)?;
+    }
+    if privacy.mode == PrivacyMode::None {
+        return Ok(());
+    }
+    for expected in expected_sets(charter) {
+        wide_enough(charter, expected)?;
+    }
+    let dimension = RoundShape::of(charter, RoundNumber::FIRST, count).len();
+    let Some((house, given)) = dearest(charter, dimension).map_err(PrivacyTermsError::from)? else { return Ok(()) };
+    if given <= privacy.epsilon {
+        return Ok(());
+    }
+    Err(PrivacyTermsError::Epsilon {
+        house,
+        given,
+        stated: privacy.epsilon,
+        delta: privacy.delta,
+        noise_multiplier: privacy.noise_multiplier,
+        rounds: charter.charged_rounds(),
+        needed: needed(charter).map_err(PrivacyTermsError::from)?,
+    }
+    .into())
+}
+
+/// Epsilon of the whole run for the house named, at the charter's delta: what its ledger holds once all charged rounds are
+/// in it.
+///
+/// # Errors
+/// The rule of the accountant that a value breaks.
+pub fn epsilon(charter: &Charter, rate: f64, dimension: usize) -> Result<f64, AccountantError> {
+    let mut most = 0.0_f64;
+    for expected in expected_sets(charter) {
+        let steps = u64::from(charter.charged_rounds()) * u64::from(charter.noised_steps());
+        let training = Rounds::new(rate, charter.privacy.noise_multiplier, steps);
+        most = most.max(cost(charter, &[training.on_grid(grid(charter, expected, dimension))])?);
+    }
+    Ok(most)
+}
+
+/// The smallest and the largest set that may be expected in a round.
+fn expected_sets(charter: &Charter) -> [u32; 2] {
+    let rounds = &charter.rounds;
+    [rounds.min_cohort + rounds.may_vanish, rounds.max_cohort]
+}
+
+fn wide_enough(charter: &Charter, expected: u32) -> Result<(), PrivacyTermsError> {
+    let deviation = charter.share_deviation(expected, charter.rounds.may_vanish);
+    if deviation >= accountant::SMALLEST_DEVIATION {
+        return Ok(());
+    }
+    let norm = charter.privacy.integer_norm as f64;
+    let needed = (norm * accountant::SMALLEST_DEVIATION / deviation).ceil() as u64;
+    Err(PrivacyTermsError::ShareTooNarrow { expected, deviation, needed })
+}
+
+/// The house whose units the run costs most.
+fn dearest(charter: &Charter, dimension: usize) -> Result<Option<(HouseName, f64)>, AccountantError> {
+    // At equal noise epsilon grows with the rate.
+    let highest = charter.houses.iter().max_by(|a, b| a.sampling_rate.total_cmp(&b.sampling_rate));
+    let Some(house) = highest else { return Ok(None) };
+    Ok(Some((house.name.clone(), epsilon(charter, house.sampling_rate, dimension)?)))
+}
+
+/// What the charter's accountant says that these rounds cost.
+fn cost(charter: &Charter, rounds: &[Rounds]) -> Result<f64, AccountantError> {
+    Ok(accountant::epsilon(rounds, charter.privacy.delta)?.epsilon)
+}
+
+/// A noise multiplier that gives the stated epsilon, in words: rounded up to four digits after the point.
+fn needed(charter: &Charter) -> Result<String, AccountantError> {
+    let rate = charter.houses.iter().map(|house| house.sampling_rate).fold(0.0, f64::max);
+    let steps = u64::from(charter.charged_rounds()) * u64::from(charter.noised_steps());
+    let gives = |noise: f64| match cost(charter, &[Rounds::new(rate, noise, steps)]) {
+        Err(AccountantError::NoOrder) => Ok(f64::INFINITY),
+        other => other,
+    };
+    let (mut low, mut high) = (charter.privacy.noise_multiplier, charter.privacy.noise_multiplier * 2.0);
+    while gives(high)? > charter.privacy.epsilon {
+        (low, high) = (high, high * 2.0);
+        if high > MOST_NOISE {
+            return Ok(format!("more than {MOST_NOISE}"));
+        }
+    }
+    for _ in 0..SEARCH_STEPS {
+        let middle = f64::midpoint(low, high);
+        if gives(middle)? <= charter.privacy.epsilon {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    // What the grid costs beyond a continuous Gaussian is far below the last digit.
+    Ok(format!("{:.4}", (high * 1e4).ceil() / 1e4 + 1e-4))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn charter(changes: &[(&str, &str)]) -> Charter {
+        let mut text = protocol::charter::SAMPLE.to_owned();
+        for (from, to) in changes {
+            assert!(text.contains(from), "{from}");
+            text = text.replace(from, to);
+        }
+        Charter::parse(&text).unwrap()
+    }
+
+    fn refusal(changes: &[(&str, &str)]) -> PrivacyTermsError {
+        match check(&charter(changes)) {
+            Err(TermsError::Privacy(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_sample_charter_states_an_epsilon_that_its_noise_gives() {
+        check(&charter(&[])).unwrap();
+    }
+
+    #[test]
+    fn a_charter_whose_noise_does_not_give_its_epsilon_is_refused_and_the_advice_is_taken() {
+        let stated = ("epsilon = 3.0", "epsilon = 1.0");
+        let PrivacyTermsError::Epsilon { given, needed, noise_multiplier, .. } = refusal(&[stated]) else { panic!() };
+        assert!(given > 1.0 && noise_multiplier == 0.81, "{given}");
+        check(&charter(&[stated, ("noise_multiplier = 0.81", &format!("noise_multiplier = {needed}"))])).unwrap();
+        // Half a percent less noise than advised is not enough: the advice is no exaggeration.
+        let less = format!("noise_multiplier = {}", needed.parse::<f64>().unwrap() * 0.995);
+        assert!(matches!(refusal(&[stated, ("noise_multiplier = 0.81", &less)]), PrivacyTermsError::Epsilon { .. }));
+        let at_given = format!("epsilon = {}", (given * 1e4).ceil() / 1e4);
+        check(&charter(&[("epsilon = 3.0", &at_given)])).unwrap();
+    }
+
+    #[test]
+    fn every_attempt_and_every_local_step_that_is_charged_counts() {
+        let exact = refusal(&[("epsilon = 3.0", "epsilon = 0.1")]);
+        let PrivacyTermsError::Epsilon { given, .. } = exact else { panic!() };
+        let more = refusal(&[("epsilon = 3.0", "epsilon = 0.1"), ("charged = 60", "charged = 240")]);
+        let PrivacyTermsError::Epsilon { given: charged, .. } = more else { panic!() };
+        let local = "mode = \"record-local\"";
+        let steps = ("# [local]\n# steps = 4\n# learning_rate = 0.5", "[local]\nsteps = 4\nlearning_rate = 0.5");
+        let change = [("epsilon = 3.0", "epsilon = 0.1"), ("mode = \"record-shared\"\n", local), steps];
+        let change =
+            change.map(|(from, to)| (from, to.to_owned() + if from.ends_with("shared\"\n") { "\n" } else { "" }));
+        let change: Vec<(&str, &str)> = change.iter().map(|(from, to)| (*from, to.as_str())).collect();
+        let PrivacyTermsError::Epsilon { given: stepped, .. } = refusal(&change) else { panic!() };
+        assert!(charged > given * 1.2);
+        // 60 rounds of 4 steps are 240 steps; the two differ in how many shares the grid holds only.
+        assert!((stepped / charged - 1.0).abs() < 1e-6, "{stepped} {charged}");
+    }
+
+    #[test]
+    fn a_share_below_four_grid_units_is_refused_with_the_norm_that_is_enough() {
+        let narrow = ("integer_norm = 4096", "integer_norm = 6");
+        let PrivacyTermsError::ShareTooNarrow { expected, needed, .. } = refusal(&[narrow]) else { panic!() };
+        assert_eq!(expected, 4);
+        // 4 = 0.81 D / sqrt(2) gives D = 6.98.
+        assert_eq!(needed, 7);
+        let enough = charter(&[("integer_norm = 4096", "integer_norm = 7"), ("clamp = 32768", "clamp = 70")]);
+        assert!(!matches!(check(&enough), Err(TermsError::Privacy(PrivacyTermsError::ShareTooNarrow { .. }))));
+    }
+
+    #[test]
+    fn a_clamp_below_one_units_norm_is_refused() {
+        assert_eq!(
+            refusal(&[("clamp = 32768", "clamp = 4095")]),
+            PrivacyTermsError::Clamp { clamp: 4095, integer_norm: 4096 }
+        );
+    }
+}
