@@ -1,7 +1,7 @@
 //! Whether a charter's noise gives the epsilon that it states, before anybody relies on it.
 
 use privacy::accountant::{self, AccountantError, Rounds};
-use protocol::charter::PrivacyMode;
+use protocol::charter::{Accountant, PrivacyMode};
 use protocol::{Charter, HouseName, RoundNumber};
 
 use crate::shape::grid;
@@ -59,6 +59,14 @@ pub enum PrivacyTermsError {
         /// The charter's integer norm.
         integer_norm: u64,
     },
+    /// A value that the charter's format has and that this version does not carry out.
+    #[error("charter: {key} is not built yet; {instead}")]
+    NotBuilt {
+        /// The key with its value, or the section.
+        key: &'static str,
+        /// What to write instead.
+        instead: &'static str,
+    },
     /// A value outside the accountant's rules.
     #[error("charter: {0}")]
     Accountant(#[from] AccountantError),
@@ -73,6 +81,7 @@ pub fn check(charter: &Charter) -> Result<(), TermsError> {
     let terms = Terms::of(charter)?;
     let count = terms.first_state()?.adapter().trainable_len();
     let privacy = &charter.privacy;
+    built(charter)?;
     if privacy.mode != PrivacyMode::Client && privacy.clamp < privacy.integer_norm {
         return Err(PrivacyTermsError::Clamp { clamp: privacy.clamp, integer_norm: privacy.integer_norm }.into());
     }
@@ -100,6 +109,21 @@ pub fn check(charter: &Charter) -> Result<(), TermsError> {
         needed: needed(charter).map_err(PrivacyTermsError::from)?,
     }
     .into())
+}
+
+/// Refuses what a charter can say and no program does yet: nobody may believe that it happens.
+fn built(charter: &Charter) -> Result<(), PrivacyTermsError> {
+    let missing = [
+        (
+            charter.privacy.mode == PrivacyMode::Client,
+            "privacy.mode \"client\"",
+            "write record-shared, record-local or none",
+        ),
+        (charter.privacy.accountant == Accountant::Pld, "privacy.accountant \"pld\"", "write rdp, or leave it out"),
+        (charter.evaluation.is_some(), "the section [evaluation]", "leave it out"),
+    ];
+    let first = missing.into_iter().find(|(said, ..)| *said);
+    first.map_or(Ok(()), |(_, key, instead)| Err(PrivacyTermsError::NotBuilt { key, instead }))
 }
 
 /// Epsilon of the whole run for the house named, at the charter's delta: what its ledger holds once all charged rounds are
@@ -239,6 +263,26 @@ mod tests {
         assert_eq!(needed, 7);
         let enough = charter(&[("integer_norm = 4096", "integer_norm = 7"), ("clamp = 32768", "clamp = 70")]);
         assert!(!matches!(check(&enough), Err(TermsError::Privacy(PrivacyTermsError::ShareTooNarrow { .. }))));
+    }
+
+    #[test]
+    fn what_a_charter_can_say_and_no_program_does_is_refused_by_key() {
+        let evaluation =
+            "[evaluation]\nevery = 5\nheld_out = 0.1\nnoise_multiplier = 20.0\nloss_bound = 8.0\n[[house]]";
+        let client = ("mode = \"record-shared\"", "mode = \"client\"");
+        for (changes, named) in [
+            (vec![client, ("sampling_rate = 0.02", "sampling_rate = 1.0")], "privacy.mode"),
+            (vec![("accountant = \"rdp\"", "accountant = \"pld\"")], "privacy.accountant"),
+        ] {
+            let error = refusal(&changes);
+            assert!(matches!(&error, PrivacyTermsError::NotBuilt { key, .. } if key.starts_with(named)), "{error}");
+        }
+        let text = protocol::charter::SAMPLE.replacen("[[house]]", evaluation, 1);
+        let error = check(&Charter::parse(&text).unwrap()).unwrap_err();
+        assert!(matches!(
+            error,
+            TermsError::Privacy(PrivacyTermsError::NotBuilt { key: "the section [evaluation]", .. })
+        ));
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! DP-SGD's local half for the modes `record-shared` and `record-local`: one Poisson batch of privacy units a round, each
 //! unit's gradient clipped to integers, their exact sum clamped, and the noise of this house added.
 //!
-//! The two modes differ in the size of the noise only. Under `none` nothing is added, which is logged every round.
+//! The two modes differ in the size of the noise, and in that a house under `record-local` may take several such steps on a
+//! copy of its own: it contributes the exact sum of their noised sums, which for plain gradient descent is how far its copy
+//! moved. Under `none` nothing is added, which is logged every round.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use adapter::State;
+use adapter::{ServerOptimizer, State};
 use privacy::{Clip, ClipError, UnitGradient, clamp, poisson_sample};
 use protocol::Charter;
+use protocol::charter::PrivacyMode;
 use zeroize::Zeroizing;
 
 use crate::mechanism::{Mechanism, Tools, Trained};
@@ -55,10 +58,9 @@ impl DpSgd {
         let loss = (!rows.is_empty()).then(|| losses / rows.len() as f64);
         Ok((values, loss))
     }
-}
 
-impl Mechanism for DpSgd {
-    fn contribute(
+    /// One Poisson batch from `state`: its clipped sum, clamped, with this house's noise.
+    fn step(
         &self,
         part: &Part<'_>,
         state: &State,
@@ -67,9 +69,8 @@ impl Mechanism for DpSgd {
     ) -> Result<Trained, TrainError> {
         let share = part.noise_share()?;
         let count = state.adapter().trainable_len();
-        match &share {
-            Some(share) => tools.noise.begin(share, count),
-            None => tracing::warn!("privacy mode `none`: this update is NOT differentially private"),
+        if let Some(share) = &share {
+            tools.noise.begin(share, count);
         }
         let start = Instant::now();
         let chosen = poisson_sample(house.units.len(), part.sampling_rate()?, tools.rng)?;
@@ -80,6 +81,44 @@ impl Mechanism for DpSgd {
         let train = start.elapsed();
         let noise = share.map_or(Ok(Duration::ZERO), |share| tools.noise.add(&share, &mut values))?;
         Ok(Trained { values, loss, train, noise })
+    }
+}
+
+impl Mechanism for DpSgd {
+    fn contribute(
+        &self,
+        part: &Part<'_>,
+        state: &State,
+        house: &House,
+        tools: &mut Tools<'_>,
+    ) -> Result<Trained, TrainError> {
+        if part.charter.privacy.mode == PrivacyMode::None {
+            tracing::warn!("privacy mode `none`: this update is NOT differentially private");
+        }
+        let steps = part.charter.noised_steps();
+        let mut made = self.step(part, state, house, tools)?;
+        if steps == 1 {
+            return Ok(made);
+        }
+        // Later steps start from what the noised sums so far gave, and from nothing else: post-processing.
+        let local = ServerOptimizer::Sgd { learning_rate: part.charter.local.learning_rate, momentum: 0.0 };
+        let own = State::new(state.adapter().clone(), local);
+        let mut own = own.map_err(terms::TermsError::from)?;
+        let (unit, divisor) = (terms::unit(part.charter), part.nominal_batch()?);
+        own.apply(&made.values, unit, divisor)?;
+        for step in 2..=steps {
+            let next = self.step(part, &own, house, tools)?;
+            if step < steps {
+                own.apply(&next.values, unit, divisor)?;
+            }
+            for (total, value) in made.values.iter_mut().zip(next.values.iter()) {
+                *total = total.saturating_add(*value);
+            }
+            made.loss = next.loss.or(made.loss);
+            made.train += next.train;
+            made.noise += next.noise;
+        }
+        Ok(made)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a charter and an announcement say about one house's part in a round.
 
 use privacy::{Entry, Kind, NoiseShare};
-use protocol::charter::PrivacyMode;
+use protocol::charter::{House, PrivacyMode};
 use protocol::{Announcement, Attempt, Charter, HouseName, Message as _, RoundNumber};
 
 use crate::TrainError;
@@ -74,8 +74,19 @@ impl<'a> Part<'a> {
     /// # Errors
     /// [`TrainError::NotAHouse`].
     pub fn sampling_rate(&self) -> Result<f64, TrainError> {
-        let house = self.charter.house(self.house);
-        house.map(|house| house.sampling_rate).ok_or_else(|| TrainError::NotAHouse(self.house.clone()))
+        Ok(self.house()?.sampling_rate)
+    }
+
+    /// The charter's batch size for this house: public, never counted.
+    ///
+    /// # Errors
+    /// [`TrainError::NotAHouse`].
+    pub fn nominal_batch(&self) -> Result<f64, TrainError> {
+        Ok(f64::from(self.house()?.nominal_batch))
+    }
+
+    fn house(&self) -> Result<&'a House, TrainError> {
+        self.charter.house(self.house).ok_or_else(|| TrainError::NotAHouse(self.house.clone()))
     }
 
     /// The lines that this attempt takes in the house's ledger, for `count` trained weights; none under mode `none`.

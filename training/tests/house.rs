@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use lora::{Classifier, Tokenizer};
 use protocol::{Attempt, Charter, Digest, HouseName, RoundNumber};
 use terms::Terms;
-use training::{Columns, DataSource, FreshNoise, Loaded, ModelSource, Part, Tools, TrainError, load, mechanism};
+use training::{Columns, DataSource, FreshNoise, Loaded, ModelSource, Noise, Part, Tools, TrainError, load, mechanism};
 
 const WORDS: [&str; 6] = ["fracture", "of", "left", "arm", "eye", "ear"];
 const ROWS: [(&str, &str, &str); 5] = [
@@ -79,11 +79,14 @@ impl Bench {
         made.values.to_vec()
     }
 
-    /// Each row's gradient, one after the other.
+    /// Each row's gradient at the first adapter, one after the other.
     fn gradients(&self) -> Vec<Vec<f32>> {
-        let first = Terms::of(&self.charter).unwrap().first_state().unwrap();
+        self.gradients_at(Terms::of(&self.charter).unwrap().first_state().unwrap().adapter())
+    }
+
+    fn gradients_at(&self, adapter: &adapter::Adapter) -> Vec<Vec<f32>> {
         let device = lora::device("cpu").unwrap();
-        let classifier = Classifier::load(self.dir.path(), first.adapter(), LABELS.len(), &device).unwrap();
+        let classifier = Classifier::load(self.dir.path(), adapter, LABELS.len(), &device).unwrap();
         let tokenizer = Tokenizer::from_file(&self.path("tokenizer.json")).unwrap();
         let one = |(_, text, label): &(&str, &str, &str)| {
             let label = LABELS.iter().position(|known| known == label).unwrap();
@@ -178,4 +181,64 @@ fn another_model_or_an_unknown_label_is_refused_by_name() {
     *weights.last_mut().unwrap() ^= 1;
     std::fs::write(bench.path("model.safetensors"), weights).unwrap();
     assert!(matches!(bench.load(None), Err(TrainError::OtherModel { .. })));
+}
+
+/// Noise that the test knows: the n-th draw adds n times 3,000 to every seventh coordinate.
+struct KnownNoise(i64);
+
+impl Noise for KnownNoise {
+    fn begin(&mut self, _: &privacy::NoiseShare, _: usize) {}
+
+    fn add(&mut self, _: &privacy::NoiseShare, values: &mut [i64]) -> Result<std::time::Duration, TrainError> {
+        self.0 += 1;
+        values.iter_mut().step_by(7).for_each(|value| *value += self.0 * 3_000);
+        Ok(std::time::Duration::ZERO)
+    }
+}
+
+/// Three local steps beside a plain loop: each step's clipped sum is taken where the noised sums before it lead, and the
+/// contribution is the sum of all three.
+#[test]
+fn local_steps_are_those_of_plain_gradient_descent_on_the_noised_sums() {
+    let mut bench = Bench::new("record-local", "0.81");
+    let text = format!("{}[local]\nsteps = 3\nlearning_rate = 40.0\n", bench.charter.text());
+    bench.charter = Charter::parse(&text).unwrap();
+    let mut loaded = bench.load(None).unwrap();
+    let state = Terms::of(&bench.charter).unwrap().first_state().unwrap();
+    let house = HouseName::new("lakeside").unwrap();
+    let part = part(&bench.charter, &house);
+    assert_eq!(part.ledger_entries(1).unwrap()[0].steps, 3);
+    let (mut noise, mut rng) = (KnownNoise(0), rand::rng());
+    let mut tools = Tools { learner: &mut loaded.learner, noise: &mut noise, rng: &mut rng };
+    let made = mechanism(&bench.charter).unwrap().contribute(&part, &state, &loaded.house, &mut tools).unwrap();
+
+    let mut weights = state.adapter().flat();
+    let mut total = vec![0.0; weights.len()];
+    let mut moved = 0.0f64;
+    for step in 1..=3 {
+        let gradients = bench.gradients_at(&state.adapter().with_flat(&weights).unwrap());
+        let mut sum = vec![0.0; weights.len()];
+        gradients.iter().for_each(|row| sum.iter_mut().zip(clipped(&[row])).for_each(|(sum, value)| *sum += value));
+        sum.iter_mut().step_by(7).for_each(|value| *value += f64::from(step) * 3_000.0);
+        for (i, value) in sum.iter().enumerate() {
+            total[i] += value;
+            // The sample charter's nominal batch is 64, the grid unit 0.25 / 4096.
+            let change = 40.0 * value * (0.25 / 4096.0) / 64.0;
+            weights[i] -= change as f32;
+            moved = moved.max(change.abs());
+        }
+    }
+    assert!(moved > 0.1, "the steps change the weights by {moved}");
+    for (i, (found, exact)) in made.values.iter().zip(&total).enumerate() {
+        // Five rows are truncated in each of three steps; weights that differ in their last bit move a gradient a little.
+        assert!((*found as f64 - exact).abs() <= 16.0, "coordinate {i}: {found} for {exact}");
+    }
+    // Three times the first step's sum is something else: the later steps were taken elsewhere.
+    let mut first = vec![0.0; total.len()];
+    bench
+        .gradients()
+        .iter()
+        .for_each(|row| first.iter_mut().zip(clipped(&[row])).for_each(|(sum, value)| *sum += value));
+    let unnoised = made.values.iter().zip(&first).enumerate().filter(|(i, _)| i % 7 != 0);
+    assert!(unnoised.map(|(_, (value, first))| (*value as f64 - 3.0 * first).abs()).fold(0.0, f64::max) > 100.0);
 }

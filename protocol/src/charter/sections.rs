@@ -114,7 +114,7 @@ pub enum PrivacyMode {
     RecordShared,
     /// Each house adds all the noise it needs.
     RecordLocal,
-    /// A whole house is protected: its clipped update, with its share of the noise.
+    /// A whole house is protected. Parsed; refused by `terms::check` until it is built.
     Client,
     /// No protection; for comparison only.
     None,
@@ -139,7 +139,7 @@ pub enum Accountant {
     /// Renyi differential privacy at an order fixed in advance: a house may join other federations with the same data.
     #[default]
     Rdp,
-    /// Privacy-loss distributions: tighter, and only for the rounds that this charter fixes.
+    /// Privacy-loss distributions, only for the rounds that this charter fixes. Parsed; refused by `terms::check` until built.
     Pld,
 }
 
@@ -227,7 +227,7 @@ pub struct AdaptiveClipping {
     pub noise_multiplier: f64,
 }
 
-/// Noised metrics of held-out units, in the same sum as the update.
+/// Noised metrics of held-out units, in the same sum as the update. Parsed; refused by `terms::check` until built.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluation {
