@@ -311,6 +311,7 @@ fn charter_text(shape: &Shape, aggregator: &Signer) -> String {
         .replace("may_vanish = 1", &format!("may_vanish = {}", shape.may_vanish))
         .replace("max_attempts = 5", "max_attempts = 1000")
         .replace("count = 60", "count = 1000")
+        .replace("charged = 60", "charged = 1000")
         .replace("threshold = 3", &format!("threshold = {}", shape.threshold))
         .replace("policy = \"aggregator\"", &format!("policy = \"{}\"", shape.policy));
     for n in 0..shape.houses + shape.trustees {
