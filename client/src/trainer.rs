@@ -1,10 +1,12 @@
 //! What makes this house's contributions.
 
 use adapter::State;
+use privacy::Entry;
+use privacy::accountant::{AccountantError, Rounds, group_epsilon};
+use protocol::{Attempt, Charter, HouseName, RoundNumber};
 use training::{FreshNoise, House, Loaded, Mechanism, Part, TextLearner, Tools, TrainError, Trained, mechanism};
 
 use crate::config::{DataConfig, TrainingConfig};
-use protocol::Charter;
 
 /// Makes a house's contribution to a round.
 pub trait Trainer: Send {
@@ -30,12 +32,28 @@ impl HouseTrainer {
     /// # Errors
     /// [`TrainError`] naming the file, line or field at fault.
     pub fn load(charter: &Charter, data: &DataConfig, training: &TrainingConfig) -> Result<Self, TrainError> {
-        let Loaded { learner, house, named_units } = training::load(charter, &data.source(), &training.source())?;
-        if !named_units {
-            tracing::warn!("no unit_column: this protects one row, not one patient");
-        }
+        let Loaded { learner, house, .. } = training::load(charter, &data.source(), &training.source())?;
         Ok(Self { mechanism: mechanism(charter)?, learner, house, noise: FreshNoise::new() })
     }
+}
+
+/// Group sizes for which [`group_epsilons`] says what the run costs.
+const GROUPS: [u64; 4] = [1, 2, 4, 8];
+
+/// Rows of one person where a row is the unit, and the epsilon that all charged rounds give that person, at the charter's
+/// delta. Empty under mode `none`. It tells about the data holder's own data only what the charter says.
+///
+/// # Errors
+/// The charter's values break a rule.
+pub fn group_epsilons(charter: &Charter, house: &HouseName, count: usize) -> Result<Vec<(u64, f64)>, TrainError> {
+    let ahead = Part::ahead(charter, house, RoundNumber::FIRST, Attempt::FIRST);
+    let mut rounds: Vec<Rounds> = ahead.ledger_entries(count)?.iter().map(Entry::rounds).collect();
+    if rounds.is_empty() {
+        return Ok(Vec::new());
+    }
+    rounds.iter_mut().for_each(|each| each.rounds *= u64::from(charter.charged_rounds()));
+    let epsilon = |size| Ok((size, group_epsilon(&rounds, charter.privacy.delta, size)?.epsilon));
+    GROUPS.into_iter().map(epsilon).collect::<Result<_, AccountantError>>().map_err(TrainError::from)
 }
 
 impl Trainer for HouseTrainer {
@@ -43,5 +61,22 @@ impl Trainer for HouseTrainer {
         let mut rng = rand::rng();
         let mut tools = Tools { learner: &mut self.learner, noise: &mut self.noise, rng: &mut rng };
         self.mechanism.contribute(part, state, &self.house, &mut tools)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_group_of_one_costs_what_the_charter_states_and_larger_ones_more_than_in_proportion() {
+        let charter = Charter::parse(protocol::charter::SAMPLE).unwrap();
+        let count = 1000;
+        let found = group_epsilons(&charter, &HouseName::new("lakeside").unwrap(), count).unwrap();
+        assert_eq!(found.iter().map(|(size, _)| *size).collect::<Vec<_>>(), [1, 2, 4, 8]);
+        let one = terms::epsilon(&charter, 0.02, count).unwrap();
+        assert!((found[0].1 / one - 1.0).abs() < 1e-9, "{found:?} {one}");
+        assert!(found.iter().skip(1).all(|(size, epsilon)| *epsilon > *size as f64 * one), "{found:?}");
     }
 }

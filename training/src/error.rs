@@ -47,6 +47,9 @@ pub enum TrainError {
     /// Sampling.
     #[error("sampling: {0}")]
     Sample(#[from] SampleError),
+    /// Accounting.
+    #[error("accounting: {0}")]
+    Accountant(#[from] privacy::accountant::AccountantError),
     /// Noise.
     #[error("noise: {0}")]
     Noise(#[from] NoiseError),

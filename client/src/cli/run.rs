@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::{Failure, runtime};
+use crate::identity::Identity;
 use crate::progress::Progress;
 use crate::round::{self, Home, Options, RunError};
-use crate::trainer::{HouseTrainer, Trainer};
+use crate::trainer::{HouseTrainer, Trainer, group_epsilons};
+use terms::Terms;
+use training::TrainError;
 
 pub(super) fn run(dir: &Path, progress: Option<PathBuf>) -> Result<(), Failure> {
     let home = Home::open(dir)?;
@@ -45,8 +48,23 @@ fn trainer(home: &Home) -> Result<Option<Box<dyn Trainer>>, Failure> {
         // An embedding program may have made the pool already; its size then stands.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
+    if data.unit_column.is_none() {
+        say_unit(&home.identity).map_err(RunError::from)?;
+    }
     let trainer = HouseTrainer::load(&home.identity.charter, data, training).map_err(RunError::from)?;
     Ok(Some(Box::new(trainer)))
+}
+
+/// Without a unit column the guarantee is a row's: says so, and what somebody with several rows has of it.
+fn say_unit(identity: &Identity) -> Result<(), TrainError> {
+    let count = Terms::of(&identity.charter)?.first_state()?.adapter().trainable_len();
+    let groups = group_epsilons(&identity.charter, identity.name(), count)?;
+    let costs: Vec<String> = groups.iter().map(|(size, epsilon)| format!("{size}: {epsilon:.2}")).collect();
+    tracing::warn!(
+        "no unit_column: this protects one row, not one patient; epsilon of the whole run for a patient with so many rows: {}",
+        if costs.is_empty() { "none is promised".to_owned() } else { costs.join(", ") }
+    );
+    Ok(())
 }
 
 /// Resolves when the program is asked to end. Everything promised is on the disk, so ending at once is safe.
