@@ -1,0 +1,202 @@
+//! The answer, by every accountant.
+
+use privacy::accountant::{self, AccountantError, Rounds, SMALLEST_DEVIATION};
+
+use super::advice::{self, Advice};
+use super::{BudgetError, Mode, Question, Setting, Wanted};
+
+/// Noise multipliers are rounded up to this many parts of one: what a charter states is what was counted.
+const NOISE_PARTS: f64 = 1e4;
+/// Halvings of an interval that is a quarter of its upper end.
+const CHAIN_STEPS: u32 = 24;
+
+/// What was worked out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// What was asked.
+    pub question: Question,
+    /// One for each accountant; the first is the one that charters use.
+    pub by: Vec<By>,
+    /// The noise in the sum when all are there, as a multiple of central DP-SGD's.
+    pub noise_factor: f64,
+    /// Deviation of one house's share of the noise, over the clipping norm.
+    pub share: f64,
+    /// What protects several units together, by the first accountant.
+    pub groups: Vec<Group>,
+    /// What an expert would say.
+    pub advice: Vec<Advice>,
+}
+
+/// One accountant's answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct By {
+    /// Its name.
+    pub accountant: &'static str,
+    /// Epsilon of the whole run; infinite where it has none.
+    pub epsilon: f64,
+    /// Noise multiplier.
+    pub noise_multiplier: f64,
+    /// Rounds.
+    pub rounds: u64,
+    /// How it was found.
+    pub how: String,
+}
+
+/// Several units together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Group {
+    /// How many.
+    pub size: u64,
+    /// Their epsilon; none where no order gives one.
+    pub epsilon: Option<f64>,
+}
+
+/// Works out what is asked.
+///
+/// # Errors
+/// What is wrong with the question, or that nothing reaches what it asks.
+pub fn answer(question: &Question) -> Result<Answer, BudgetError> {
+    let setting = &question.setting;
+    setting.check()?;
+    let first = rdp(question)?;
+    wide_enough(setting, first.noise_multiplier)?;
+    let by = vec![first];
+    let groups = groups(setting, &by[0])?;
+    let share =
+        by[0].noise_multiplier / if setting.mode == Mode::RecordLocal { 1.0 } else { (setting.honest() as f64).sqrt() };
+    let mut answer = Answer {
+        noise_factor: setting.noise_factor(),
+        share,
+        by,
+        groups,
+        advice: Vec::new(),
+        question: question.clone(),
+    };
+    answer.advice = advice::of(&answer);
+    Ok(answer)
+}
+
+/// By Renyi divergences, as the ledgers count.
+fn rdp(question: &Question) -> Result<By, BudgetError> {
+    let setting = &question.setting;
+    let steps = setting.noised_steps();
+    let (delta, rate) = (setting.delta, setting.rate);
+    let (noise_multiplier, rounds) = match question.wanted {
+        Wanted::Epsilon { noise_multiplier, rounds } => (noise_multiplier, rounds),
+        Wanted::NoiseMultiplier { epsilon, rounds } => {
+            let continuous = accountant::noise_for(epsilon, delta, rate, rounds.saturating_mul(steps))?;
+            (round_up(setting, continuous, rounds, epsilon)?, rounds)
+        }
+        Wanted::Rounds { epsilon, noise_multiplier } => {
+            let fits = accountant::rounds_for(epsilon, delta, rate, noise_multiplier)? / steps;
+            (noise_multiplier, round_down(setting, noise_multiplier, fits, epsilon)?)
+        }
+    };
+    let found = accountant::epsilon(&[setting.rounds(noise_multiplier, rounds)], delta)?;
+    Ok(By {
+        accountant: "rdp",
+        epsilon: found.epsilon,
+        noise_multiplier,
+        rounds,
+        how: format!("order {}", found.order),
+    })
+}
+
+/// The next noise multiplier with four digits whose epsilon, with the grid counted, is within `epsilon`.
+fn round_up(setting: &Setting, continuous: f64, rounds: u64, epsilon: f64) -> Result<f64, BudgetError> {
+    let mut parts = (continuous * NOISE_PARTS).ceil();
+    wide_enough(setting, parts / NOISE_PARTS)?;
+    // Where the grid counts at all, it is by far less than one part.
+    for _ in 0..3 {
+        let noise = parts / NOISE_PARTS;
+        if accountant::epsilon(&[setting.rounds(noise, rounds)], setting.delta)?.epsilon <= epsilon {
+            break;
+        }
+        parts += 1.0;
+    }
+    Ok(parts / NOISE_PARTS)
+}
+
+/// The most rounds up to `fits` whose epsilon, with the grid counted, is within `epsilon`.
+fn round_down(setting: &Setting, noise: f64, fits: u64, epsilon: f64) -> Result<u64, BudgetError> {
+    wide_enough(setting, noise)?;
+    let mut rounds = fits;
+    while rounds > 0 && accountant::epsilon(&[setting.rounds(noise, rounds)], setting.delta)?.epsilon > epsilon {
+        rounds -= 1;
+    }
+    if rounds == 0 {
+        let one = accountant::epsilon(&[setting.rounds(noise, 1)], setting.delta)?.epsilon;
+        return Err(AccountantError::Unreachable { target: epsilon, best: one, with: "a single round" }.into());
+    }
+    Ok(rounds)
+}
+
+fn wide_enough(setting: &Setting, noise: f64) -> Result<(), BudgetError> {
+    let Some(grid) = setting.grid else { return Ok(()) };
+    let per_unit = noise / setting.shares().sqrt();
+    let deviation = per_unit * grid.integer_norm as f64;
+    if deviation >= SMALLEST_DEVIATION || !deviation.is_finite() || per_unit <= 0.0 {
+        return Ok(());
+    }
+    Err(BudgetError::ShareTooNarrow { deviation, needed: (SMALLEST_DEVIATION / per_unit).ceil() as u64 })
+}
+
+fn groups(setting: &Setting, by: &By) -> Result<Vec<Group>, BudgetError> {
+    let rounds = [setting.rounds(by.noise_multiplier, by.rounds)];
+    let mixed = |size: u64| match accountant::group_epsilon(&rounds, setting.delta, size) {
+        Ok(found) => Ok(Some(found.epsilon)),
+        Err(AccountantError::NoOrder) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let bound = |size: u64| -> Result<Option<f64>, BudgetError> {
+        let chain = chain(size, setting.delta, |delta| Some(accountant::epsilon(&rounds, delta).ok()?.epsilon));
+        Ok([mixed(size)?, chain].into_iter().flatten().reduce(f64::min))
+    };
+    // A house that is replaced by another moves the sum by two clipping norms: as a group of two.
+    let sizes: &[u64] = if setting.mode == Mode::Client { &[2] } else { &setting.groups };
+    sizes.iter().map(|&size| Ok(Group { size, epsilon: bound(size)? })).collect()
+}
+
+/// Group privacy by a chain of neighbours: who is (e, d)-private for one unit is
+/// (k e, d (exp(k e) - 1) / (exp(e) - 1))-private for k (Vadhan 2017, "The Complexity of Differential Privacy", lemma
+/// 2.2). The least `k e` for which the second is at most `delta`; `epsilon` says what one unit has at a smaller delta.
+fn chain(size: u64, delta: f64, epsilon: impl Fn(f64) -> Option<f64>) -> Option<f64> {
+    let size = size as f64;
+    // d for this e. What is below the smallest number is no delta.
+    let smaller = |e: f64| (delta.ln() + e.exp_m1().ln() - (size * e) - (-(-size * e).exp()).ln_1p()).exp();
+    let holds = |e: f64| e > 0.0 && smaller(e) > 0.0 && epsilon(smaller(e)).is_some_and(|of_one| of_one <= e);
+    let mut low = epsilon(delta)?;
+    let mut high = low.max(1e-6);
+    while !holds(high) {
+        low = high;
+        high *= 1.25;
+        if smaller(high) <= 0.0 || high.is_nan() {
+            return None;
+        }
+    }
+    for _ in 0..CHAIN_STEPS {
+        let middle = f64::midpoint(low, high);
+        if holds(middle) { high = middle } else { low = middle }
+    }
+    Some(size * high)
+}
+
+impl Setting {
+    /// So many rounds of it, as the accountant takes them.
+    pub(super) fn rounds(&self, noise_multiplier: f64, rounds: u64) -> Rounds {
+        let plain = Rounds::new(self.rate, noise_multiplier, rounds.saturating_mul(self.noised_steps()));
+        let Some(grid) = self.grid else { return plain };
+        let shares = if self.mode == Mode::RecordLocal { 1 } else { self.honest() };
+        plain.on_grid(accountant::Grid {
+            dimension: grid.dimension,
+            integer_norm: grid.integer_norm,
+            shares,
+            deviation: noise_multiplier * grid.integer_norm as f64 / self.shares().sqrt(),
+        })
+    }
+
+    /// Shares that the noise which is counted on consists of.
+    fn shares(&self) -> f64 {
+        if self.mode == Mode::RecordLocal { 1.0 } else { self.honest() as f64 }
+    }
+}

@@ -1,0 +1,98 @@
+//! The program `plainchant-lab`.
+
+mod budget;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit code of a question that makes no sense as it is asked.
+const USAGE: u8 = 2;
+
+/// Plans and explores federations under differential privacy on one machine, before and after anybody trains.
+#[derive(Debug, Parser)]
+#[command(name = "plainchant-lab", version, after_help = EXAMPLES, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  plainchant-lab budget --epsilon 3 --rounds 60 --rate 0.02              # how much noise?
+  plainchant-lab budget --epsilon 3 --noise-multiplier 0.9 --rate 0.02   # how many rounds?
+  plainchant-lab budget --noise-multiplier 0.9 --rounds 60 --rate 0.02   # what does it cost?
+
+Exit codes: 0 done, 1 failed or out of reach, 2 wrong usage.
+Answers go to standard output; --json gives them to scripts.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Works out epsilon, noise or rounds from the other two.
+    Budget(budget::Arguments),
+}
+
+/// How a command failed: its message and its exit code.
+pub(crate) struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    /// Something went wrong, or nothing reaches what was asked.
+    pub(crate) fn failed(error: impl ToString) -> Self {
+        Self { message: error.to_string(), code: 1 }
+    }
+
+    /// The question is wrong.
+    pub(crate) fn usage(error: impl ToString) -> Self {
+        Self { message: error.to_string(), code: USAGE }
+    }
+}
+
+/// Runs the program with these arguments, the first of them its name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            // Nowhere is left to complain to when this fails.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let result = match cli.command {
+        Command::Budget(arguments) => budget::run(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("plainchant-lab: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// The help of the program, or of one of its commands, as it is printed.
+#[must_use]
+pub fn help(command: Option<&str>) -> Option<String> {
+    let mut program = <Cli as clap::CommandFactory>::command().term_width(100);
+    program.build();
+    match command {
+        None => Some(program.render_long_help().to_string()),
+        Some(name) => Some(program.find_subcommand_mut(name)?.render_long_help().to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
