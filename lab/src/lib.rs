@@ -3,12 +3,10 @@
 //! - [`budget`]: two of epsilon, noise and rounds give the third, by every accountant, with warnings and plots.
 //! - [`rows`] and [`table`]: results as flat rows, in Parquet and JSON.
 //! - [`plot`]: charts through `plotters`, as SVG and PNG, without a font of the system.
-//! - [`report`]: one self-contained HTML page from result rows.
 //! - [`cli`]: the program itself.
 
 pub mod budget;
 pub mod cli;
 pub mod plot;
-pub mod report;
 pub mod rows;
 pub mod table;
