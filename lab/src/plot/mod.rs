@@ -78,7 +78,7 @@ pub fn png(charts: &[Chart]) -> Result<Vec<u8>, PlotError> {
 /// Writes these charts into one file, as its ending says.
 ///
 /// # Errors
-/// As [`svg`] and [`png`], [`PlotError::Ending`], and the file that cannot be written.
+/// As [`svg`] and [`png()`], [`PlotError::Ending`], and the file that cannot be written.
 pub fn write(path: &Path, charts: &[Chart]) -> Result<(), PlotError> {
     let bytes = match path.extension().and_then(|ending| ending.to_str()) {
         Some("svg") => svg(charts)?.into_bytes(),
