@@ -163,14 +163,16 @@ fn groups(setting: &Setting, by: &By) -> Result<Vec<Group>, BudgetError> {
 fn chain(size: u64, delta: f64, epsilon: impl Fn(f64) -> Option<f64>) -> Option<f64> {
     let size = size as f64;
     // d for this e. What is below the smallest number is no delta.
-    let smaller = |e: f64| (delta.ln() + e.exp_m1().ln() - (size * e) - (-(-size * e).exp()).ln_1p()).exp();
-    let holds = |e: f64| e > 0.0 && smaller(e) > 0.0 && epsilon(smaller(e)).is_some_and(|of_one| of_one <= e);
+    let log_grown = |x: f64| x + (-(-x).exp_m1()).ln(); // ln(exp(x) - 1)
+    let smaller = |e: f64| (delta.ln() + log_grown(e) - log_grown(size * e)).exp();
+    let holds = |e: f64| epsilon(smaller(e)).is_some_and(|of_one| of_one <= e);
     let mut low = epsilon(delta)?;
     let mut high = low.max(1e-6);
     while !holds(high) {
         low = high;
         high *= 1.25;
-        if smaller(high) <= 0.0 || high.is_nan() {
+        let exists = smaller(high) > 0.0;
+        if !exists {
             return None;
         }
     }
