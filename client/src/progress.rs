@@ -70,7 +70,7 @@ pub enum Phase {
 pub struct Seconds {
     /// Gradients, clipping and summing.
     pub train: f64,
-    /// Drawing the noise, on a thread of its own beside `train`.
+    /// Waiting for noise that was not drawn yet; it is drawn beside `train`, or before.
     pub noise: f64,
     /// Encrypting, dealing and sealing.
     pub encrypt: f64,

@@ -33,7 +33,7 @@ impl HouseTrainer {
     /// [`TrainError`] naming the file, line or field at fault.
     pub fn load(charter: &Charter, data: &DataConfig, training: &TrainingConfig) -> Result<Self, TrainError> {
         let Loaded { learner, house, .. } = training::load(charter, &data.source(), &training.source())?;
-        Ok(Self { mechanism: mechanism(charter)?, learner, house, noise: FreshNoise::new() })
+        Ok(Self { mechanism: mechanism(charter)?, learner, house, noise: FreshNoise::stocked() })
     }
 }
 

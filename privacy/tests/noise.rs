@@ -1,10 +1,11 @@
-//! The noise against the discrete Gaussian's exact probabilities. The sampler's generator cannot be seeded, so the
+//! The noise against the discrete Gaussian's exact probabilities. opendp's generator cannot be seeded, so its
 //! thresholds are six standard deviations: a right sampler fails once in 10^8 runs.
 #![cfg(feature = "noise")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use privacy::accountant::{Rounds, epsilon};
-use privacy::{NoiseError, NoiseShare};
+use privacy::{NoiseError, NoiseShare, poisson_sample};
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
 /// Chi-square of draws over about `bins` bins of equal exact probability; returns (statistic, degrees of freedom).
 fn chi_square(draws: &[i64], scale: f64, bins: usize) -> (f64, f64) {
@@ -44,23 +45,86 @@ fn variance(draws: &[i64]) -> f64 {
     draws.iter().map(|x| (*x as f64).powi(2)).sum::<f64>() / draws.len() as f64
 }
 
+/// Draws for every chi-square.
+const DRAWS: usize = 1_000_000;
+
+fn assert_discrete_gaussian(draws: &[i64], scale: f64, bins: usize) {
+    let (statistic, freedom) = chi_square(draws, scale, bins);
+    println!("sigma {scale}: chi-square {statistic:.1} of {freedom}");
+    assert!(statistic < threshold(freedom), "chi-square {statistic} with {freedom} degrees of freedom");
+    let relative = variance(draws) / scale.powi(2) - 1.0;
+    assert!(relative.abs() < 6.0 * (2.0 / draws.len() as f64).sqrt(), "variance off by {relative}");
+    let mean = draws.iter().map(|x| *x as f64).sum::<f64>() / draws.len() as f64;
+    assert!(mean.abs() < 6.0 * scale / (draws.len() as f64).sqrt(), "mean {mean}");
+}
+
 #[test]
-fn draws_have_the_exact_probabilities_and_variance() {
-    for (share, draws, bins) in [
-        (NoiseShare::local(1.0, 4).unwrap(), 200_000, 1000), // a bin an integer, sigma 4
-        (NoiseShare::new(0.81, 1 << 15, 4, 0, 1).unwrap(), 100_000, 50), // the hospitals' share, sigma 15,324
-    ] {
-        let start = std::time::Instant::now();
-        let noise = share.draw(draws).unwrap();
-        let rate = draws as f64 / start.elapsed().as_secs_f64();
-        let (statistic, freedom) = chi_square(&noise, share.deviation(), bins);
-        println!("sigma {}: {rate:.0} draws a second, chi-square {statistic:.1} of {freedom}", share.deviation());
-        assert!(statistic < threshold(freedom), "chi-square {statistic} with {freedom} degrees of freedom");
-        let relative = variance(&noise) / share.variance() - 1.0;
-        assert!(relative.abs() < 6.0 * (2.0 / draws as f64).sqrt(), "variance off by {relative}");
-        let mean = noise.iter().map(|x| *x as f64).sum::<f64>() / draws as f64;
-        assert!(mean.abs() < 6.0 * share.deviation() / (draws as f64).sqrt(), "mean {mean}");
+fn a_million_draws_have_the_exact_probabilities_and_variance_at_four_grid_units() {
+    let share = NoiseShare::local(1.0, 4).unwrap();
+    assert_discrete_gaussian(&share.draw(DRAWS).unwrap(), 4.0, 1000); // a bin an integer
+}
+
+#[test]
+fn a_million_draws_have_the_exact_probabilities_and_variance_at_a_rational_deviation() {
+    // 0.81 * 2^15 / sqrt(3), rounded up to a multiple of 1/1024: the hospitals' share.
+    let share = NoiseShare::new(0.81, 1 << 15, 4, 0, 1).unwrap();
+    assert!(share.deviation() > 15_324.0 && share.deviation().fract() != 0.0);
+    assert_discrete_gaussian(&share.draw(DRAWS).unwrap(), share.deviation(), 200);
+}
+
+/// What the honest shares alone put into the sum against the exact convolution of their laws, which is not a discrete
+/// Gaussian's: at four grid units it comes within 1e-100 of one, so the same test serves.
+#[test]
+fn a_million_sums_of_three_shares_follow_the_convolution_of_their_laws() {
+    let share = NoiseShare::new(1.0, 7, 4, 0, 1).unwrap();
+    let lots: Vec<_> = (0..3).map(|_| share.draw(DRAWS).unwrap()).collect();
+    let sums: Vec<i64> = (0..DRAWS).map(|i| lots.iter().map(|lot| lot[i]).sum()).collect();
+    let reach = 80_i64;
+    let weight = |x: i64| (-(x as f64).powi(2) / (2.0 * share.variance())).exp();
+    let total: f64 = (-reach..=reach).map(weight).sum();
+    let one: Vec<f64> = (-reach..=reach).map(|x| weight(x) / total).collect();
+    let law = convolve(&convolve(&one, &one), &one);
+    let centre = law.len() as i64 / 2;
+    let mut counts = vec![0.0; law.len()];
+    sums.iter().for_each(|sum| counts[(sum + centre) as usize] += 1.0);
+    // Values with at least 20 expected draws one by one, all others together.
+    let (mut statistic, mut cells, mut rest) = (0.0, 0.0, (0.0, 0.0));
+    for (count, p) in counts.iter().zip(&law) {
+        let expected = p * DRAWS as f64;
+        if expected < 20.0 {
+            rest = (rest.0 + count, rest.1 + expected);
+            continue;
+        }
+        statistic += (count - expected).powi(2) / expected;
+        cells += 1.0;
     }
+    statistic += (rest.0 - rest.1).powi(2) / rest.1;
+    assert!(cells > 40.0 && statistic < threshold(cells), "chi-square {statistic} of {cells}");
+}
+
+fn convolve(a: &[f64], b: &[f64]) -> Vec<f64> {
+    let mut sum = vec![0.0; a.len() + b.len() - 1];
+    for (i, x) in a.iter().enumerate() {
+        b.iter().enumerate().for_each(|(j, y)| sum[i + j] += x * y);
+    }
+    sum
+}
+
+/// Batches of 20 units at rate 0.05, a million units in all, with a fixed seed: sizes against the binomial law.
+#[test]
+fn a_million_units_join_their_batches_with_the_binomial_law() {
+    let mut rng = ChaCha20Rng::seed_from_u64(20);
+    let (units, rate, batches) = (20_usize, 0.05, DRAWS / 20);
+    let mut counts = [0.0; 6];
+    for _ in 0..batches {
+        counts[poisson_sample(units, rate, &mut rng).unwrap().len().min(5)] += 1.0;
+    }
+    let choose = |k: i32| (0..k).map(|i| f64::from(20 - i) / f64::from(i + 1)).product::<f64>();
+    let mut law: Vec<f64> = (0..5).map(|k| choose(k) * rate.powi(k) * (1.0 - rate).powi(20 - k)).collect();
+    law.push(1.0 - law.iter().sum::<f64>());
+    let expected = law.iter().map(|p| p * batches as f64);
+    let statistic: f64 = counts.iter().zip(expected).map(|(found, p)| (found - p).powi(2) / p).sum();
+    assert!(statistic < 20.5, "5 degrees of freedom, p = 0.001: {statistic} {counts:?}");
 }
 
 /// The test above can fail: draws of a scale 3% off are rejected.

@@ -19,7 +19,7 @@ pub struct Trained {
     pub loss: Option<f64>,
     /// Time for gradients, clipping and summing.
     pub train: Duration,
-    /// Time for drawing the noise, beside the gradients.
+    /// Time that the caller waited for noise; what was drawn beside the gradients, or before, does not count.
     pub noise: Duration,
 }
 
