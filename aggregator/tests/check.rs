@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{CHARTER, HOUSES, Member, Site, announced, body_of, rule, values};
 use prost::Message;
-use protocol::{BodyChecksum, Complaint, Signed};
+use protocol::{BodyChecksum, Complaint, RosterPosition, Signed};
 use secure_sum::Layout;
 
 /// Contributions of all three; their bodies.
@@ -133,7 +133,7 @@ async fn a_complaint_without_ground_names_its_maker_and_changes_nothing() {
         ("false-complaint", &|complaint| complaint.proof.truncate(1)),
         ("bad-complaint", &|complaint| complaint.proof.truncate(40)),
         ("bad-complaint", &|complaint| complaint.sealed.push(0)),
-        ("bad-complaint", &|complaint| complaint.dealer = complaint.index),
+        ("bad-complaint", &|complaint| complaint.dealer = RosterPosition::new(complaint.index.get().into()).unwrap()),
     ];
     for (expected, change) in cases {
         let mut complaint = good.clone();

@@ -193,6 +193,12 @@ counter! {
     Attempt, "attempt"
 }
 
+counter! {
+    /// Where a member stands in the roster, from 1: houses first, then trustees. [`MemberIndex`] counts those only that hold
+    /// key shares.
+    RosterPosition, "roster position"
+}
+
 /// Why a name, number or digest was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {

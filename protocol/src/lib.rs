@@ -36,7 +36,7 @@ pub use charter::{Charter, CharterError};
 pub use checked::Checked;
 pub use encoding::{EncodingError, Message, Reader, Writer};
 pub use federation::Federation;
-pub use ids::{Attempt, Digest, HouseName, IdError, MemberIndex, RoundNumber};
+pub use ids::{Attempt, Digest, HouseName, IdError, MemberIndex, RosterPosition, RoundNumber};
 pub use invitation::{Invitation, InvitationError};
 pub use message::{
     Announcement, Answer, AnswerPayload, Approval, BodyChecksum, CohortList, CommitteeSeat, Complaint, Contribution,

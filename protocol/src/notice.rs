@@ -4,7 +4,7 @@ use crate::encoding::{EncodingError, Message, Reader, Writer};
 use crate::ids::{Attempt, Digest, RoundNumber};
 use crate::message::{Announcement, Answer, BodyChecksum, CohortList, Complaint, Outcome, SumClaim};
 use crate::rejection::Abandonment;
-use crate::roster::MAX_MEMBERS;
+use crate::roster::MAX_ROSTER;
 use crate::signed::Signed;
 
 /// One event of a round, for every member. A member believes none of it before its own checks.
@@ -130,7 +130,7 @@ impl Message for Notice {
             4 => Ok(Self::Settled {
                 announcement: reader.digest("announcement")?,
                 cohort: reader.digest("cohort")?,
-                outcomes: reader.list("outcomes", MAX_MEMBERS, Signed::read)?,
+                outcomes: reader.list("outcomes", MAX_ROSTER, Signed::read)?,
             }),
             5 => Ok(Self::Abandoned {
                 round: reader.round("round")?,
@@ -141,7 +141,7 @@ impl Message for Notice {
             7 => Ok(Self::Checked {
                 claim: Signed::read(reader)?,
                 // At most its own and one other body a house.
-                checksums: reader.list("checksums", 2 * MAX_MEMBERS, Signed::read)?,
+                checksums: reader.list("checksums", 2 * MAX_ROSTER, Signed::read)?,
             }),
             8 => Signed::read(reader).map(Self::Complained),
             _ => Err(EncodingError::invalid("notice", "is not a known kind")),

@@ -4,7 +4,7 @@ use crate::encoding::{EncodingError, Message, Reader, Writer};
 use crate::ids::{Attempt, Digest, HouseName, RoundNumber};
 use crate::message::Verdict;
 use crate::rejection::Abandonment;
-use crate::roster::MAX_MEMBERS;
+use crate::roster::MAX_ROSTER;
 
 /// One leaf of the record; its bytes ([`Message::to_bytes`]) are what the Merkle tree hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,13 +62,13 @@ impl Message for RecordLeaf {
             attempt: reader.attempt("attempt")?,
             announcement: reader.digest("announcement")?,
             cohort: reader.option("cohort", |reader| reader.digest("cohort"))?,
-            houses: reader.list("houses", MAX_MEMBERS, |reader| reader.name("houses"))?,
+            houses: reader.list("houses", MAX_ROSTER, |reader| reader.name("houses"))?,
             conclusion: match reader.u8("conclusion")? {
                 0 => Conclusion::Settled(Verdict::read(reader)?),
                 1 => Conclusion::Abandoned(Abandonment::read(reader)?),
                 _ => return Err(EncodingError::invalid("conclusion", "is not a known one")),
             },
-            signers: reader.list("signers", MAX_MEMBERS, |reader| reader.name("signers"))?,
+            signers: reader.list("signers", MAX_ROSTER, |reader| reader.name("signers"))?,
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::encoding::EncodingError;
-use crate::ids::{Attempt, Digest, HouseName, MemberIndex, RoundNumber};
+use crate::ids::{Attempt, Digest, HouseName, RosterPosition, RoundNumber};
 use crate::signed::AGGREGATOR;
 
 /// Who broke a rule.
@@ -50,6 +50,9 @@ pub enum Rejection {
     /// A message that only a house may send, from a trustee.
     #[error("{who} is a trustee; only houses may do this")]
     NotAHouse { who: Party },
+    /// A message that only members with key shares may send, from a house that the committee does not have.
+    #[error("`{name}` is not of the committee; only its members may do this")]
+    NoSeat { name: HouseName },
     /// Another protocol version.
     #[error("{who} speaks protocol version {found}, not {expected}")]
     WrongVersion { who: Party, expected: u32, found: u32 },
@@ -184,6 +187,7 @@ impl Rejection {
             Self::BadSignature { .. } => "bad-signature",
             Self::WrongSpeaker { .. } => "wrong-speaker",
             Self::NotAHouse { .. } => "not-a-house",
+            Self::NoSeat { .. } => "no-seat",
             Self::WrongVersion { .. } => "wrong-version",
             Self::WrongCharter { .. } => "wrong-charter",
             Self::WrongRoster { .. } => "wrong-roster",
@@ -252,10 +256,10 @@ pub enum Abandonment {
     #[error("the houses signed different outcomes")]
     OutcomesSplit,
     /// A member proved that a house of the cohort sealed it a wrong share.
-    #[error("the house at share index {dealer} sealed a wrong share, and its receiver proved it")]
+    #[error("house number {dealer} of the roster sealed a wrong share, and its receiver proved it")]
     WrongEnvelope {
-        /// The house's share index.
-        dealer: MemberIndex,
+        /// Where the house stands in the roster.
+        dealer: RosterPosition,
     },
     /// The operator stopped it.
     #[error("the operator stopped the round")]
@@ -281,7 +285,7 @@ impl Abandonment {
             Self::TooFewAnswers { needed, found } => (2, needed, found),
             Self::OutcomesSplit => (3, 0, 0),
             Self::Stopped => (4, 0, 0),
-            Self::WrongEnvelope { dealer } => (5, u32::from(dealer.get()), 0),
+            Self::WrongEnvelope { dealer } => (5, dealer.get(), 0),
         };
         writer.u8(kind);
         writer.u32(needed);
@@ -292,15 +296,14 @@ impl Abandonment {
     pub(crate) fn read(reader: &mut crate::Reader<'_>) -> Result<Self, EncodingError> {
         let kind = reader.u8("abandonment")?;
         let (needed, found) = (reader.u32("needed")?, reader.u32("found")?);
-        let dealer = u8::try_from(needed).ok().and_then(|index| MemberIndex::new(index).ok());
         match (kind, needed, found) {
             (1, ..) => Ok(Self::CohortTooSmall { needed, found }),
             (2, ..) => Ok(Self::TooFewAnswers { needed, found }),
             (3, 0, 0) => Ok(Self::OutcomesSplit),
             (4, 0, 0) => Ok(Self::Stopped),
-            (5, _, 0) => dealer
+            (5, _, 0) => RosterPosition::new(needed)
                 .map(|dealer| Self::WrongEnvelope { dealer })
-                .ok_or_else(|| EncodingError::invalid("dealer", "is no share index")),
+                .map_err(|error| EncodingError::invalid("dealer", error)),
             _ => Err(EncodingError::invalid("abandonment", "is not a known reason")),
         }
     }

@@ -1,14 +1,17 @@
 //! The enrolled members and their public keys. Every client pins its digest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::charter::Charter;
 use crate::encoding::{EncodingError, Message, Reader, Writer};
-use crate::ids::{Digest, HouseName, MemberIndex};
+use crate::ids::{Digest, HouseName, MemberIndex, RosterPosition};
 use crate::signed::PublicKey;
 
 /// The most members of a committee: share indices are one byte, from 1.
 pub const MAX_MEMBERS: usize = 255;
+
+/// The most members of a roster.
+pub const MAX_ROSTER: usize = 16_384;
 
 /// What a member does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub enum Role {
     House,
     /// Holds key shares only.
     Trustee,
+    /// Holds data and contributes, but holds no key shares: a house outside of the committee that the charter names.
+    Contributor,
 }
 
 /// One enrolled member.
@@ -53,7 +58,12 @@ impl Member {
 
     /// Whether it holds data.
     pub fn is_house(&self) -> bool {
-        self.role == Role::House
+        matches!(self.role, Role::House | Role::Contributor)
+    }
+
+    /// Whether it holds key shares.
+    pub fn holds_shares(&self) -> bool {
+        matches!(self.role, Role::House | Role::Trustee)
     }
 
     /// Its Ed25519 key.
@@ -77,6 +87,10 @@ impl Member {
 pub struct Roster {
     charter: Digest,
     members: Vec<Member>,
+    /// Where each name stands in `members`.
+    positions: BTreeMap<HouseName, usize>,
+    /// Positions of the members that hold key shares; the one at share index 1 first.
+    committee: Vec<usize>,
 }
 
 impl Roster {
@@ -85,23 +99,34 @@ impl Roster {
     /// # Errors
     /// [`RosterError`] when a member of the charter is missing, one is unknown or has another role, or two share a key.
     pub fn new(charter: &Charter, members: Vec<Member>) -> Result<Self, RosterError> {
-        let mut rest = members;
-        let mut sorted = Vec::with_capacity(rest.len());
+        let mut sorted = Vec::with_capacity(members.len());
+        let mut rest: BTreeMap<HouseName, Member> = BTreeMap::new();
+        for member in members {
+            if let Some(twin) = rest.insert(member.name.clone(), member) {
+                return Err(RosterError::Duplicate { name: twin.name });
+            }
+        }
         for (name, role) in charter.members() {
-            let Some(position) = rest.iter().position(|member| member.name == name) else {
+            let Some(member) = rest.remove(&name) else {
                 return Err(RosterError::Missing { name });
             };
-            let member = rest.swap_remove(position);
             if member.role != role {
                 return Err(RosterError::Role { name });
             }
             sorted.push(member);
         }
-        if let Some(member) = rest.first() {
-            return Err(RosterError::Unknown { name: member.name.clone() });
+        if let Some((name, _)) = rest.pop_first() {
+            return Err(RosterError::Unknown { name });
         }
-        check_keys(&sorted)?;
-        Ok(Self { charter: charter.digest(), members: sorted })
+        Self::of(charter.digest(), sorted)
+    }
+
+    fn of(charter: Digest, members: Vec<Member>) -> Result<Self, RosterError> {
+        check_keys(&members)?;
+        let positions = members.iter().enumerate().map(|(i, member)| (member.name.clone(), i)).collect();
+        let committee =
+            members.iter().enumerate().filter(|(_, member)| member.holds_shares()).map(|(i, _)| i).collect();
+        Ok(Self { charter, members, positions, committee })
     }
 
     /// Checks that this roster (from a peer) is one for `charter`.
@@ -121,7 +146,12 @@ impl Roster {
         self.charter
     }
 
-    /// The members; member number i (from 0) has share index i + 1.
+    /// The members that hold key shares, in order; number i (from 0) has share index i + 1.
+    pub fn committee(&self) -> impl ExactSizeIterator<Item = &Member> {
+        self.committee.iter().map(|position| &self.members[*position])
+    }
+
+    /// All members.
     pub fn members(&self) -> &[Member] {
         &self.members
     }
@@ -133,18 +163,28 @@ impl Roster {
 
     /// The member with this name.
     pub fn member(&self, name: &HouseName) -> Option<&Member> {
-        self.members.iter().find(|member| member.name == *name)
+        self.members.get(*self.positions.get(name)?)
     }
 
-    /// The share index of the member with this name.
+    /// Where the member with this name stands in the roster.
+    pub fn position_of(&self, name: &HouseName) -> Option<RosterPosition> {
+        RosterPosition::new(u32::try_from(self.positions.get(name)? + 1).ok()?).ok()
+    }
+
+    /// The member that stands there.
+    pub fn at(&self, position: RosterPosition) -> Option<&Member> {
+        self.members.get(position.get() as usize - 1)
+    }
+
+    /// The share index of the member with this name; none where it holds no shares.
     pub fn index_of(&self, name: &HouseName) -> Option<MemberIndex> {
-        let position = self.members.iter().position(|member| member.name == *name)?;
-        MemberIndex::new(u8::try_from(position + 1).ok()?).ok()
+        let seat = self.committee.binary_search(self.positions.get(name)?).ok()?;
+        MemberIndex::new(u8::try_from(seat + 1).ok()?).ok()
     }
 
     /// The member at this share index.
-    pub fn at(&self, index: MemberIndex) -> Option<&Member> {
-        self.members.get(index.position())
+    pub fn seated(&self, index: MemberIndex) -> Option<&Member> {
+        self.members.get(*self.committee.get(index.position())?)
     }
 
     /// The member whose TLS certificate has this SHA-256.
@@ -163,6 +203,7 @@ impl Message for Roster {
             writer.u8(match member.role {
                 Role::House => 0,
                 Role::Trustee => 1,
+                Role::Contributor => 2,
             });
             writer.fixed(member.signing_key.as_bytes());
             writer.fixed(&member.mailbox_key);
@@ -172,13 +213,14 @@ impl Message for Roster {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, EncodingError> {
         let charter = reader.digest("charter")?;
-        let members = reader.list("members", MAX_MEMBERS, |reader| {
+        let members = reader.list("members", MAX_ROSTER, |reader| {
             let name = reader.name("name")?;
             let role = match reader.u8("role")? {
                 0 => Role::House,
                 1 => Role::Trustee,
+                2 => Role::Contributor,
                 _ => {
-                    return Err(EncodingError::invalid("role", "is neither 0 (house) nor 1 (trustee)"));
+                    return Err(EncodingError::invalid("role", "is none of 0 (house), 1 (trustee), 2 (contributor)"));
                 }
             };
             let signing_key = PublicKey::from_bytes(&reader.array("signing_key")?)
@@ -187,8 +229,7 @@ impl Message for Roster {
             let certificate_sha256 = reader.digest("certificate_sha256")?;
             Ok(Member { name, role, signing_key, mailbox_key, certificate_sha256 })
         })?;
-        check_keys(&members).map_err(|error| EncodingError::invalid("members", error))?;
-        Ok(Self { charter, members })
+        Self::of(charter, members).map_err(|error| EncodingError::invalid("members", error))
     }
 }
 

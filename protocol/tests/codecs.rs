@@ -126,7 +126,7 @@ proptest! {
         }
         let reason = match numbers.0 % 3 {
             0 => Abandonment::CohortTooSmall { needed: numbers.0, found: 1 },
-            1 => Abandonment::WrongEnvelope { dealer: MemberIndex::new(numbers.1 as u8 | 1).unwrap() },
+            1 => Abandonment::WrongEnvelope { dealer: RosterPosition::new(numbers.1 as u32 | 1).unwrap() },
             _ => Abandonment::Stopped,
         };
         let (round, attempt) = (start.round, start.attempt);

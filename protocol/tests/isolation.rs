@@ -163,7 +163,7 @@ fn where_no_suspect_can_be_left_out_it_is_said() {
 fn a_proven_dealer_is_isolated_at_once_until_the_operator_readmits_it() {
     let mut run = Run::new(5, &[], 3, 0);
     let houses = run.houses.clone();
-    let wrong = Conclusion::Abandoned(Abandonment::WrongEnvelope { dealer: index(1) });
+    let wrong = Conclusion::Abandoned(Abandonment::WrongEnvelope { dealer: RosterPosition::new(2).unwrap() });
     run.end(houses.clone(), wrong);
     assert_eq!(run.isolated(), [(houses[1].clone(), Ground::Proven)]);
     let without: Vec<HouseName> = [0, 2, 3, 4].map(|n: usize| houses[n].clone()).to_vec();

@@ -13,14 +13,23 @@ use sim::Simulation;
 const SEEDS: u64 = 40;
 const ROUNDS_A_SEED: u32 = 25;
 
-/// Four to eight members: with and without trustees, tolerance for absence, and sealed answers.
-const SHAPES: [Shape; 6] = [
-    Shape { houses: 4, trustees: 0, threshold: 3, min_cohort: 3, may_vanish: 1, policy: "aggregator" },
-    Shape { houses: 4, trustees: 0, threshold: 4, min_cohort: 4, may_vanish: 0, policy: "clients" },
-    Shape { houses: 5, trustees: 0, threshold: 4, min_cohort: 3, may_vanish: 1, policy: "clients" },
-    Shape { houses: 4, trustees: 2, threshold: 4, min_cohort: 3, may_vanish: 1, policy: "aggregator" },
-    Shape { houses: 6, trustees: 0, threshold: 4, min_cohort: 4, may_vanish: 2, policy: "aggregator" },
-    Shape { houses: 8, trustees: 0, threshold: 5, min_cohort: 3, may_vanish: 1, policy: "clients" },
+/// Four to nine members: with and without trustees, tolerance for absence, sealed answers, and a committee of some houses.
+const SHAPES: [Shape; 7] = [
+    Shape { houses: 4, trustees: 0, threshold: 3, min_cohort: 3, may_vanish: 1, policy: "aggregator", committee: None },
+    Shape { houses: 4, trustees: 0, threshold: 4, min_cohort: 4, may_vanish: 0, policy: "clients", committee: None },
+    Shape { houses: 5, trustees: 0, threshold: 4, min_cohort: 3, may_vanish: 1, policy: "clients", committee: None },
+    Shape { houses: 4, trustees: 2, threshold: 4, min_cohort: 3, may_vanish: 1, policy: "aggregator", committee: None },
+    Shape { houses: 6, trustees: 0, threshold: 4, min_cohort: 4, may_vanish: 2, policy: "aggregator", committee: None },
+    Shape { houses: 8, trustees: 0, threshold: 5, min_cohort: 3, may_vanish: 1, policy: "clients", committee: None },
+    Shape {
+        houses: 8,
+        trustees: 1,
+        threshold: 3,
+        min_cohort: 4,
+        may_vanish: 1,
+        policy: "aggregator",
+        committee: Some(&[1, 2, 5, 7]),
+    },
 ];
 
 /// Prints the seed when the run that owns it panics.

@@ -319,7 +319,7 @@ fn a_proven_wrong_share_ends_the_attempt_before_it_is_opened_and_names_the_deale
     for round in [&told.round, &told.claimed(), &opening] {
         let step = round.step(&Input { at_ms: NOW_MS + 3, event: Event::Complaint(good.clone()) }).unwrap();
         let Round::Abandoned(abandoned) = &step.next else { panic!("{:?}", step.next) };
-        let reason = Abandonment::WrongEnvelope { dealer: index(1) };
+        let reason = Abandonment::WrongEnvelope { dealer: RosterPosition::new(2).unwrap() };
         assert_eq!((abandoned.reason(), abandoned.complaint()), (reason, Some(&good)));
         assert_eq!(step.effects[0], Effect::Publish(Notice::Complained(good.clone())), "the evidence is published");
         let leaf = abandoned.leaf().unwrap();

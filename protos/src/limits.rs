@@ -29,8 +29,8 @@ pub const KEYS_PER_OFFER: usize = 256;
 /// Most checksums in one call: of a house's own body, and of the one that it was drawn to look at.
 pub const CHECKSUMS_PER_CALL: usize = 2;
 
-/// Most checksums of one attempt: two a member.
-pub const CHECKSUMS_PER_ATTEMPT: usize = 2 * COMMITTEE_MEMBERS;
+/// Most checksums of one attempt: two a house.
+pub const CHECKSUMS_PER_ATTEMPT: usize = 2 * protocol::roster::MAX_ROSTER;
 
 /// Streams that one connection may hold open; tonic's default is unlimited.
 pub const STREAMS_PER_CONNECTION: u32 = 32;

@@ -1,7 +1,7 @@
 //! What members say while a cohort's sum is checked: checksums of bodies, and complaints about shares.
 
 use protocol::server::{Event, Input};
-use protocol::{BodyChecksum, Complaint, Contribution, HouseName, MemberIndex, Rejection, Signed};
+use protocol::{BodyChecksum, Complaint, Contribution, Rejection, Signed};
 use secure_sum::{Checksum, Committee, Layout};
 
 use super::core::{Core, Stage, committee, spoken};
@@ -53,8 +53,7 @@ impl Core {
         }
         let missing = |what: &str| Refusal::Failure(format!("no {what} for a complaint that fits the round"));
         let fixed = current.round.fixed().ok_or_else(|| missing("cohort"))?;
-        let name = |index: MemberIndex| federation.roster().at(index).map(protocol::Member::name);
-        let dealer: &HouseName = name(said.dealer).ok_or_else(|| missing("dealer"))?;
+        let dealer = federation.roster().at(said.dealer).ok_or_else(|| missing("dealer"))?.name();
         let manifest = fixed.list().contributions.iter().find(|signed| signed.signer() == dealer);
         let manifest = manifest.and_then(|signed| signed.unverified().ok()).ok_or_else(|| missing("manifest"))?;
         let mut seats = fixed.announced().announcement().committee.iter();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use protocol::message::{SHARE_INFO, ciphertext_digest, share_aad};
 use protocol::{
     Announcement, Answer, AnswerPayload, Approval, Attempt, BodyChecksum, CohortList, Complaint, Contribution, Digest,
-    HouseName, Message as _, OneTimeKeyOffer, Outcome, Ready, Roster, RoundNumber, SealedFor, Signed, Signer, SumClaim,
-    Verdict,
+    HouseName, Message as _, OneTimeKeyOffer, Outcome, Ready, Roster, RosterPosition, RoundNumber, SealedFor, Signed,
+    Signer, SumClaim, Verdict,
 };
 use protos::convert::to_wire;
 use protos::v1;
@@ -244,7 +244,9 @@ impl Member {
         let list = self.cohort(digest).await;
         let seat =
             |name: &str| announcement.committee.iter().find(|seat| seat.offer.signer().as_str() == name).unwrap();
-        let (mine, theirs) = (seat(self.signer.name().as_str()), seat(dealer));
+        let mine = seat(self.signer.name().as_str());
+        // Every house of these tests is of the committee, so both numbers are one.
+        let theirs = RosterPosition::new(seat(dealer).index.get().into()).unwrap();
         let key = &self.keys[usize::try_from(mine.offer.unverified().unwrap().sequence).unwrap() - 1];
         let manifest = list.contributions.iter().find(|signed| signed.signer().as_str() == dealer).unwrap();
         let manifest = manifest.unverified().unwrap();
@@ -254,7 +256,7 @@ impl Member {
         let aad = share_aad(&digest, &manifest.member, mine.index, &manifest.ciphertext);
         let proof = EnvelopeProof::make(key, SHARE_INFO, &aad, &sealed, &mut rand::rng()).to_bytes();
         let member = self.signer.name().clone();
-        Complaint { announcement: digest, member, index: mine.index, dealer: theirs.index, sealed, proof }
+        Complaint { announcement: digest, member, index: mine.index, dealer: theirs, sealed, proof }
     }
 
     pub async fn put_complaint(&mut self, complaint: &Complaint) -> Result<(), Status> {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use protocol::client::Event;
 use protocol::message::{ANSWER_INFO, SHARE_INFO, answer_aad, share_aad};
-use protocol::{Answer, AnswerPayload, CohortList, Complaint, Contribution, Digest, Message as _, SealedFor, Signed};
+use protocol::{
+    Answer, AnswerPayload, CohortList, Complaint, Contribution, Digest, MemberIndex, Message as _, SealedFor, Signed,
+};
 use protos::convert::to_wire;
 use protos::v1;
 use rand::rand_core::UnwrapErr;
@@ -50,7 +52,7 @@ impl Member {
             cohort,
             body_sum,
             member: self.me.name().clone(),
-            index: self.me.index(),
+            index: self.seat()?,
             payload: self.payload(list, &sum)?,
         };
         let signed = Signed::sign(&answer, &self.identity.signer);
@@ -78,7 +80,9 @@ impl Member {
     /// The sum of the shares that exactly this cohort sealed to this member; `None`, and a word about why, without it.
     async fn sum_of_shares(&mut self, list: &CohortList) -> Result<Option<ShareSum>, RunError> {
         let Some(heard) = self.round.heard() else { return Ok(None) };
-        let (announcement, sequence) = (Arc::clone(heard.announcement()), heard.sequence());
+        // A house outside of the committee has no shares to add.
+        let Some(sequence) = heard.sequence() else { return Ok(None) };
+        let announcement = Arc::clone(heard.announcement());
         let Some(key) = self.store.key(sequence)? else {
             tracing::error!(sequence, "the one-time key of this round is not kept any more: no answer can be given");
             return Ok(None);
@@ -126,17 +130,18 @@ impl Member {
 
     /// Proves that a house sealed a wrong share: the attempt ends, and the house stays out of the next.
     fn complain(&mut self, manifest: &Contribution, key: &SealingKey, sealed: &[u8]) -> Result<(), RunError> {
-        let Some(dealer) = self.me.federation().roster().index_of(&manifest.member) else { return Ok(()) };
-        if dealer == self.me.index() {
+        let Some(dealer) = self.me.federation().roster().position_of(&manifest.member) else { return Ok(()) };
+        let index = self.seat()?;
+        if manifest.member == *self.me.name() {
             tracing::error!("this house dealt a wrong share to itself; its program or its disk is damaged");
             return Ok(());
         }
-        let aad = share_aad(&manifest.announcement, &manifest.member, self.me.index(), &manifest.ciphertext);
+        let aad = share_aad(&manifest.announcement, &manifest.member, index, &manifest.ciphertext);
         let proof = EnvelopeProof::make(key, SHARE_INFO, &aad, sealed, &mut UnwrapErr(SysRng));
         let complaint = Complaint {
             announcement: manifest.announcement,
             member: self.me.name().clone(),
-            index: self.me.index(),
+            index,
             dealer,
             sealed: sealed.to_vec(),
             proof: proof.to_bytes(),
@@ -157,6 +162,11 @@ impl Member {
         }
     }
 
+    /// This member's share index; the round asks for answers only where there is one.
+    fn seat(&self) -> Result<MemberIndex, RunError> {
+        self.me.seat().ok_or_else(|| RunError::Malformed("this house holds no key shares".to_owned()))
+    }
+
     fn unseal(
         &self,
         layout: &Layout,
@@ -164,7 +174,7 @@ impl Member {
         key: &SealingKey,
         sealed: &[u8],
     ) -> Result<KeyShare, WrongShare> {
-        let index = self.me.index();
+        let index = self.seat().map_err(|_| WrongShare::NotSigned)?;
         if manifest.sealed_shares.get(index.position()) != Some(&Digest::sha256(sealed)) {
             return Err(WrongShare::NotSigned);
         }
@@ -183,11 +193,11 @@ impl Member {
         if !federation.seals_answers() {
             return Ok(AnswerPayload::Open(sum.to_bytes().to_vec()));
         }
-        let (cohort, bytes) = (list.digest(), sum.to_bytes());
+        let (cohort, bytes, index) = (list.digest(), sum.to_bytes(), self.seat()?);
         let seal = |house: &protocol::Member| -> Result<SealedFor, RunError> {
             let failed = |e: &dyn std::fmt::Display| RunError::Malformed(format!("mailbox of `{}`: {e}", house.name()));
             let key = sealing::to_public(house.mailbox_key()).map_err(|e| failed(&e))?;
-            let aad = answer_aad(&list.announcement, &cohort, self.me.index(), house.name());
+            let aad = answer_aad(&list.announcement, &cohort, index, house.name());
             let sealed = secure_sum::seal(&key, ANSWER_INFO, &aad, &bytes).map_err(|e| failed(&e))?;
             Ok(SealedFor { house: house.name().clone(), sealed })
         };

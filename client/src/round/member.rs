@@ -100,7 +100,7 @@ impl Member {
         let charter = identity.charter.clone();
         let terms = Terms::of(&charter)?;
         let federation = Federation::new(charter.clone(), roster).map_err(|e| RunError::Malformed(e.to_string()))?;
-        let members = u8::try_from(federation.roster().members().len()).unwrap_or(u8::MAX);
+        let members = u8::try_from(federation.roster().committee().len()).unwrap_or(u8::MAX);
         let committee =
             Committee::new(members, charter.committee.threshold).map_err(|e| RunError::Malformed(e.to_string()))?;
         let me = Me::new(Arc::new(federation), identity.name().clone(), policy(&config))?;

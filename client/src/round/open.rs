@@ -55,7 +55,7 @@ impl Member {
         let Some(opened) = opened else { return Ok(()) };
         let verdict = match opened {
             Opened::FalseAnswer(index) => {
-                let member = self.me.federation().roster().at(index).map(|member| member.name().to_string());
+                let member = self.me.federation().roster().seated(index).map(|member| member.name().to_string());
                 let place = self.view.as_ref().map(|view| (view.announcement.round, view.announcement.attempt));
                 if let (Some((round, attempt)), Some(member)) = (place, member) {
                     let reason = format!("`{member}` answered with a false sum of shares");

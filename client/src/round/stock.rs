@@ -82,6 +82,9 @@ fn pin(home: &Home, bytes: &[u8]) -> Result<Roster, RunError> {
 impl Member {
     /// Fills the aggregator's stock of this member's one-time keys up.
     pub(super) async fn offer_keys(&mut self) -> Result<(), RunError> {
+        if self.me.seat().is_none() {
+            return Ok(());
+        }
         let request = v1::OfferKeysRequest { offers: Vec::new() };
         let stock = self.client.offer_keys(request).await.map_err(|s| lost(&s))?.into_inner().stock as usize;
         let wanted = self.options.key_stock;

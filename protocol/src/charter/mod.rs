@@ -6,6 +6,7 @@ mod noise;
 mod sections;
 mod validate;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 pub use error::CharterError;
@@ -22,7 +23,7 @@ use crate::signed::PublicKey;
 pub const SAMPLE: &str = include_str!("sample.toml");
 
 /// The longest charter, in bytes.
-pub const MAX_CHARTER_BYTES: usize = 256 * 1024;
+pub const MAX_CHARTER_BYTES: usize = 2 << 20;
 
 /// A charter that passed every check. It reads as its [`Terms`].
 #[derive(Debug, Clone)]
@@ -61,9 +62,15 @@ impl Charter {
         &self.aggregator_key
     }
 
-    /// The committee in roster order: houses, then trustees.
+    /// All members in roster order: houses, then trustees.
     pub fn members(&self) -> impl Iterator<Item = (HouseName, Role)> {
-        let houses = self.terms.houses.iter().map(|house| (house.name.clone(), Role::House));
+        let named: Option<BTreeSet<&HouseName>> =
+            self.terms.committee.houses.as_ref().map(|named| named.iter().collect());
+        let role = move |name| match &named {
+            Some(named) if !named.contains(name) => Role::Contributor,
+            _ => Role::House,
+        };
+        let houses = self.terms.houses.iter().map(move |house| (house.name.clone(), role(&house.name)));
         houses.chain(self.terms.trustees.iter().map(|trustee| (trustee.name.clone(), Role::Trustee)))
     }
 
@@ -79,7 +86,9 @@ impl Charter {
 
     /// The public constant that a sum over `cohort` is divided by: the nominal batches of its houses. Unknown names count 0.
     pub fn nominal_batch_of<'a>(&self, cohort: impl IntoIterator<Item = &'a HouseName>) -> u64 {
-        cohort.into_iter().filter_map(|name| self.house(name)).map(|house| u64::from(house.nominal_batch)).sum()
+        let batches: BTreeMap<_, _> =
+            self.terms.houses.iter().map(|house| (&house.name, house.nominal_batch)).collect();
+        cohort.into_iter().filter_map(|name| batches.get(name)).map(|batch| u64::from(*batch)).sum()
     }
 }
 

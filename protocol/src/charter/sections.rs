@@ -244,12 +244,14 @@ pub struct Evaluation {
     pub buckets: u32,
 }
 
-/// Who can open. The members are all houses, then all trustees.
+/// Who can open: houses, then all trustees.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Committee {
     /// t: key shares that open a sum.
     pub threshold: u8,
+    /// The houses that hold key shares and whose word counts for a round's outcome; all of them when left out.
+    pub houses: Option<Vec<HouseName>>,
 }
 
 /// Who gets opened sums.

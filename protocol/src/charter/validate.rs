@@ -4,19 +4,25 @@ use std::collections::BTreeSet;
 
 use super::error::CharterError;
 use super::sections::{
-    AdaptiveClipping, Evaluation, Local, Lora, Model, Optimizer, Privacy, PrivacyMode, Rounds, Terms,
+    AdaptiveClipping, Evaluation, Local, Lora, Model, Optimizer, Privacy, PrivacyMode, ReleasePolicy, Rounds, Terms,
 };
 use crate::PROTOCOL_VERSION;
-use crate::roster::MAX_MEMBERS;
+use crate::ids::HouseName;
+use crate::roster::{MAX_MEMBERS, MAX_ROSTER};
 use crate::signed::{AGGREGATOR, PublicKey};
 
 /// The longest deadline: seven days.
 const MAX_DEADLINE_MS: u64 = 7 * 24 * 3600 * 1000;
 
 impl Terms {
-    /// k: houses and trustees.
+    /// How many houses hold key shares.
+    pub fn committee_houses(&self) -> usize {
+        self.committee.houses.as_ref().map_or(self.houses.len(), Vec::len)
+    }
+
+    /// k: houses that hold key shares, and trustees.
     pub fn committee_size(&self) -> usize {
-        self.houses.len() + self.trustees.len()
+        self.committee_houses() + self.trustees.len()
     }
 
     /// c = 2t - k - 1: committee members that may collude with the aggregator without two sets of one round being opened.
@@ -111,7 +117,7 @@ fn check_privacy(privacy: &Privacy) -> Result<(), CharterError> {
     range("privacy.integer_norm", privacy.integer_norm, 1, 1 << 40)?;
     range("privacy.clamp", privacy.clamp, 1, 1 << 40)?;
     // Every client can subtract its own part, so nobody may assume that none colludes.
-    range("privacy.colluders", privacy.colluders, 1, MAX_MEMBERS as u64)
+    range("privacy.colluders", privacy.colluders, 1, MAX_ROSTER as u64)
 }
 
 fn check_local(local: &Local, mode: PrivacyMode) -> Result<(), CharterError> {
@@ -209,10 +215,23 @@ fn check_rounds(terms: &Terms, rounds: &Rounds) -> Result<(), CharterError> {
 }
 
 fn check_committee(terms: &Terms) -> Result<(), CharterError> {
-    let (k, t, houses) = (terms.committee_size(), usize::from(terms.committee.threshold), terms.houses.len());
+    if let Some(named) = &terms.committee.houses {
+        check_committee_houses(terms, named)?;
+    }
+    let (k, t) = (terms.committee_size(), usize::from(terms.committee.threshold));
+    let houses = terms.committee_houses();
     let majority = k / 2 + 1;
-    rule(k <= MAX_MEMBERS, "trustee", || {
-        (format!("houses and trustees are {k}"), format!("name at most {MAX_MEMBERS} members"))
+    rule(k <= MAX_MEMBERS, "committee.houses", || {
+        let why = format!("{k} members would hold key shares");
+        (why, format!("name at most {MAX_MEMBERS}, trustees among them"))
+    })?;
+    rule(terms.houses.len() + terms.trustees.len() <= MAX_ROSTER, "house", || {
+        (format!("there are {}", terms.houses.len()), format!("name at most {MAX_ROSTER} members"))
+    })?;
+    let sealed_to = terms.houses.len();
+    rule(terms.release.policy == ReleasePolicy::Aggregator || sealed_to <= MAX_MEMBERS, "release.policy", || {
+        let why = format!("under `clients` every answer is sealed to every house, and there are {sealed_to}");
+        (why, format!("write `aggregator`, or name at most {MAX_MEMBERS} houses"))
     })?;
     rule(t >= majority && t <= k, "committee.threshold", || {
         let why =
@@ -220,9 +239,26 @@ fn check_committee(terms: &Terms) -> Result<(), CharterError> {
         (why, format!("write {majority} to {k}"))
     })?;
     rule(t <= houses, "committee.threshold", || {
-        let why = format!("an outcome counts when {t} houses signed it, and there are {houses}");
+        let why = format!("an outcome counts when {t} houses of the committee signed it, and it has {houses}");
         (why, format!("write at most {houses}, or name fewer trustees"))
     })
+}
+
+fn check_committee_houses(terms: &Terms, named: &[HouseName]) -> Result<(), CharterError> {
+    let known: BTreeSet<&HouseName> = terms.houses.iter().map(|house| &house.name).collect();
+    let mut seen = BTreeSet::new();
+    for name in named {
+        rule(known.contains(name), "committee.houses", || {
+            (
+                format!("`{name}` is no house"),
+                "name houses of this charter; trustees are members by themselves".to_owned(),
+            )
+        })?;
+        rule(seen.insert(name), "committee.houses", || {
+            (format!("`{name}` is there twice"), "name each once".to_owned())
+        })?;
+    }
+    Ok(())
 }
 
 fn broken(key: &'static str, rule: impl ToString, instead: impl ToString) -> CharterError {

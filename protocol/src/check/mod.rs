@@ -63,7 +63,7 @@ pub fn contribution(
     if !announced.expects(&manifest.member) {
         return Err(Rejection::NotExpected { name: manifest.member });
     }
-    let (k, found) = (federation.roster().members().len(), manifest.sealed_shares.len());
+    let (k, found) = (federation.roster().committee().len(), manifest.sealed_shares.len());
     if found != k {
         let rule = format!("{found} shares for {k} members");
         return Err(Rejection::BadContribution { who, field: "sealed_shares", rule });
@@ -91,11 +91,11 @@ pub fn cohort_list(
     let mut manifests = Vec::with_capacity(found);
     for signed in &list.contributions {
         let manifest = contribution(federation, announced, announcement, signed)?;
-        let index = federation.roster().index_of(&manifest.member);
-        if index <= last {
+        let position = federation.roster().position_of(&manifest.member);
+        if position <= last {
             return Err(Rejection::DuplicateInCohort { name: manifest.member });
         }
-        last = index;
+        last = position;
         manifests.push(manifest);
     }
     Ok(manifests)
@@ -133,7 +133,7 @@ pub fn answer(federation: &Federation, claim: &SumClaim, signed: &Signed<Answer>
     }
 }
 
-/// Checks an outcome: a house's signature, announcement and cohort.
+/// Checks an outcome: the signature of a house of the committee, announcement and cohort.
 ///
 /// # Errors
 /// [`Rejection`] naming what is wrong.
@@ -144,13 +144,13 @@ pub fn outcome(
     signed: &Signed<Outcome>,
 ) -> Result<Outcome, Rejection> {
     let outcome = signed.verify(federation.roster())?;
-    let who = house(federation, &outcome.member)?;
+    let who = seated_house(federation, &outcome.member)?;
     same_announcement(&who, announcement, outcome.announcement)?;
     same_cohort(&who, cohort, outcome.cohort)?;
     Ok(outcome)
 }
 
-/// The verdict that `outcomes` prove: t different houses signed the same one, for this announcement and cohort list.
+/// The verdict that `outcomes` prove: t different houses of the committee signed the same one, for this announcement and cohort list.
 /// A house that was away checks a missed round with it.
 ///
 /// # Errors
@@ -171,14 +171,14 @@ pub fn settled(
         .ok_or(Rejection::TooFewOutcomes { needed, found: verdicts.len() })
 }
 
-/// Whether t different houses signed their consent to hand over the state with this digest. What does not verify, is of
-/// a trustee or speaks of something else counts for nothing.
+/// Whether t different houses of the committee signed their consent to hand over the state with this digest. What does not
+/// verify, is of another member or speaks of something else counts for nothing.
 pub fn hand_over_approved(federation: &Federation, state: Digest, approvals: &[Signed<Approval>]) -> bool {
     let consents = |signed: &&Signed<Approval>| {
         signed.verify(federation.roster()).is_ok_and(|approval| {
             approval.charter == federation.charter().digest()
                 && approval.state == state
-                && house(federation, &approval.member).is_ok()
+                && seated_house(federation, &approval.member).is_ok()
         })
     };
     let houses: BTreeSet<&HouseName> = approvals.iter().filter(consents).map(Signed::signer).collect();
@@ -197,6 +197,15 @@ pub(crate) fn house(federation: &Federation, name: &HouseName) -> Result<Party, 
         Some(member) if member.is_house() => Ok(Party::named(name)),
         Some(_) => Err(Rejection::NotAHouse { who: Party::named(name) }),
         None => Err(Rejection::UnknownMember { name: name.clone() }),
+    }
+}
+
+/// The party named, when it is a house that holds key shares: among those at most c collude, so t of them are believed.
+pub(crate) fn seated_house(federation: &Federation, name: &HouseName) -> Result<Party, Rejection> {
+    let who = house(federation, name)?;
+    match federation.roster().index_of(name) {
+        Some(_) => Ok(who),
+        None => Err(Rejection::NoSeat { name: name.clone() }),
     }
 }
 
@@ -237,9 +246,9 @@ fn expected_set(federation: &Federation, announced: &Announcement) -> Result<(),
     let mut last = None;
     for name in &announced.expected {
         house(federation, name)?;
-        let index = federation.roster().index_of(name);
-        bad_unless(index > last, "expected", || format!("`{name}` is there twice or out of roster order"))?;
-        last = index;
+        let position = federation.roster().position_of(name);
+        bad_unless(position > last, "expected", || format!("`{name}` is there twice or out of roster order"))?;
+        last = position;
     }
     let (expected, may_vanish) = (announced.expected.len(), announced.may_vanish as usize);
     bad_unless(announced.may_vanish <= rounds.may_vanish, "may_vanish", || {
@@ -258,9 +267,9 @@ fn expected_set(federation: &Federation, announced: &Announcement) -> Result<(),
 
 fn committee(federation: &Federation, announced: &Announcement) -> Result<(), Rejection> {
     let roster = federation.roster();
-    let (found, k) = (announced.committee.len(), roster.members().len());
+    let (found, k) = (announced.committee.len(), roster.committee().len());
     bad_unless(found == k, "committee", || format!("{found} seats for {k} members"))?;
-    for (position, (seat, member)) in announced.committee.iter().zip(roster.members()).enumerate() {
+    for (position, (seat, member)) in announced.committee.iter().zip(roster.committee()).enumerate() {
         let name = member.name();
         bad_unless(seat.index.position() == position && seat.offer.signer() == name, "committee", || {
             format!("seat {} is not `{name}`, the roster's", position + 1)

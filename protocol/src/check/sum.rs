@@ -97,7 +97,7 @@ pub fn complaint(
         return Err(Rejection::WrongIndex { name: complaint.member, expected, found });
     }
     let bad = |field, rule: &str| Rejection::BadComplaint { who: who.clone(), field, rule: rule.to_owned() };
-    let dealer = roster.at(complaint.dealer).ok_or_else(|| bad("dealer", "nobody has this share index"))?.name();
+    let dealer = roster.at(complaint.dealer).ok_or_else(|| bad("dealer", "the roster has no such member"))?.name();
     if *dealer == complaint.member {
         return Err(bad("dealer", "a house does not complain of itself"));
     }

@@ -72,7 +72,7 @@ impl Answered {
             Event::Checked { claim, .. } => {
                 same_claim(&self.heard, self.cohort, &self.checked, claim)?;
                 let again = self.answer();
-                Ok(Step::to(Round::Answered(self), vec![again]))
+                Ok(Step::to(Round::Answered(self), again.into_iter().collect()))
             }
             Event::Complained(signed) => {
                 let mut memory = self.memory.clone();
@@ -94,15 +94,16 @@ impl Answered {
         }
     }
 
-    /// What this member does about its answer: make it, send it again, or complain instead.
-    pub(super) fn answer(&self) -> Effect {
+    /// What this member does about its answer: make it, send it again, or complain instead. Without shares there is none.
+    pub(super) fn answer(&self) -> Option<Effect> {
+        self.heard.me().seat()?;
         if let Some(complaint) = hear::own_complaint(&self.heard, &self.memory) {
-            return complaint;
+            return Some(complaint);
         }
-        match self.memory.promises(self.heard.digest()).and_then(|seen| seen.answer.clone()) {
+        Some(match self.memory.promises(self.heard.digest()).and_then(|seen| seen.answer.clone()) {
             Some(answer) => Effect::SendAnswer(answer),
             None => Effect::Answer { list: Arc::clone(&self.list), body_sum: self.checked.body_sum() },
-        }
+        })
     }
 
     fn take(mut self, signed: &Signed<Answer>) -> Result<Step, Rejection> {
@@ -112,7 +113,7 @@ impl Answered {
         let me = self.heard.me();
         let answer = check::answer(me.federation(), self.checked.claim(), signed)?;
         let mut effects = Vec::new();
-        if answer.index == me.index() {
+        if Some(answer.index) == me.seat() {
             if hear::own_complaint(&self.heard, &self.memory).is_some() {
                 return Err(hear::wrong_state(me, &Event::Answered(signed.clone()), "complained"));
             }
@@ -125,7 +126,8 @@ impl Answered {
                 None => {
                     self.memory.promise(|seen| seen.answer = Some(signed.clone()));
                     effects.push(Effect::Remember(self.memory.clone()));
-                    effects.push(Effect::EraseOneTimeKeys { sequence: self.heard.sequence() });
+                    let used = self.heard.sequence();
+                    effects.extend(used.map(|sequence| Effect::EraseOneTimeKeys { sequence }));
                     effects.push(Effect::SendAnswer(signed.clone()));
                 }
             }
@@ -151,7 +153,7 @@ impl Answered {
         }
         self.false_answers.insert(index);
         let federation = self.heard.me().federation();
-        if federation.roster().members().len() - self.false_answers.len() < federation.threshold() {
+        if federation.roster().committee().len() - self.false_answers.len() < federation.threshold() {
             // Whoever answers now, nobody can open the round.
             return self.combined(Verdict::Void { reason: VoidReason::FalseAnswers });
         }
@@ -177,8 +179,8 @@ impl Answered {
             return Err(Rejection::OutcomeDisagrees { who: me.party() });
         }
         self.memory.promise(|seen| seen.verdict = Some(verdict));
-        let outcome = hear::outcome(&self.heard, self.cohort, verdict);
-        let mut effects = vec![Effect::Remember(self.memory.clone()), Effect::SendOutcome(outcome)];
+        let mut effects = vec![Effect::Remember(self.memory.clone())];
+        effects.extend(hear::outcome(&self.heard, self.cohort, verdict));
         if self.settled.is_some() {
             let step = hear::settle(&self.heard, self.memory, verdict);
             effects.extend(step.effects);

@@ -78,13 +78,13 @@ impl Combined {
             Event::Checked { claim, .. } => {
                 same_claim(&self.heard, self.cohort, &self.checked, claim)?;
                 let answer = self.memory.promises(self.heard.digest()).and_then(|seen| seen.answer.clone());
-                let outcome = Effect::SendOutcome(hear::outcome(&self.heard, self.cohort, self.verdict));
-                let effects = answer.map(Effect::SendAnswer).into_iter().chain([outcome]).collect();
+                let outcome = hear::outcome(&self.heard, self.cohort, self.verdict);
+                let effects = answer.map(Effect::SendAnswer).into_iter().chain(outcome).collect();
                 Ok(Step::to(Round::Combined(self), effects))
             }
             Event::Combined(verdict) if *verdict == self.verdict => {
                 let outcome = hear::outcome(&self.heard, self.cohort, self.verdict);
-                Ok(Step::to(Round::Combined(self), vec![Effect::SendOutcome(outcome)]))
+                Ok(Step::to(Round::Combined(self), outcome.into_iter().collect()))
             }
             Event::Combined(_) => Err(Rejection::OutcomeDisagrees { who: me.party() }),
             Event::Answered(signed) => {

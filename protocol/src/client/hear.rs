@@ -21,7 +21,7 @@ pub struct Heard {
     me: Arc<Me>,
     announcement: Arc<Announcement>,
     digest: Digest,
-    sequence: u64,
+    sequence: Option<u64>,
     contributes: bool,
 }
 
@@ -41,8 +41,8 @@ impl Heard {
         self.digest
     }
 
-    /// Which of this member's one-time keys the round uses.
-    pub fn sequence(&self) -> u64 {
+    /// Which of this member's one-time keys the round uses; none for a house that holds no shares.
+    pub fn sequence(&self) -> Option<u64> {
         self.sequence
     }
 
@@ -83,13 +83,15 @@ pub(super) fn announcement(
     record(me, memory, &announced, record_proof)?;
     within_policy(me, &announced, at_ms, epsilon_after)?;
     let sequence = own_sequence(me, &announced)?;
-    if sequence < memory.next_sequence {
+    if let Some(sequence) = sequence.filter(|sequence| *sequence < memory.next_sequence) {
         return Err(Rejection::OneTimeKeyReused { sequence, next: memory.next_sequence });
     }
     let erase = forget(memory);
     let mut memory = memory.clone();
     memory.record = announced.record;
-    memory.next_sequence = sequence.saturating_add(1);
+    if let Some(sequence) = sequence {
+        memory.next_sequence = sequence.saturating_add(1);
+    }
     memory.seen = Some(Seen {
         round: announced.round,
         attempt: announced.attempt,
@@ -165,7 +167,7 @@ pub(super) fn cohort(heard: &Arc<Heard>, mut memory: Memory, list: &CohortList) 
     let mut effects = vec![Effect::Remember(memory.clone())];
     match own_complaint(heard, &memory) {
         Some(again) => effects.push(again),
-        None if answered => {}
+        None if answered || heard.me.seat().is_none() => {}
         None => effects.push(Effect::CheckShares(Arc::clone(&list))),
     }
     Ok(Step::to(Round::Listed(Listed::new(Arc::clone(heard), memory, list, digest)), effects))
@@ -221,9 +223,11 @@ pub(super) fn settle(heard: &Heard, mut memory: Memory, verdict: Verdict) -> Ste
     Step::to(Round::Settled(Settled::new(Arc::clone(&heard.me), memory, verdict)), effects)
 }
 
-/// The outcome that this house signs.
-pub(super) fn outcome(heard: &Heard, cohort: Digest, verdict: Verdict) -> Outcome {
-    Outcome { announcement: heard.digest, cohort, member: heard.me.name().clone(), verdict }
+/// The outcome that this house signs; one outside of the committee signs none.
+pub(super) fn outcome(heard: &Heard, cohort: Digest, verdict: Verdict) -> Option<Effect> {
+    heard.me.seat()?;
+    let member = heard.me.name().clone();
+    Some(Effect::SendOutcome(Outcome { announcement: heard.digest, cohort, member, verdict }))
 }
 
 pub(super) fn wrong_state(me: &Me, event: &Event, state: &'static str) -> Rejection {
@@ -333,11 +337,12 @@ fn within_policy(me: &Me, announced: &Announcement, at_ms: u64, epsilon_after: f
     Ok(())
 }
 
-fn own_sequence(me: &Me, announced: &Announcement) -> Result<u64, Rejection> {
+fn own_sequence(me: &Me, announced: &Announcement) -> Result<Option<u64>, Rejection> {
     let malformed = |error| Rejection::Malformed { who: Party::Aggregator, error };
-    let seat = announced.committee.get(me.index().position());
+    let Some(index) = me.seat() else { return Ok(None) };
+    let seat = announced.committee.get(index.position());
     let seat = seat.ok_or_else(|| Rejection::UnknownMember { name: me.name().clone() })?;
-    Ok(seat.offer.unverified().map_err(malformed)?.sequence)
+    Ok(Some(seat.offer.unverified().map_err(malformed)?.sequence))
 }
 
 fn abandoned(heard: &Heard, memory: &Memory, round: RoundNumber, attempt: Attempt) -> Result<Step, Rejection> {

@@ -103,7 +103,7 @@ impl Listed {
         let checked = check::checked(self.heard.me().federation(), &self.list, claim, checksums)?;
         let mut effects = hear::promise_sum(&self.heard, &mut self.memory, checked.body_sum())?;
         let answered = Answered::new(self.heard, self.memory, self.list, self.cohort, Arc::new(checked));
-        effects.push(answered.answer());
+        effects.extend(answered.answer());
         Ok(Step::to(Round::Answered(answered), effects))
     }
 

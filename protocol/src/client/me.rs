@@ -55,7 +55,7 @@ impl Policy {
 pub struct Me {
     federation: Arc<Federation>,
     name: HouseName,
-    index: MemberIndex,
+    seat: Option<MemberIndex>,
     is_house: bool,
     policy: Policy,
 }
@@ -66,13 +66,13 @@ impl Me {
     /// # Errors
     /// [`Rejection::UnknownMember`], [`Rejection::AgainstPolicy`].
     pub fn new(federation: Arc<Federation>, name: HouseName, policy: Policy) -> Result<Self, Rejection> {
-        let found = federation.roster().member(&name).zip(federation.roster().index_of(&name));
-        let Some((member, index)) = found else {
+        let Some(member) = federation.roster().member(&name) else {
             return Err(Rejection::UnknownMember { name });
         };
         policy.check(federation.charter())?;
         let is_house = member.is_house();
-        Ok(Self { federation, name, index, is_house, policy })
+        let seat = federation.roster().index_of(&name);
+        Ok(Self { federation, name, seat, is_house, policy })
     }
 
     /// Charter and roster.
@@ -85,9 +85,10 @@ impl Me {
         &self.name
     }
 
-    /// Its share index.
-    pub fn index(&self) -> MemberIndex {
-        self.index
+    /// Its share index; none for a house outside of the committee, which contributes and combines, but neither answers nor
+    /// signs outcomes.
+    pub fn seat(&self) -> Option<MemberIndex> {
+        self.seat
     }
 
     /// Whether it holds data.

@@ -4,7 +4,7 @@ use super::MAX_LAYOUT_BYTES;
 use super::ready::OneTimeKeyOffer;
 use crate::encoding::{EncodingError, Message, Reader, Writer};
 use crate::ids::{Attempt, Digest, HouseName, MemberIndex, RoundNumber};
-use crate::roster::MAX_MEMBERS;
+use crate::roster::{MAX_MEMBERS, MAX_ROSTER};
 use crate::signed::{AGGREGATOR, Signed, Statement};
 
 /// The head of the federation's record: how many leaves, and the Merkle root over them.
@@ -142,7 +142,7 @@ impl Message for Announcement {
             roster: reader.digest("roster")?,
             round: reader.round("round")?,
             attempt: reader.attempt("attempt")?,
-            expected: reader.list("expected", MAX_MEMBERS, |reader| reader.name("expected"))?,
+            expected: reader.list("expected", MAX_ROSTER, |reader| reader.name("expected"))?,
             may_vanish: reader.u32("may_vanish")?,
             adapter: reader.digest("adapter")?,
             announced_at_ms: reader.u64("announced_at_ms")?,

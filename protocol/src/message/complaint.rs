@@ -2,7 +2,7 @@
 
 use super::{MAX_PROOF_BYTES, MAX_SEALED_BYTES};
 use crate::encoding::{EncodingError, Message, Reader, Writer};
-use crate::ids::{Digest, HouseName, MemberIndex};
+use crate::ids::{Digest, HouseName, MemberIndex, RosterPosition};
 use crate::signed::Statement;
 
 /// With the announcement and the dealer's signed manifest, which holds the sealed share's digest, this is evidence that
@@ -15,8 +15,8 @@ pub struct Complaint {
     pub member: HouseName,
     /// Its share index.
     pub index: MemberIndex,
-    /// The share index of the house that sealed the share.
-    pub dealer: MemberIndex,
+    /// Where the house that sealed the share stands in the roster.
+    pub dealer: RosterPosition,
     /// The sealed share.
     pub sealed: Vec<u8>,
     /// `secure-sum`'s proof, as its bytes.
@@ -30,7 +30,7 @@ impl Message for Complaint {
         writer.digest(&self.announcement);
         writer.name(&self.member);
         writer.u8(self.index.get());
-        writer.u8(self.dealer.get());
+        writer.u32(self.dealer.get());
         writer.bytes(&self.sealed);
         writer.bytes(&self.proof);
     }
@@ -40,7 +40,8 @@ impl Message for Complaint {
             announcement: reader.digest("announcement")?,
             member: reader.name("member")?,
             index: reader.index("index")?,
-            dealer: reader.index("dealer")?,
+            dealer: RosterPosition::new(reader.u32("dealer")?)
+                .map_err(|error| EncodingError::invalid("dealer", error))?,
             sealed: reader.bytes("sealed", MAX_SEALED_BYTES)?.to_vec(),
             proof: reader.bytes("proof", MAX_PROOF_BYTES)?.to_vec(),
         })

@@ -4,7 +4,7 @@
 use super::{MAX_CHUNKS, MAX_COMMITMENT_BYTES};
 use crate::encoding::{EncodingError, Message, Reader, Writer};
 use crate::ids::{Digest, HouseName, MemberIndex};
-use crate::roster::MAX_MEMBERS;
+use crate::roster::{MAX_MEMBERS, MAX_ROSTER};
 use crate::signed::{Signed, Statement};
 
 /// The HPKE info of a sealed key share.
@@ -112,7 +112,7 @@ impl Message for CohortList {
     fn read(reader: &mut Reader<'_>) -> Result<Self, EncodingError> {
         Ok(Self {
             announcement: reader.digest("announcement")?,
-            contributions: reader.list("contributions", MAX_MEMBERS, Signed::read)?,
+            contributions: reader.list("contributions", MAX_ROSTER, Signed::read)?,
         })
     }
 }

@@ -7,7 +7,7 @@ use super::effect::Step;
 use super::frame::{Announced, Fixed, abandon, wrong_state};
 use super::{Abandoned, Checking, Event};
 use crate::check;
-use crate::ids::{HouseName, MemberIndex};
+use crate::ids::{HouseName, RosterPosition};
 use crate::message::{CohortList, Contribution};
 use crate::rejection::{Abandonment, Party, Rejection};
 use crate::signed::Signed;
@@ -16,7 +16,7 @@ use crate::signed::Signed;
 #[derive(Debug, Clone)]
 pub struct Collecting {
     announced: Arc<Announced>,
-    contributions: BTreeMap<MemberIndex, Arc<Signed<Contribution>>>,
+    contributions: BTreeMap<RosterPosition, Arc<Signed<Contribution>>>,
 }
 
 impl Collecting {
@@ -51,10 +51,10 @@ impl Collecting {
         let announcement = announced.announcement();
         let manifest = check::contribution(announced.federation(), announcement, announced.digest(), signed)?;
         let name = manifest.member;
-        let Some(index) = announced.federation().roster().index_of(&name) else {
+        let Some(position) = announced.federation().roster().position_of(&name) else {
             return Err(Rejection::UnknownMember { name });
         };
-        if let Some(first) = self.contributions.get(&index) {
+        if let Some(first) = self.contributions.get(&position) {
             let (first, second) = (first.body_digest(), signed.body_digest());
             if first == second {
                 return Ok(Step::same(self));
@@ -66,7 +66,7 @@ impl Collecting {
             return Err(Rejection::Late { who: Party::named(&name), input: "contribution", at_ms, deadline_ms });
         }
         let all = announcement.expected.len();
-        self.contributions.insert(index, Arc::new(signed.clone()));
+        self.contributions.insert(position, Arc::new(signed.clone()));
         if self.contributions.len() == all { Ok(self.close()) } else { Ok(Step::to(self, Vec::new())) }
     }
 

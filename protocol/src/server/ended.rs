@@ -9,7 +9,7 @@ use super::opening::{self, Answers};
 use crate::check;
 use crate::checked::Checked;
 use crate::federation::Federation;
-use crate::ids::MemberIndex;
+use crate::ids::RosterPosition;
 use crate::message::{Answer, Complaint, Outcome, Verdict};
 use crate::notice::Notice;
 use crate::record::{Conclusion, RecordLeaf};
@@ -148,7 +148,7 @@ impl Abandoned {
         Self { fixed: Some(fixed), ..Self::unfixed(announced, reason) }
     }
 
-    pub(super) fn complained(fixed: Arc<Fixed>, dealer: MemberIndex, complaint: &Signed<Complaint>) -> Self {
+    pub(super) fn complained(fixed: Arc<Fixed>, dealer: RosterPosition, complaint: &Signed<Complaint>) -> Self {
         let complaint = Some(Arc::new(complaint.clone()));
         Self { complaint, ..Self::fixed_cohort(fixed, Abandonment::WrongEnvelope { dealer }) }
     }

@@ -7,7 +7,7 @@ use super::effect::{Effect, Step};
 use super::frame::{Announced, Start, abandon, check_ready, wrong_state};
 use super::{Abandoned, Collecting, Event};
 use crate::federation::Federation;
-use crate::ids::{HouseName, MemberIndex};
+use crate::ids::{HouseName, RosterPosition};
 use crate::message::{Announcement, Ready};
 use crate::notice::Notice;
 use crate::rejection::{Abandonment, Party, Rejection};
@@ -18,7 +18,7 @@ use crate::signed::Signed;
 pub struct Gathering {
     federation: Arc<Federation>,
     start: Start,
-    ready: BTreeMap<MemberIndex, HouseName>,
+    ready: BTreeMap<RosterPosition, HouseName>,
 }
 
 impl Gathering {
@@ -66,11 +66,11 @@ impl Gathering {
 
     fn take_ready(mut self, signed: &Signed<Ready>) -> Result<Step, Rejection> {
         let ready = check_ready(&self.federation, &self.start, signed)?;
-        let Some(index) = self.federation.roster().index_of(&ready.member) else {
+        let Some(position) = self.federation.roster().position_of(&ready.member) else {
             return Err(Rejection::UnknownMember { name: ready.member });
         };
         // Every field of a ready is checked against this attempt, so a repeat is the same statement.
-        if self.ready.insert(index, ready.member).is_some() {
+        if self.ready.insert(position, ready.member).is_some() {
             return Ok(Step::same(self));
         }
         let effects = self.gathered().into_iter().collect();

@@ -108,7 +108,7 @@ impl Settling {
             return Ok(Step::same(self));
         }
         let federation = self.fixed.federation();
-        if federation.roster().members().len() - self.false_answers.len() < federation.threshold() {
+        if federation.roster().committee().len() - self.false_answers.len() < federation.threshold() {
             return Ok(self.too_few());
         }
         let effects = self.combine().into_iter().collect();
@@ -126,7 +126,7 @@ impl Settling {
         let federation = fixed.federation();
         let outcome = check::outcome(federation, fixed.announced().digest(), fixed.digest(), signed)?;
         let Some(index) = federation.roster().index_of(&outcome.member) else {
-            return Err(Rejection::UnknownMember { name: outcome.member });
+            return Err(Rejection::NoSeat { name: outcome.member });
         };
         match self.outcomes.get(&index) {
             Some((verdict, _)) if *verdict == outcome.verdict => return Ok(Step::same(self)),
@@ -137,7 +137,7 @@ impl Settling {
         if let Some(verdict) = check::agreed(self.verdicts(), needed) {
             return Ok(self.finish(verdict));
         }
-        let silent = federation.roster().houses().count() - self.outcomes.len();
+        let silent = federation.charter().committee_houses() - self.outcomes.len();
         let open =
             self.verdicts().any(|verdict| self.verdicts().filter(|other| *other == verdict).count() + silent >= needed);
         if open || silent >= needed {

@@ -17,11 +17,13 @@ pub struct Shape {
     pub min_cohort: usize,
     pub may_vanish: usize,
     pub policy: &'static str,
+    /// The houses that hold key shares; all when `None`.
+    pub committee: Option<&'static [usize]>,
 }
 
 /// Four houses of which one may vanish, three of four open.
 pub const FOUR: Shape =
-    Shape { houses: 4, trustees: 0, threshold: 3, min_cohort: 3, may_vanish: 1, policy: "aggregator" };
+    Shape { houses: 4, trustees: 0, threshold: 3, min_cohort: 3, may_vanish: 1, policy: "aggregator", committee: None };
 
 /// When the test rounds are announced.
 pub const NOW_MS: u64 = 1_000_000;
@@ -40,7 +42,11 @@ impl World {
             (0..shape.houses + shape.trustees).map(|n| signer(&member_name(shape, n), 10 + n as u8)).collect();
         let charter = Charter::parse(&charter_text(shape, &aggregator)).unwrap();
         let enrolled = members.iter().enumerate().map(|(n, signer)| {
-            let role = if n < shape.houses { Role::House } else { Role::Trustee };
+            let role = match shape.committee {
+                _ if n >= shape.houses => Role::Trustee,
+                Some(named) if !named.contains(&n) => Role::Contributor,
+                _ => Role::House,
+            };
             let certificate = Digest::sha256(&[n as u8]);
             Member::new(signer.name().clone(), role, signer.public_key(), [100 + n as u8; 32], certificate)
         });
@@ -58,6 +64,11 @@ impl World {
 
     pub fn start(&self) -> Start {
         Start { round: RoundNumber::FIRST, attempt: Attempt::FIRST, adapter: initial(), record: log::Log::new().head() }
+    }
+
+    /// The share index of a member; none outside of the committee.
+    pub fn seat(&self, member: usize) -> Option<MemberIndex> {
+        self.federation.roster().index_of(self.members[member].name())
     }
 
     pub fn ready(&self, member: usize, start: &Start) -> Signed<Ready> {
@@ -83,7 +94,8 @@ impl World {
     /// An announcement as an honest aggregator makes it, before it is signed.
     pub fn announcement(&self, start: &Start, expected: Vec<HouseName>, sequence: u64, at_ms: u64) -> Announcement {
         let charter = self.federation.charter();
-        let seats = (0..self.members.len()).map(|n| CommitteeSeat { index: index(n), offer: self.offer(n, sequence) });
+        let seats = (0..self.members.len())
+            .filter_map(|n| Some(CommitteeSeat { index: self.seat(n)?, offer: self.offer(n, sequence) }));
         Announcement {
             protocol_version: PROTOCOL_VERSION,
             record: start.record,
@@ -121,7 +133,7 @@ impl World {
             ciphertext: message::ciphertext_digest([content]),
             chunk_count: 1,
             commitments: content.to_vec(),
-            sealed_shares: vec![Digest::sha256(content); self.members.len()],
+            sealed_shares: vec![Digest::sha256(content); self.federation.roster().committee().len()],
         };
         Signed::sign(&manifest, signer)
     }
@@ -140,7 +152,7 @@ impl World {
         } else {
             AnswerPayload::Open(share_sum)
         };
-        let index = index(member);
+        let index = self.seat(member).unwrap_or(index(0));
         Signed::sign(&Answer { announcement, cohort, body_sum, member: signer.name().clone(), index, payload }, signer)
     }
 
@@ -165,8 +177,8 @@ impl World {
         let complaint = Complaint {
             announcement,
             member: signer.name().clone(),
-            index: index(member),
-            dealer: index(dealer),
+            index: self.seat(member).unwrap_or(index(0)),
+            dealer: RosterPosition::new(dealer as u32 + 1).unwrap(),
             sealed: sealed.to_vec(),
             proof: b"proof".to_vec(),
         };
@@ -314,6 +326,11 @@ fn charter_text(shape: &Shape, aggregator: &Signer) -> String {
         .replace("charged = 60", "charged = 1000")
         .replace("threshold = 3", &format!("threshold = {}", shape.threshold))
         .replace("policy = \"aggregator\"", &format!("policy = \"{}\"", shape.policy));
+    if let Some(named) = shape.committee {
+        let names: Vec<String> = named.iter().map(|n| format!("{:?}", member_name(shape, *n))).collect();
+        let threshold = format!("threshold = {}\n", shape.threshold);
+        text = text.replace(&threshold, &format!("{threshold}houses = [{}]\n", names.join(", ")));
+    }
     for n in 0..shape.houses + shape.trustees {
         let name = member_name(shape, n);
         text += &if n < shape.houses {

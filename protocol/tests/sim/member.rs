@@ -131,7 +131,7 @@ impl Simulation {
             Effect::Check { list, claim, bodies } => self.check_bodies(member, &list, &claim, &bodies),
             Effect::SendChecksum(signed) => self.send(server::Event::Checksum(signed)),
             Effect::Answer { list, body_sum } => {
-                let sequence = self.members[member].state.heard().unwrap().sequence();
+                let sequence = self.members[member].state.heard().unwrap().sequence().unwrap();
                 let erased = self.members[member].erased;
                 assert!(erased.is_none_or(|erased| erased < sequence), "the one-time key is erased before it is used");
                 let claim = SumClaim { announcement: list.announcement, cohort: list.digest(), body_sum };
