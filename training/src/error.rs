@@ -65,6 +65,9 @@ pub enum TrainError {
     /// A row outside the corpus.
     #[error("row {0} is not in the corpus")]
     NoRow(usize),
+    /// More rounds than a number of rounds can count.
+    #[error("no round comes after the last that can be numbered")]
+    Rounds,
     /// A thread ended without a result.
     #[error("a worker thread of the trainer ended without a result")]
     Worker,

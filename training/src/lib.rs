@@ -8,7 +8,8 @@
 //! 3. [`Part`] is what a charter and an announcement say about one house's part: rate, noise share, ledger lines.
 //! 4. [`Mechanism`] turns a house's rows into the integers that it adds to the encrypted sum, with its [`Noise`] in them;
 //!    [`mechanism`] gives the charter's: [`DpSgd`] for the record modes.
-//! 5. [`load`] puts a data file and a model folder together, checked against the charter.
+//! 5. [`load`] puts a data file and a model folder together, checked against the charter; [`Rehearsal`] runs rounds in the
+//!    clear, for comparisons.
 
 mod corpus;
 mod data;
@@ -19,6 +20,7 @@ mod load;
 mod mechanism;
 mod noise;
 mod part;
+mod rehearsal;
 
 pub use corpus::{Corpus, House};
 pub use data::{Columns, DataError, Dataset, Format, Row};
@@ -29,3 +31,4 @@ pub use load::{DataSource, Loaded, ModelSource, load};
 pub use mechanism::{Mechanism, Tools, Trained, mechanism};
 pub use noise::{FreshNoise, Noise};
 pub use part::Part;
+pub use rehearsal::{Rehearsal, Rehearsed};

@@ -1,22 +1,25 @@
 //! The charter of the example's federation, as the model builder would write it.
 
-use std::fmt::Write as _;
+use protocol::charter::{
+    Accountant, Committee, House, Local, Lora, Model, Optimizer, Privacy, PrivacyMode, Release, ReleasePolicy, Rounds,
+    Terms,
+};
 
 use crate::model;
 use crate::options::Options;
 use crate::plan::{COLLUDERS, DELTA, Plan};
-use crate::task::{CLIPPING_NORM, INTEGER_NORM, LEARNING_RATE, LORA_ALPHA, MAX_TOKENS, MOMENTUM, R, TARGETS};
+use crate::task::{CLIPPING_NORM, INTEGER_NORM, LORA_ALPHA, MAX_TOKENS, R, TARGETS};
 
 /// A house's coordinates are clamped to this many grid units before noise: 32 rows that all push one weight as hard as
 /// clipping lets them.
 pub const CLAMP: u64 = 32 * INTEGER_NORM;
 
-/// Sizes of the base model, labels and houses: what the charter says besides the constants.
-#[derive(Debug)]
-pub struct Terms<'a> {
-    /// The aggregator's public signing key, in hexadecimal.
+/// What differs from one charter of this example to another.
+#[derive(Debug, Clone)]
+pub struct Contract<'a> {
+    /// The aggregator's public signing key, in hexadecimal; empty in a template that `plainchant-aggregator init` completes.
     pub aggregator_key: &'a str,
-    /// Its shape.
+    /// The base model's shape.
     pub model: &'a adapter::Model,
     /// The classes.
     pub labels: &'a [String],
@@ -24,106 +27,107 @@ pub struct Terms<'a> {
     pub houses: &'a [(String, usize)],
     /// Every house's sampling rate.
     pub rate: f64,
+    /// Seeds the frozen half of the adapter.
+    pub seed: u64,
+    /// Who is protected, by how much noise, and how gradients are clipped.
+    pub privacy: Privacy,
+    /// The optimizer's step size.
+    pub learning_rate: f64,
+    /// Its momentum.
+    pub momentum: f64,
+    /// Rounds.
+    pub rounds: u32,
+    /// How many houses may vanish in a round.
+    pub may_vanish: u32,
+    /// When a submission leaves, in milliseconds after the announcement.
+    pub submit_at_ms: u64,
+    /// Who opens a round's sum.
+    pub release: ReleasePolicy,
 }
 
-/// The charter's text.
-pub fn text(terms: &Terms<'_>, plan: &Plan, options: &Options) -> String {
-    let houses = terms.houses.len();
-    let submit_at_ms = plan.submit_at.as_millis();
-    let (model, labels) = (terms.model, list(terms.labels));
-    let mut text = format!(
-        "\
-# Written by the example `hospitals`. protocol/src/charter/sample.toml explains every key.
-name = \"icd10-hospitals\"
-protocol_version = 1
-aggregator_key = \"{key}\"
-
-[model]
-name = \"{name}\"
-sha256 = \"{sha256}\"
-architecture = \"bert\"
-num_hidden_layers = {layers}
-hidden_size = {hidden}
-intermediate_size = {intermediate}
-labels = {labels}
-max_tokens = {MAX_TOKENS}
-
-[lora]
-r = {R}
-lora_alpha = {LORA_ALPHA}.0
-target_modules = {targets}
-modules_to_save = [\"classifier\"]
-seed = {seed}
-
-[optimizer]
-kind = \"sgd\"
-learning_rate = {LEARNING_RATE:?}
-momentum = {MOMENTUM:?}
-
-[privacy]
-mode = \"record-shared\"
-epsilon = {epsilon:?}
-delta = {DELTA:e}
-clipping_norm = {CLIPPING_NORM:?}
-integer_norm = {INTEGER_NORM}
-clamp = {CLAMP}
-noise_multiplier = {noise:?}
-colluders = {COLLUDERS}
-
-[rounds]
-count = {rounds}
-min_cohort = {min_cohort}
-max_cohort = {houses}
-may_vanish = {may_vanish}
-submit_at_ms = {submit_at_ms}
-close_ms = {close_ms}
-open_ms = {open_ms}
-max_attempts = 3
-
-[committee]
-threshold = {threshold}
-
-[release]
-policy = \"{policy}\"
-",
-        key = terms.aggregator_key,
-        name = model::NAME,
-        sha256 = model::WEIGHTS_SHA256,
-        layers = model.num_hidden_layers,
-        hidden = model.hidden_size,
-        intermediate = model.intermediate_size,
-        targets = list(&TARGETS),
-        seed = options.seed,
-        epsilon = options.epsilon,
-        noise = plan.noise_multiplier,
-        rounds = plan.rounds,
-        min_cohort = houses - usize::from(options.may_vanish).min(houses),
-        may_vanish = options.may_vanish,
-        close_ms = submit_at_ms + 20_000,
-        open_ms = submit_at_ms + 60_000,
-        threshold = threshold(houses),
-        policy = options.policy.as_str(),
-    );
-    for (name, rows) in terms.houses {
-        let _infallible = write!(
-            text,
-            "\n[[house]]\nname = \"{name}\"\nsampling_rate = {:?}\nnominal_batch = {}\n",
-            terms.rate,
-            ((*rows as f64 * terms.rate).round() as u64).max(1),
-        );
+/// The privacy of the example's federation.
+pub fn privacy(plan: &Plan, options: &Options) -> Privacy {
+    Privacy {
+        mode: PrivacyMode::RecordShared,
+        accountant: Accountant::Rdp,
+        epsilon: options.epsilon,
+        delta: DELTA,
+        clipping_norm: CLIPPING_NORM,
+        integer_norm: INTEGER_NORM,
+        clamp: CLAMP,
+        noise_multiplier: plan.noise_multiplier,
+        colluders: COLLUDERS as u32,
     }
-    text
+}
+
+impl Contract<'_> {
+    /// All that the charter says.
+    ///
+    /// # Errors
+    /// A name or a digest that is none.
+    pub fn terms(&self) -> anyhow::Result<Terms> {
+        let houses = self.houses.len() as u32;
+        let house = |(name, rows): &(String, usize)| -> anyhow::Result<House> {
+            let nominal_batch = ((*rows as f64 * self.rate).round() as u32).max(1);
+            Ok(House { name: name.parse()?, sampling_rate: self.rate, nominal_batch })
+        };
+        Ok(Terms {
+            name: "icd10-hospitals".parse()?,
+            protocol_version: protocol::PROTOCOL_VERSION,
+            aggregator_key: self.aggregator_key.to_owned(),
+            model: Model {
+                name: model::NAME.to_owned(),
+                sha256: model::WEIGHTS_SHA256.parse()?,
+                architecture: "bert".to_owned(),
+                num_hidden_layers: self.model.num_hidden_layers,
+                hidden_size: self.model.hidden_size,
+                intermediate_size: self.model.intermediate_size,
+                labels: self.labels.to_vec(),
+                max_tokens: MAX_TOKENS,
+            },
+            lora: Lora {
+                r: R,
+                lora_alpha: f64::from(LORA_ALPHA),
+                target_modules: TARGETS.map(str::to_owned).to_vec(),
+                modules_to_save: vec!["classifier".to_owned()],
+                seed: self.seed,
+            },
+            optimizer: Optimizer::Sgd { learning_rate: self.learning_rate, momentum: self.momentum },
+            privacy: self.privacy.clone(),
+            rounds: Rounds {
+                count: self.rounds,
+                charged: None,
+                min_cohort: houses.saturating_sub(self.may_vanish),
+                max_cohort: houses,
+                may_vanish: self.may_vanish,
+                submit_at_ms: self.submit_at_ms,
+                close_ms: self.submit_at_ms + 20_000,
+                open_ms: self.submit_at_ms + 60_000,
+                max_attempts: 3,
+            },
+            committee: Committee { threshold: threshold(self.houses.len()) as u8, houses: None },
+            release: Release { policy: self.release },
+            local: Local::default(),
+            adaptive_clipping: None,
+            evaluation: None,
+            houses: self.houses.iter().map(house).collect::<Result<_, _>>()?,
+            trustees: Vec::new(),
+        })
+    }
+
+    /// The charter's text.
+    ///
+    /// # Errors
+    /// As [`Contract::terms`].
+    pub fn text(&self) -> anyhow::Result<String> {
+        let head = "# Written by the example `hospitals`. protocol/src/charter/sample.toml explains every key.\n";
+        Ok(head.to_owned() + &toml::to_string(&self.terms()?)?)
+    }
 }
 
 /// t of k: about two thirds, so that as many members may be gone as may collude. 3 of 4, 7 of 10.
 pub fn threshold(members: usize) -> usize {
     (2 * members + 1).div_ceil(3)
-}
-
-/// A TOML array of strings.
-fn list<T: AsRef<str>>(items: &[T]) -> String {
-    let items: Vec<String> = items.iter().map(|item| toml::Value::from(item.as_ref()).to_string()).collect();
-    format!("[{}]", items.join(", "))
 }
 
 /// Names of houses.
@@ -153,6 +157,7 @@ mod tests {
         let share = NoiseShare::new(0.8, INTEGER_NORM, houses, 0, COLLUDERS).unwrap();
         let plan = Plan {
             rounds: 50,
+            epsilon: 2.5,
             noise_multiplier: 0.8,
             cores: 2,
             threads: 1,
@@ -169,8 +174,22 @@ mod tests {
         };
         let houses: Vec<(String, usize)> = house_names(houses).into_iter().map(|name| (name, 3000)).collect();
         let labels = ["a \"quoted\" label".to_owned(), "b".to_owned()];
-        let terms = Terms { aggregator_key: KEY, model: &model, labels: &labels, houses: &houses, rate: 0.02 };
-        Charter::parse(&text(&terms, &plan, &options)).unwrap()
+        let contract = Contract {
+            aggregator_key: KEY,
+            model: &model,
+            labels: &labels,
+            houses: &houses,
+            rate: 0.02,
+            seed: options.seed,
+            privacy: privacy(&plan, &options),
+            learning_rate: 4.0,
+            momentum: 0.9,
+            rounds: plan.rounds,
+            may_vanish: u32::from(options.may_vanish),
+            submit_at_ms: 3500,
+            release: options.policy.release(),
+        };
+        Charter::parse(&contract.text().unwrap()).unwrap()
     }
 
     #[test]
@@ -178,7 +197,7 @@ mod tests {
         let four = charter(4, &["--epsilon", "2.5", "--seed", "7", "--policy", "aggregator"]);
         assert_eq!((four.rounds.min_cohort, four.rounds.may_vanish, four.committee.threshold), (4, 0, 3));
         assert_eq!((four.privacy.epsilon, four.privacy.delta, four.lora.seed), (2.5, 1e-5, 7));
-        assert_eq!(four.release.policy, protocol::charter::ReleasePolicy::Aggregator);
+        assert_eq!(four.release.policy, ReleasePolicy::Aggregator);
         assert_eq!(four.model.labels, ["a \"quoted\" label", "b"]);
         assert_eq!(four.houses.iter().map(|house| house.nominal_batch).sum::<u32>(), 240);
         assert_eq!(four.colluding_members_tolerated(), 1);

@@ -4,15 +4,15 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use comfy_table::Table;
-use privacy::NoiseShare;
+use protocol::charter::PrivacyMode;
 use serde::Serialize;
 
+use crate::clear::{Point, Recipe, train};
 use crate::plan::{Plan, SHOWN_EVERY};
 use crate::plot;
 use crate::progress::Ui;
 use crate::results::{Score, percent};
-use crate::task::{BATCH, Examples, INTEGER_NORM, Task, optimizer, optimizer_without_privacy};
-use crate::train::{Point, Recipe, clip, no_clip, train};
+use crate::task::{BATCH, CLIPPING_NORM, LEARNING_RATE_WITHOUT_PRIVACY, MOMENTUM, Task, learning_rate};
 
 /// One way of training, and how it did.
 #[derive(Debug, Clone, Serialize)]
@@ -40,30 +40,34 @@ pub fn compare(
     out: &Path,
     ui: Ui,
 ) -> anyhow::Result<Vec<Comparison>> {
-    let pooled = task.train.clone();
-    let central = NoiseShare::local(plan.noise_multiplier, INTEGER_NORM)?;
-    let recipe = |noise: Vec<NoiseShare>, factor: f64| -> anyhow::Result<Recipe> {
-        Ok(Recipe {
-            rate: BATCH / pooled.len() as f64,
-            rounds: plan.rounds,
-            nominal_batch: BATCH,
-            optimizer: optimizer(factor),
-            clip: clip()?,
-            noise,
-            seed,
-            evaluate_every: SHOWN_EVERY,
-        })
+    let task_rate = task.rate();
+    let pooled = [split.iter().flatten().copied().collect::<Vec<_>>()];
+    let recipe = |mode, factor: f64| Recipe {
+        mode,
+        noise_multiplier: plan.noise_multiplier,
+        epsilon: plan.epsilon,
+        rate: task_rate,
+        rounds: plan.rounds,
+        learning_rate: learning_rate(factor),
+        momentum: MOMENTUM,
+        clipping_norm: CLIPPING_NORM,
+        seed,
+        evaluate_every: SHOWN_EVERY,
     };
-    let open = Recipe { clip: no_clip()?, optimizer: optimizer_without_privacy(), ..recipe(Vec::new(), 0.0)? };
+    let open = Recipe {
+        noise_multiplier: 0.0,
+        epsilon: 0.0,
+        learning_rate: LEARNING_RATE_WITHOUT_PRIVACY,
+        ..recipe(PrivacyMode::None, 1.0)
+    };
     let mut rows = vec![one(task, "pooled, no privacy", 0.0, &pooled, &open, ui)?];
-    rows.push(one(task, "pooled, central DP-SGD", 1.0, &pooled, &recipe(vec![central.clone()], 1.0)?, ui)?);
+    rows.push(one(task, "pooled, central DP-SGD", 1.0, &pooled, &recipe(PrivacyMode::RecordLocal, 1.0), ui)?);
     rows.push(federation);
-    let everywhere = vec![central.clone(); split.len()];
     let factor = (split.len() as f64).sqrt();
     let name = "federation, all noise in each hospital";
-    rows.push(one(task, name, factor, &pooled, &recipe(everywhere, factor)?, ui)?);
+    rows.push(one(task, name, factor, split, &recipe(PrivacyMode::RecordLocal, factor), ui)?);
     // A house's batch is as much smaller as there are houses, in the mean.
-    rows.push(alone(task, split, &recipe(vec![central], split.len() as f64)?, ui)?);
+    rows.push(alone(task, split, &recipe(PrivacyMode::RecordLocal, split.len() as f64), ui)?);
     let path = out.join("compare.json");
     std::fs::write(&path, serde_json::to_vec_pretty(&rows)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
@@ -90,31 +94,21 @@ fn one(
     task: &mut Task,
     name: &'static str,
     noise: f64,
-    rows: &Examples,
+    parts: &[Vec<usize>],
     recipe: &Recipe,
     ui: Ui,
 ) -> anyhow::Result<Comparison> {
-    let (adapter, curve) = train(task, rows, recipe, &ui.steps(name, u64::from(recipe.rounds)))?;
-    let test = task.test.clone();
-    let after = Score::from(task.evaluate(&adapter, &test)?);
-    Ok(Comparison { name, after, noise, curve })
+    let (adapter, curve) = train(task, parts, recipe, &ui.steps(name, u64::from(recipe.rounds)))?;
+    Ok(Comparison { name, after: Score::from(task.evaluate_test(&adapter)?), noise, curve })
 }
 
 /// Each hospital by itself at the federation's rate, rounds and epsilon; the means over the hospitals.
-fn alone(task: &mut Task, split: &[Vec<usize>], pooled: &Recipe, ui: Ui) -> anyhow::Result<Comparison> {
+fn alone(task: &mut Task, split: &[Vec<usize>], recipe: &Recipe, ui: Ui) -> anyhow::Result<Comparison> {
     let name = "each hospital alone (mean)";
     let (mut runs, houses) = (Vec::new(), split.len() as f64);
     for part in split {
-        let rows = task.train.pick(part.iter().copied());
-        let nominal_batch = rows.len() as f64 * pooled.rate;
-        let recipe = Recipe {
-            nominal_batch,
-            clip: pooled.clip,
-            noise: pooled.noise.clone(),
-            optimizer: pooled.optimizer.clone(),
-            ..*pooled
-        };
-        runs.push(one(task, name, BATCH / nominal_batch, &rows, &recipe, ui)?);
+        let batch = part.len() as f64 * recipe.rate;
+        runs.push(one(task, name, BATCH / batch, std::slice::from_ref(part), recipe, ui)?);
     }
     let mean = |of: &dyn Fn(&Comparison) -> f64| runs.iter().map(of).sum::<f64>() / houses;
     let point = |i: usize, round: u32| Point {

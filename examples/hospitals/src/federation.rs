@@ -9,14 +9,14 @@ use adapter::Adapter;
 use anyhow::{Context as _, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
-use crate::charter::{self, Terms, threshold};
+use crate::charter::{self, Contract, threshold};
 use crate::children::{AGGREGATOR, CLIENT, Children, call, tail};
+use crate::clear::Point;
 use crate::options::Options;
 use crate::plan::{DELTA, Plan};
 use crate::progress::Ui;
 use crate::rows::{self, Row};
-use crate::task::Task;
-use crate::train::Point;
+use crate::task::{LEARNING_RATE, MOMENTUM, Task};
 use crate::watch::{Watch, Watched};
 
 /// What an earlier run may have left in the run's folder.
@@ -110,9 +110,23 @@ fn found(
     options: &Options,
     places: &Places,
 ) -> anyhow::Result<()> {
-    let terms = Terms { aggregator_key: "", model: &task.model, labels: &task.labels, houses, rate: task.rate() };
+    let contract = Contract {
+        aggregator_key: "",
+        model: &task.model,
+        labels: &task.labels,
+        houses,
+        rate: task.rate(),
+        seed: options.seed,
+        privacy: charter::privacy(plan, options),
+        learning_rate: LEARNING_RATE,
+        momentum: MOMENTUM,
+        rounds: plan.rounds,
+        may_vanish: u32::from(options.may_vanish),
+        submit_at_ms: plan.submit_at.as_millis() as u64,
+        release: options.policy.release(),
+    };
     let template = places.out.join("charter.toml");
-    fs::write(&template, charter::text(&terms, plan, options))?;
+    fs::write(&template, contract.text()?)?;
     call(AGGREGATOR, &["init", &places.path(&["aggregator"]), "--charter", &text(&template)])?;
     Ok(())
 }

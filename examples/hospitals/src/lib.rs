@@ -6,10 +6,11 @@
 //! 2. [`split`] gives every hospital its own mix of chapters.
 //! 3. [`plan`] times a batch of public rows and works out rounds, deadlines and noise; [`charter`] writes them down.
 //! 4. [`federation`] starts the aggregator and the hospitals as processes ([`children`]) and [`watch`] follows them.
-//! 5. [`results`] writes what came out; [`compare`] trains without a federation ([`train`]) for comparison.
+//! 5. [`results`] writes what came out; [`compare`] trains without a federation ([`clear`]) for comparison.
 
 pub mod charter;
 pub mod children;
+pub mod clear;
 pub mod compare;
 pub mod federation;
 pub mod model;
@@ -21,7 +22,6 @@ pub mod results;
 pub mod rows;
 pub mod split;
 pub mod task;
-pub mod train;
 pub mod watch;
 
 use std::path::Path;
@@ -54,13 +54,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let plan = plan::plan(&mut task, options, &parts)?;
     let factor = plan.share.factor(houses);
     say_plan(&task, &plan, &parts, factor, ui);
-    let (initial, test) = (task.initial().clone(), task.test.clone());
-    let before = Score::from(task.evaluate(&initial, &test)?);
+    let initial = task.initial().clone();
+    let before = Score::from(task.evaluate_test(&initial)?);
     let start = Instant::now();
     let Outcome { adapter, watched, curve } = federation::run(&mut task, &plan, &split, &folder, options, ui)?;
     let seconds = start.elapsed().as_secs_f64();
-    task.classifier.set_threads(plan.cores);
-    let after = Score::from(task.evaluate(&adapter, &test)?);
+    task.learner.classifier.set_threads(plan.cores);
+    let after = Score::from(task.evaluate_test(&adapter)?);
     let results = Results {
         before,
         after,

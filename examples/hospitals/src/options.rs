@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use protocol::charter::ReleasePolicy;
 
 /// Hospitals fine-tune one language model together, and nobody sees another's rows or update.
 ///
@@ -55,6 +56,14 @@ pub enum Policy {
 }
 
 impl Policy {
+    /// The charter's word for it.
+    pub fn release(self) -> ReleasePolicy {
+        match self {
+            Self::Clients => ReleasePolicy::Clients,
+            Self::Aggregator => ReleasePolicy::Aggregator,
+        }
+    }
+
     /// Its name in the charter.
     pub fn as_str(self) -> &'static str {
         match self {

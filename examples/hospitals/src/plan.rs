@@ -37,6 +37,8 @@ const AFTER_SUBMIT: Duration = Duration::from_millis(250);
 pub struct Plan {
     /// Rounds.
     pub rounds: u32,
+    /// What the whole run may spend.
+    pub epsilon: f64,
     /// Deviation of the noise that is counted on, over the clipping norm.
     pub noise_multiplier: f64,
     /// Cores of this machine.
@@ -67,7 +69,8 @@ pub fn plan(task: &mut Task, options: &Options, parts: &[usize]) -> anyhow::Resu
     let fit = BUDGET.as_secs_f64() / (submit_at + AFTER_SUBMIT).as_secs_f64();
     let rounds = options.rounds.unwrap_or((fit as u32).clamp(FEWEST_ROUNDS, MOST_ROUNDS));
     let (noise_multiplier, share) = noise(options, parts.len(), task.rate(), rounds, width)?;
-    Ok(Plan { rounds, noise_multiplier, cores, threads, submit_at, batch_seconds, share })
+    let epsilon = options.epsilon;
+    Ok(Plan { rounds, epsilon, noise_multiplier, cores, threads, submit_at, batch_seconds, share })
 }
 
 /// Seconds until the slowest house has its gradients: all share the cores, and a house has no more than its threads.
@@ -81,12 +84,12 @@ fn train_seconds(batch_seconds: f64, cores: usize, threads: usize, parts: &[usiz
 
 fn time_batch(task: &mut Task, cores: usize) -> anyhow::Result<f64> {
     let rows = task.public.pick(0..BATCH as usize);
-    task.classifier.set_adapter(&task.initial().clone())?;
-    task.classifier.set_threads(cores);
+    task.learner.classifier.set_adapter(&task.initial().clone())?;
+    task.learner.classifier.set_threads(cores);
     let warm = rows.pick(0..32);
-    task.classifier.for_each_gradient(&warm.texts, &warm.labels, |_, _, _| ())?;
+    task.learner.classifier.for_each_gradient(&warm.texts, &warm.labels, |_, _, _| ())?;
     let start = Instant::now();
-    task.classifier.for_each_gradient(&rows.texts, &rows.labels, |_, _, _| ())?;
+    task.learner.classifier.for_each_gradient(&rows.texts, &rows.labels, |_, _, _| ())?;
     Ok(start.elapsed().as_secs_f64() * BATCH / rows.len().max(1) as f64)
 }
 

@@ -118,9 +118,9 @@ pub fn save_logits(task: &mut Task, adapter: &Adapter, rows: &[Row], path: &Path
         texts: Vec<&'a str>,
         logits: Vec<Vec<f32>>,
     }
-    task.classifier.set_adapter(adapter)?;
+    task.learner.classifier.set_adapter(adapter)?;
     let count = LOGIT_ROWS.min(rows.len()).min(task.test.len());
-    let logits = task.classifier.logits(&task.test.pick(0..count).texts)?;
+    let logits = task.learner.classifier.logits(&task.test.pick(0..count).texts)?;
     let texts = rows.iter().take(count).map(|row| row.text.as_str()).collect();
     save(path, &Logits { max_tokens: MAX_TOKENS, labels: &task.labels, texts, logits })
 }

@@ -1,10 +1,12 @@
 //! The model and the rows that every run of the example shares.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use adapter::{Adapter, LoraConfig, Model, ServerOptimizer};
+use adapter::{Adapter, LoraConfig, Model};
 use anyhow::Context as _;
 use lora::{Classifier, Encoded, Evaluation, Tokenizer};
+use training::{Corpus, TextLearner};
 
 use crate::rows::{self, Row};
 
@@ -24,6 +26,8 @@ pub const CLIPPING_NORM: f64 = 1.0;
 pub const INTEGER_NORM: u64 = 4096;
 /// The optimizer's step size.
 pub const LEARNING_RATE: f64 = 4.0;
+/// The same for the comparison without clipping and noise, which bears larger steps.
+pub const LEARNING_RATE_WITHOUT_PRIVACY: f64 = 10.0;
 /// The optimizer's momentum.
 pub const MOMENTUM: f64 = 0.9;
 
@@ -65,8 +69,6 @@ pub struct Task {
     pub rows: Vec<Row>,
     /// The classes, in the order of the head's rows.
     pub labels: Vec<String>,
-    /// The training rows as tokens; only the comparisons use them, the hospitals read their own files.
-    pub train: Examples,
     /// Rows of unseen categories, on which nothing is tuned.
     pub test: Examples,
     /// Public rows: calibration, and the loss that is shown meanwhile.
@@ -75,8 +77,9 @@ pub struct Task {
     pub model: Model,
     /// The adapter's settings.
     pub lora: LoraConfig,
-    /// The base model with the adapter set last.
-    pub classifier: Classifier,
+    /// The base model with the adapter set last, over the training rows as tokens; only what runs without a federation
+    /// trains with it, the hospitals read their own files.
+    pub learner: TextLearner,
     initial: Adapter,
 }
 
@@ -90,7 +93,8 @@ impl Task {
         let labels = rows::labels(&rows);
         let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json"))?;
         let encode = |rows: &[Row]| encode(&tokenizer, rows, &labels);
-        let (train, test) = (encode(&rows)?, encode(&rows::load(&data.join("test.tsv"))?)?);
+        let Examples { texts, labels: classes } = encode(&rows)?;
+        let test = encode(&rows::load(&data.join("test.tsv"))?)?;
         let public = encode(&rows::load(&data.join("public.tsv"))?)?;
         let path = folder.join("config.json");
         let json = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -99,7 +103,8 @@ impl Task {
         lora.base_model_name_or_path = Some(crate::model::NAME.to_owned());
         let initial = Adapter::initial(&model, &lora, seed)?;
         let classifier = Classifier::load(folder, &initial, labels.len(), &lora::device("cpu")?)?;
-        Ok(Self { rows, labels, train, test, public, model, lora, classifier, initial })
+        let learner = TextLearner::new(classifier, Arc::new(Corpus { examples: texts, labels: classes }));
+        Ok(Self { rows, labels, test, public, model, lora, learner, initial })
     }
 
     /// The adapter before the first round.
@@ -107,31 +112,35 @@ impl Task {
         &self.initial
     }
 
-    /// How well `adapter` does on `examples`.
+    /// How well `adapter` does on the public rows.
     ///
     /// # Errors
     /// An adapter of another shape.
-    pub fn evaluate(&mut self, adapter: &Adapter, examples: &Examples) -> anyhow::Result<Evaluation> {
-        self.classifier.set_adapter(adapter)?;
-        Ok(self.classifier.evaluate(&examples.pairs())?)
+    pub fn evaluate_public(&mut self, adapter: &Adapter) -> anyhow::Result<Evaluation> {
+        self.learner.classifier.set_adapter(adapter)?;
+        Ok(self.learner.classifier.evaluate(&self.public.pairs())?)
+    }
+
+    /// How well it does on rows of unseen categories.
+    ///
+    /// # Errors
+    /// An adapter of another shape.
+    pub fn evaluate_test(&mut self, adapter: &Adapter) -> anyhow::Result<Evaluation> {
+        self.learner.classifier.set_adapter(adapter)?;
+        Ok(self.learner.classifier.evaluate(&self.test.pairs())?)
     }
 
     /// The sampling rate of every hospital, so that a batch over all has [`BATCH`] rows in the mean.
     pub fn rate(&self) -> f64 {
-        (BATCH / self.train.len() as f64).min(1.0)
+        (BATCH / self.rows.len() as f64).min(1.0)
     }
 }
 
-/// How a sum moves the adapter. `noise` is the noise of its mean gradient, central DP-SGD's being 1: well above that, the
+/// The optimizer's step size. `noise` is the noise of its mean gradient, central DP-SGD's being 1: well above that, the
 /// steps are as much smaller, which suits such runs better.
-pub fn optimizer(noise: f64) -> ServerOptimizer {
+pub fn learning_rate(noise: f64) -> f64 {
     let divisor = if noise >= 2.0 { noise } else { 1.0 };
-    ServerOptimizer::Sgd { learning_rate: LEARNING_RATE / divisor, momentum: MOMENTUM }
-}
-
-/// The same for the comparison without clipping and noise, which bears larger steps.
-pub fn optimizer_without_privacy() -> ServerOptimizer {
-    ServerOptimizer::Sgd { learning_rate: 10.0, momentum: MOMENTUM }
+    LEARNING_RATE / divisor
 }
 
 fn encode(tokenizer: &Tokenizer, rows: &[Row], labels: &[String]) -> anyhow::Result<Examples> {

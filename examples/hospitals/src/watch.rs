@@ -15,10 +15,10 @@ use client::progress::Seconds;
 use serde::Deserialize;
 
 use crate::children::Children;
+use crate::clear::Point;
 use crate::plan::{Plan, SHOWN_EVERY};
 use crate::progress::Ui;
 use crate::task::Task;
-use crate::train::Point;
 
 const POLL: Duration = Duration::from_millis(50);
 /// Beyond the deadlines of an attempt.
@@ -87,7 +87,7 @@ impl Watch {
     ) -> anyhow::Result<Vec<Point>> {
         let bar = ui.steps("round", u64::from(plan.rounds));
         let (mut curve, mut shown, mut moved) = (Vec::<Point>::new(), 0, Instant::now());
-        task.classifier.set_threads(1);
+        task.learner.classifier.set_threads(1);
         loop {
             children.check()?;
             for house in &mut self.houses {
@@ -120,8 +120,7 @@ impl Watch {
     fn evaluate(&self, task: &mut Task, round: u32, adapters: &Path) -> anyhow::Result<Option<Point>> {
         let Some(house) = self.houses.first() else { return Ok(None) };
         let adapter = Adapter::load_dir(&adapters.join(&house.name).join("adapter"), &task.model)?;
-        let public = task.public.clone();
-        let found = task.evaluate(&adapter, &public)?;
+        let found = task.evaluate_public(&adapter)?;
         Ok(Some(Point { round, loss: found.loss, plain: found.plain }))
     }
 

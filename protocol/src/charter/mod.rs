@@ -47,6 +47,14 @@ impl Charter {
         Ok(Self { terms, text: text.to_owned(), aggregator_key })
     }
 
+    /// The charter that says these terms, as a program writes one. Its text has no comments.
+    ///
+    /// # Errors
+    /// As [`Charter::parse`].
+    pub fn of(terms: &Terms) -> Result<Self, CharterError> {
+        Self::parse(&toml::to_string(terms).map_err(|error| CharterError::Syntax(error.to_string()))?)
+    }
+
     /// The exact text that was parsed.
     pub fn text(&self) -> &str {
         &self.text

@@ -1,11 +1,11 @@
 //! The keys of a charter, one struct a section. `sample.toml` beside this file explains each.
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ids::{Digest, HouseName};
 
 /// Everything a charter says.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Terms {
     /// The federation's name; also the origin of its record.
@@ -44,13 +44,13 @@ pub struct Terms {
 }
 
 /// The base model and the task.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
     /// Its name on the hub.
     pub name: String,
     /// SHA-256 of `model.safetensors`.
-    #[serde(deserialize_with = "digest")]
+    #[serde(deserialize_with = "digest", serialize_with = "as_text")]
     pub sha256: Digest,
     /// The architecture, as `model_type` of the model's config.json.
     pub architecture: String,
@@ -67,7 +67,7 @@ pub struct Model {
 }
 
 /// The adapter, in PEFT's words.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lora {
     /// The rank.
@@ -83,7 +83,7 @@ pub struct Lora {
 }
 
 /// How a round's sum is applied to the adapter.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Optimizer {
     /// Adam on the averaged update.
@@ -107,7 +107,7 @@ pub enum Optimizer {
 }
 
 /// Who is protected, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PrivacyMode {
     /// One global DP-SGD step a round; each house adds its share of the noise.
@@ -133,7 +133,7 @@ impl PrivacyMode {
 }
 
 /// Who adds up what the rounds cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accountant {
     /// Renyi differential privacy at an order fixed in advance: a house may join other federations with the same data.
@@ -144,7 +144,7 @@ pub enum Accountant {
 }
 
 /// What protects the data.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Privacy {
     /// Who is protected.
@@ -169,7 +169,7 @@ pub struct Privacy {
 }
 
 /// Cohorts and deadlines.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rounds {
     /// Rounds of the whole run.
@@ -193,7 +193,7 @@ pub struct Rounds {
 }
 
 /// What a house does on its own before it contributes.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Local {
     /// Local steps. Under `record-shared` there is one.
@@ -216,7 +216,7 @@ fn local_batch() -> u32 {
 }
 
 /// A clipping norm that follows a quantile of the updates' norms (Andrew, Thakkar, McMahan, Ramaswamy 2021).
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdaptiveClipping {
     /// The share of houses whose update should be below the clipping norm.
@@ -228,7 +228,7 @@ pub struct AdaptiveClipping {
 }
 
 /// Noised metrics of held-out units, in the same sum as the update. Parsed; refused by `terms::check` until built.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluation {
     /// Every so many rounds.
@@ -245,7 +245,7 @@ pub struct Evaluation {
 }
 
 /// Who can open: houses, then all trustees.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Committee {
     /// t: key shares that open a sum.
@@ -255,7 +255,7 @@ pub struct Committee {
 }
 
 /// Who gets opened sums.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReleasePolicy {
     /// Members seal their answers to the houses; the aggregator never holds a sum.
@@ -265,7 +265,7 @@ pub enum ReleasePolicy {
 }
 
 /// Who gets opened sums.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
     /// The policy.
@@ -273,7 +273,7 @@ pub struct Release {
 }
 
 /// A data holder.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct House {
     /// Its name.
@@ -285,7 +285,7 @@ pub struct House {
 }
 
 /// A member that holds key shares but no data.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trustee {
     /// Its name.
@@ -296,6 +296,16 @@ impl<'de> Deserialize<'de> for HouseName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
+}
+
+impl Serialize for HouseName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+fn as_text<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(digest)
 }
 
 fn digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {

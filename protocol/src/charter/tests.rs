@@ -134,3 +134,20 @@ fn a_threshold_above_the_houses_is_refused() {
     let text = SAMPLE.replace("threshold = 3", "threshold = 4") + &trustees;
     assert_eq!(Charter::parse(&text).unwrap().colluding_members_tolerated(), 0);
 }
+
+/// With every section that a charter can have: what is written reads as the same terms.
+#[test]
+fn a_charter_written_from_terms_says_the_same_terms() {
+    let sections = "[local]\nsteps = 4\nlearning_rate = 0.5\nbatch = 16\n[evaluation]\nevery = 5\nheld_out = 0.1\n\
+                    noise_multiplier = 20.0\nloss_bound = 8.0\nbuckets = 4\n";
+    let local = SAMPLE.replace("mode = \"record-shared\"", "mode = \"record-local\"");
+    for text in [SAMPLE.to_owned(), format!("{local}{sections}")] {
+        let read = Charter::parse(&text).unwrap();
+        let written = Charter::of(&read).unwrap();
+        assert_eq!(*written, *read);
+        assert_ne!(written.digest(), read.digest(), "the digest is of the text");
+    }
+    let mut terms = (*Charter::parse(SAMPLE).unwrap()).clone();
+    terms.committee.threshold = 9;
+    assert!(matches!(Charter::of(&terms), Err(CharterError::Rule { key: "committee.threshold", .. })));
+}
