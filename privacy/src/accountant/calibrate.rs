@@ -1,11 +1,15 @@
 //! The accountant's inverses.
 
-use super::{AccountantError, Curve, Rounds, check_delta, check_epsilon, check_noise, check_rate, epsilon};
+use super::{Accountant, AccountantError, Curve, Rounds, check_delta, check_epsilon, check_noise, check_rate, epsilon};
 
 /// Search ends when the noise multiplier is known to this part.
 const TOLERANCE: f64 = 1e-7;
 /// Noise multipliers outside are not searched.
 const NOISE_RANGE: (f64, f64) = (1e-2, 1e6);
+/// The same for the accountants whose epsilon takes milliseconds.
+const COARSE_TOLERANCE: f64 = 1e-5;
+/// A number of rounds is known to this part by them; below 10,000 exactly.
+const ROUNDS_TOLERANCE: f64 = 1e-4;
 /// Numbers of rounds above are not searched.
 const MOST_ROUNDS: u64 = 1 << 40;
 
@@ -39,6 +43,100 @@ pub fn noise_for(target: f64, delta: f64, rate: f64, rounds: u64) -> Result<f64,
         }
     }
     Ok(high)
+}
+
+/// The noise multiplier by another accountant: a search by regula falsi between logarithms, from the Renyi accountant's.
+pub(super) fn noise_by(
+    by: Accountant,
+    target: f64,
+    delta: f64,
+    rate: f64,
+    rounds: u64,
+) -> Result<f64, AccountantError> {
+    let known = noise_for(target, delta, rate, rounds)?;
+    // How far above the target, as a logarithm; a cost of 0 is far below.
+    let above = |noise: f64| Ok(by.epsilon(&[Rounds::new(rate, noise, rounds)], delta)?.max(1e-300).ln() - target.ln());
+    let mut high = (known, above(known)?);
+    while high.1 > 0.0 {
+        high = (high.0 * 1.02, above(high.0 * 1.02)?);
+        if high.0 > NOISE_RANGE.1 {
+            let best = by.epsilon(&[Rounds::new(rate, high.0, rounds)], delta)?;
+            return Err(AccountantError::Unreachable { target, best, with: "the largest noise multiplier" });
+        }
+    }
+    let mut low = (high.0 * 0.9, above(high.0 * 0.9)?);
+    while low.1 <= 0.0 {
+        high = low;
+        if low.0 < NOISE_RANGE.0 {
+            return Ok(high.0);
+        }
+        low = (low.0 * 0.8, above(low.0 * 0.8)?);
+    }
+    let mut halve = false;
+    while high.0 > low.0 * (1.0 + COARSE_TOLERANCE) {
+        let width = high.0 - low.0;
+        let cut = if halve { 0.5 } else { (low.1 / (low.1 - high.1)).clamp(0.02, 0.98) };
+        // A little beyond the secant's root, so that the next step closes in from the other side.
+        let middle = low.0 + width * cut * if halve { 1.0 } else { 1.0 + 0.02 * (1.0 - cut) };
+        let found = above(middle)?;
+        if found <= 0.0 {
+            high = (middle, found)
+        } else {
+            low = (middle, found)
+        }
+        halve = high.0 - low.0 > 0.5 * width;
+    }
+    Ok(high.0)
+}
+
+/// The number of rounds by another accountant.
+pub(super) fn rounds_by(
+    by: Accountant,
+    target: f64,
+    delta: f64,
+    rate: f64,
+    noise_multiplier: f64,
+) -> Result<u64, AccountantError> {
+    check_epsilon(target)?;
+    check_delta(delta)?;
+    let cost = |rounds: u64| by.epsilon(&[Rounds::new(rate, noise_multiplier, rounds)], delta);
+    let one = cost(1)?;
+    if one > target {
+        return Err(AccountantError::Unreachable { target, best: one, with: "a single round" });
+    }
+    let above = |rounds: u64| Ok::<_, AccountantError>(cost(rounds)?.max(1e-300).ln() - target.ln());
+    // The Renyi accountant's answer fits; where it has none, a single round does.
+    let known = rounds_for(target, delta, rate, noise_multiplier).unwrap_or(1).min(MOST_ROUNDS);
+    let mut fits = (known, above(known)?);
+    while fits.1 > 0.0 {
+        let fewer = (fits.0 * 9 / 10).max(1);
+        fits = (fewer, above(fewer)?);
+    }
+    let mut exceeds = (fits.0 + (fits.0 / 8).max(1), 0.0);
+    loop {
+        exceeds.1 = above(exceeds.0)?;
+        if exceeds.1 > 0.0 {
+            break;
+        }
+        if exceeds.0 >= MOST_ROUNDS {
+            return Ok(exceeds.0);
+        }
+        (fits, exceeds) = (exceeds, (exceeds.0 * 2, 0.0));
+    }
+    let mut halve = false;
+    while exceeds.0 - fits.0 > (fits.0 as f64 * ROUNDS_TOLERANCE) as u64 + 1 {
+        let width = exceeds.0 - fits.0;
+        let cut = if halve { 0.5 } else { (fits.1 / (fits.1 - exceeds.1)).clamp(0.02, 0.98) };
+        let middle = fits.0 + ((width as f64 * cut) as u64).clamp(1, width - 1);
+        let found = (middle, above(middle)?);
+        if found.1 <= 0.0 {
+            fits = found
+        } else {
+            exceeds = found
+        }
+        halve = exceeds.0 - fits.0 > width / 2;
+    }
+    Ok(fits.0)
 }
 
 /// The largest number of rounds at `rate` and `noise_multiplier` that costs at most `target` at `delta`.

@@ -70,6 +70,11 @@ impl Grid {
         Self { integer_norm: self.integer_norm.saturating_mul(size), ..self }
     }
 
+    /// t of the module's text: how near a coordinate's sum of shares is to one discrete Gaussian, as a logarithm.
+    pub(crate) fn sum_closeness(&self) -> f64 {
+        sum_of_shares(self.deviation, self.shares)
+    }
+
     pub(crate) fn correction(&self, rate: f64) -> Correction {
         let dimension = self.dimension as f64;
         let variance = self.deviation * self.deviation * self.shares as f64;
@@ -81,7 +86,7 @@ impl Grid {
             let holds = c >= 4.0 * log_points && c * c >= 4.0 * dimension * log_points * (c / log_points).ln_1p();
             holds.then(|| 8.0 * (-c / 2.0).exp())
         };
-        Correction { closeness: dimension * sum_of_shares(self.deviation, self.shares), fractional }
+        Correction { closeness: dimension * self.sum_closeness(), fractional }
     }
 }
 

@@ -1,4 +1,5 @@
-//! What rounds cost: Renyi differential privacy of the Poisson-subsampled Gaussian, and its inverses.
+//! What rounds cost: Renyi differential privacy of the Poisson-subsampled Gaussian, and its inverses. [`pld`] counts the same
+//! rounds as privacy-loss distributions, which is tighter; [`Accountant`] names all.
 //!
 //! Neighbouring data sets differ by one privacy unit, added or removed. A round of sampling rate `q` and noise
 //! multiplier `z` has the Renyi divergence of the sampled Gaussian mechanism at every order (Mironov, Talwar, Zhang
@@ -12,11 +13,15 @@
 
 mod calibrate;
 mod discrete;
+mod kind;
+pub mod pld;
 mod rdp;
 mod special;
+mod zcdp;
 
 pub use calibrate::{noise_for, rounds_for};
 pub use discrete::{Grid, SMALLEST_DEVIATION};
+pub use kind::Accountant;
 
 /// Equal rounds: each samples every unit with probability `rate` and adds Gaussian noise of `noise_multiplier` times
 /// the sensitivity.
@@ -70,6 +75,12 @@ pub enum AccountantError {
         /// Noise multiplier times integer norm.
         needed: f64,
     },
+    /// An accountant for rounds without sampling was asked about sampled ones.
+    #[error("zCDP is for rounds without sampling, not for a rate of {0}: use rdp or pld")]
+    Sampled(f64),
+    /// A Renyi order must be above 1 and finite.
+    #[error("Renyi order {0} is not a finite number above 1")]
+    Order(f64),
     /// No order gives a finite epsilon.
     #[error("no Renyi order gives a finite epsilon for these rounds")]
     NoOrder,
@@ -134,6 +145,64 @@ pub fn epsilon(rounds: &[Rounds], delta: f64) -> Result<Epsilon, AccountantError
     curve.epsilon(delta)
 }
 
+/// Delta of all these rounds together at `epsilon`, at most 1: the conversion of [`epsilon()`], the other way.
+///
+/// # Errors
+/// [`AccountantError::Epsilon`], or what [`Rounds::check`] finds.
+pub fn delta(rounds: &[Rounds], epsilon: f64) -> Result<f64, AccountantError> {
+    check_epsilon(epsilon)?;
+    check_rounds(rounds)?;
+    let mut curve = Curve::zero();
+    for rounds in rounds {
+        curve.add(&Curve::of(rounds), rounds.rounds);
+    }
+    let of = |&(order, divergence): &(f64, f64)| delta_of_renyi(divergence, order, epsilon);
+    Ok(if rounds.is_empty() { 0.0 } else { curve.0.iter().map(of).fold(1.0, f64::min) })
+}
+
+/// Renyi divergence of all these rounds together at one `order`.
+///
+/// # Errors
+/// [`AccountantError::Order`], or what [`Rounds::check`] finds.
+pub fn renyi(rounds: &Rounds, order: f64) -> Result<f64, AccountantError> {
+    check_order(order)?;
+    rounds.check()?;
+    Ok(rounds.divergence()(order) * rounds.rounds as f64)
+}
+
+/// The epsilon at `delta` that a Renyi `divergence` at `order` proves (Canonne, Kamath, Steinke 2020, proposition 12);
+/// never below 0.
+///
+/// # Errors
+/// [`AccountantError::Order`], [`AccountantError::Delta`].
+pub fn epsilon_of_renyi(divergence: f64, order: f64, delta: f64) -> Result<f64, AccountantError> {
+    check_order(order)?;
+    check_delta(delta)?;
+    Ok(if divergence <= 0.0 { 0.0 } else { convert(divergence, order, delta).max(0.0) })
+}
+
+/// The divergence at `order` that proves exactly `epsilon` at `delta`: what a privacy filter of that order may spend.
+/// Negative where even nothing spent proves no such epsilon at that order.
+///
+/// # Errors
+/// [`AccountantError::Order`], [`AccountantError::Delta`], [`AccountantError::Epsilon`].
+pub fn renyi_budget(epsilon: f64, order: f64, delta: f64) -> Result<f64, AccountantError> {
+    check_order(order)?;
+    check_delta(delta)?;
+    check_epsilon(epsilon)?;
+    Ok(epsilon - convert(0.0, order, delta))
+}
+
+/// Proposition 12 of Canonne, Kamath, Steinke 2020.
+fn convert(divergence: f64, order: f64, delta: f64) -> f64 {
+    divergence + (-1.0 / order).ln_1p() - (delta * order).ln() / (order - 1.0)
+}
+
+/// The same for delta.
+fn delta_of_renyi(divergence: f64, order: f64, epsilon: f64) -> f64 {
+    ((order - 1.0) * (divergence - epsilon + (-1.0 / order).ln_1p()) - order.ln()).exp().min(1.0)
+}
+
 /// Epsilon for a group of up to `group_size` units together (all rows of one patient, where one row is the unit).
 ///
 /// Each round is bounded by one unit that is sampled when any of the group is, with probability `1 - (1 - rate)^g`,
@@ -187,11 +256,8 @@ impl Curve {
         }
         let mut best = Epsilon { epsilon: f64::INFINITY, order: 0.0 };
         for &(order, divergence) in &self.0 {
-            let epsilon = if delta * delta + f64::exp_m1(-divergence) > 0.0 {
-                0.0
-            } else {
-                divergence + f64::ln_1p(-1.0 / order) - (delta * order).ln() / (order - 1.0)
-            };
+            let epsilon =
+                if delta * delta + f64::exp_m1(-divergence) > 0.0 { 0.0 } else { convert(divergence, order, delta) };
             if epsilon < best.epsilon {
                 best = Epsilon { epsilon: epsilon.max(0.0), order };
             }
@@ -204,6 +270,14 @@ impl Curve {
 fn orders() -> impl Iterator<Item = f64> {
     let tenths = (1..100).map(|x| 1.0 + f64::from(x) / 10.0);
     tenths.chain((11..64).map(f64::from)).chain([128.0, 256.0, 512.0, 1024.0])
+}
+
+fn check_rounds(rounds: &[Rounds]) -> Result<(), AccountantError> {
+    rounds.iter().try_for_each(Rounds::check)
+}
+
+fn check_order(order: f64) -> Result<(), AccountantError> {
+    if order > 1.0 && order.is_finite() { Ok(()) } else { Err(AccountantError::Order(order)) }
 }
 
 fn check_rate(rate: f64) -> Result<(), AccountantError> {
