@@ -229,8 +229,13 @@ fn plots_and_their_tables_are_written() {
     }
     let points: Vec<lab::budget::CurvePoint> = lab::table::read(&target.join("budget.json")).unwrap();
     assert!(points.len() > 60 && target.join("budget.parquet").exists());
-    let over: Vec<_> = points.iter().filter(|point| point.over == "rounds").map(|point| point.epsilon).collect();
-    assert!(over.is_sorted(), "epsilon grows with the rounds");
+    let over = |accountant: &str| -> Vec<f64> {
+        let fits = |point: &&lab::budget::CurvePoint| point.over == "rounds" && point.accountant == accountant;
+        points.iter().filter(fits).map(|point| point.epsilon).collect()
+    };
+    let (rdp, pld) = (over("rdp"), over("pld"));
+    assert!(rdp.is_sorted() && pld.is_sorted(), "epsilon grows with the rounds: {pld:?}");
+    assert!(rdp.len() > 20 && rdp.iter().zip(&pld).all(|(rdp, pld)| pld < rdp), "PLD is tighter");
     let one = folder.path().join("plan.svg");
     assert!(lab(&format!("{plan} {}", one.display())).status.success() && one.exists());
 }

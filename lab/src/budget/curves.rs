@@ -1,13 +1,13 @@
 //! Epsilon over rounds and over noise, around the answer.
 
-use privacy::accountant;
+use privacy::accountant::Accountant;
 
 use super::{Answer, Setting};
 use crate::plot::{Chart, Line};
 use crate::row;
 
 /// Points of a line.
-const POINTS: u32 = 41;
+const POINTS: u32 = 25;
 /// The lines go this far below and above the answer.
 const ROUNDS_SPAN: f64 = 30.0;
 const NOISE_SPAN: f64 = 5.0;
@@ -35,11 +35,13 @@ row! {
 pub fn curve_points(answer: &Answer) -> Vec<CurvePoint> {
     let setting = &answer.question.setting;
     let mut points = Vec::new();
+    // One plan, by all of them: what each would plan for itself is in the answer.
+    let plan = &answer.by[0];
     for by in &answer.by {
-        let mut rounds: Vec<u64> = spread(by.rounds as f64, ROUNDS_SPAN).map(|x| x.round().max(1.0) as u64).collect();
+        let mut rounds: Vec<u64> = spread(plan.rounds as f64, ROUNDS_SPAN).map(|x| x.round().max(1.0) as u64).collect();
         rounds.dedup();
-        let over_rounds = rounds.into_iter().map(|rounds| ("rounds", by.noise_multiplier, rounds));
-        let over_noise = spread(by.noise_multiplier, NOISE_SPAN).map(|noise| ("noise", noise, by.rounds));
+        let over_rounds = rounds.into_iter().map(|rounds| ("rounds", plan.noise_multiplier, rounds));
+        let over_noise = spread(plan.noise_multiplier, NOISE_SPAN).map(|noise| ("noise", noise, plan.rounds));
         points.extend(over_rounds.chain(over_noise).map(|(over, noise_multiplier, rounds)| CurvePoint {
             accountant: by.accountant.to_owned(),
             over: over.to_owned(),
@@ -85,9 +87,10 @@ pub fn charts(answer: &Answer, points: &[CurvePoint]) -> [Chart; 2] {
 }
 
 /// Continuous noise: a grid that is fine for the answer may be too coarse at the ends of a curve.
-fn epsilon(setting: &Setting, _accountant: &str, noise_multiplier: f64, rounds: u64) -> f64 {
+fn epsilon(setting: &Setting, accountant: &str, noise_multiplier: f64, rounds: u64) -> f64 {
     let rounds = Setting { grid: None, ..setting.clone() }.rounds(noise_multiplier, rounds);
-    accountant::epsilon(&[rounds], setting.delta).map_or(f64::NAN, |found| found.epsilon)
+    let by = Accountant::ALL.into_iter().find(|by| by.as_str() == accountant);
+    by.and_then(|by| by.epsilon(&[rounds], setting.delta).ok()).unwrap_or(f64::NAN)
 }
 
 /// Numbers around `middle`, equally far apart on a logarithmic axis.

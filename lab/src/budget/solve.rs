@@ -1,6 +1,6 @@
 //! The answer, by every accountant.
 
-use privacy::accountant::{self, AccountantError, Rounds, SMALLEST_DEVIATION};
+use privacy::accountant::{self, Accountant, AccountantError, Rounds, SMALLEST_DEVIATION};
 
 use super::advice::{self, Advice};
 use super::{BudgetError, Mode, Question, Setting, Wanted};
@@ -58,9 +58,20 @@ pub struct Group {
 pub fn answer(question: &Question) -> Result<Answer, BudgetError> {
     let setting = &question.setting;
     setting.check()?;
-    let first = rdp(question)?;
+    let first = by(question, Accountant::Rdp)?;
     wide_enough(setting, first.noise_multiplier)?;
-    let by = vec![first];
+    let mut all = vec![first];
+    let others: &[Accountant] =
+        if setting.rate == 1.0 { &[Accountant::Pld, Accountant::Zcdp] } else { &[Accountant::Pld] };
+    for &other in others {
+        match by(question, other) {
+            Ok(found) => all.push(found),
+            // Less noise than by the first, for which the grid asked for is too coarse.
+            Err(BudgetError::ShareTooNarrow { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let by = all;
     let groups = groups(setting, &by[0])?;
     let share =
         by[0].noise_multiplier / if setting.mode == Mode::RecordLocal { 1.0 } else { (setting.honest() as f64).sqrt() };
@@ -76,40 +87,46 @@ pub fn answer(question: &Question) -> Result<Answer, BudgetError> {
     Ok(answer)
 }
 
-/// By Renyi divergences, as the ledgers count.
-fn rdp(question: &Question) -> Result<By, BudgetError> {
+/// By one accountant; ledgers count with Renyi divergences.
+fn by(question: &Question, accountant: Accountant) -> Result<By, BudgetError> {
     let setting = &question.setting;
     let steps = setting.noised_steps();
     let (delta, rate) = (setting.delta, setting.rate);
     let (noise_multiplier, rounds) = match question.wanted {
         Wanted::Epsilon { noise_multiplier, rounds } => (noise_multiplier, rounds),
         Wanted::NoiseMultiplier { epsilon, rounds } => {
-            let continuous = accountant::noise_for(epsilon, delta, rate, rounds.saturating_mul(steps))?;
-            (round_up(setting, continuous, rounds, epsilon)?, rounds)
+            let continuous = accountant.noise_for(epsilon, delta, rate, rounds.saturating_mul(steps))?;
+            (round_up(setting, accountant, continuous, rounds, epsilon)?, rounds)
         }
         Wanted::Rounds { epsilon, noise_multiplier } => {
-            let fits = accountant::rounds_for(epsilon, delta, rate, noise_multiplier)? / steps;
-            (noise_multiplier, round_down(setting, noise_multiplier, fits, epsilon)?)
+            let fits = accountant.rounds_for(epsilon, delta, rate, noise_multiplier)? / steps;
+            (noise_multiplier, round_down(setting, accountant, noise_multiplier, fits, epsilon)?)
         }
     };
-    let found = accountant::epsilon(&[setting.rounds(noise_multiplier, rounds)], delta)?;
-    Ok(By {
-        accountant: "rdp",
-        epsilon: found.epsilon,
-        noise_multiplier,
-        rounds,
-        how: format!("order {}", found.order),
-    })
+    let counted = [setting.rounds(noise_multiplier, rounds)];
+    let epsilon = accountant.epsilon(&counted, delta)?;
+    let how = match accountant {
+        Accountant::Rdp => format!("order {}", accountant::epsilon(&counted, delta)?.order),
+        Accountant::Pld => "composed loss, rounded up".to_owned(),
+        Accountant::Zcdp => "best order of all".to_owned(),
+    };
+    Ok(By { accountant: accountant.as_str(), epsilon, noise_multiplier, rounds, how })
 }
 
 /// The next noise multiplier with four digits whose epsilon, with the grid counted, is within `epsilon`.
-fn round_up(setting: &Setting, continuous: f64, rounds: u64, epsilon: f64) -> Result<f64, BudgetError> {
+fn round_up(
+    setting: &Setting,
+    accountant: Accountant,
+    continuous: f64,
+    rounds: u64,
+    epsilon: f64,
+) -> Result<f64, BudgetError> {
     let mut parts = (continuous * NOISE_PARTS).ceil();
     wide_enough(setting, parts / NOISE_PARTS)?;
     // Where the grid counts at all, it is by far less than one part.
     for _ in 0..3 {
         let noise = parts / NOISE_PARTS;
-        if accountant::epsilon(&[setting.rounds(noise, rounds)], setting.delta)?.epsilon <= epsilon {
+        if accountant.epsilon(&[setting.rounds(noise, rounds)], setting.delta)? <= epsilon {
             break;
         }
         parts += 1.0;
@@ -118,14 +135,20 @@ fn round_up(setting: &Setting, continuous: f64, rounds: u64, epsilon: f64) -> Re
 }
 
 /// The most rounds up to `fits` whose epsilon, with the grid counted, is within `epsilon`.
-fn round_down(setting: &Setting, noise: f64, fits: u64, epsilon: f64) -> Result<u64, BudgetError> {
+fn round_down(
+    setting: &Setting,
+    accountant: Accountant,
+    noise: f64,
+    fits: u64,
+    epsilon: f64,
+) -> Result<u64, BudgetError> {
     wide_enough(setting, noise)?;
     let mut rounds = fits;
-    while rounds > 0 && accountant::epsilon(&[setting.rounds(noise, rounds)], setting.delta)?.epsilon > epsilon {
+    while rounds > 0 && accountant.epsilon(&[setting.rounds(noise, rounds)], setting.delta)? > epsilon {
         rounds -= 1;
     }
     if rounds == 0 {
-        let one = accountant::epsilon(&[setting.rounds(noise, 1)], setting.delta)?.epsilon;
+        let one = accountant.epsilon(&[setting.rounds(noise, 1)], setting.delta)?;
         return Err(AccountantError::Unreachable { target: epsilon, best: one, with: "a single round" }.into());
     }
     Ok(rounds)
