@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use client::round::{Fault, RunError};
 use common::{Federation, HOUSES, all_completed, integers, logs, wait_for};
+use protocol::RoundNumber;
 use rand::RngExt as _;
+use terms::Terms;
+use training::Part;
 
 const ALL: &[usize] = &[0, 1, 2, 3];
 const WITHOUT_FIRST: &[usize] = &[1, 2, 3];
@@ -46,7 +49,7 @@ async fn released_sum_is_exact(policy: &str) {
     // All houses approved, so the model builder has the adapter, whoever opened the rounds' sums.
     let export = ["plainchant-aggregator".as_ref(), "export".as_ref(), aggregator.as_os_str(), out.as_os_str()];
     program(aggregator::cli::run, &export).await;
-    let model = terms::Terms::of(&charter).unwrap().model;
+    let model = Terms::of(&charter).unwrap().model;
     assert_eq!(adapter::Adapter::load_dir(&out, &model).unwrap().digest(), wanted);
     drop(kept);
 }
@@ -66,29 +69,22 @@ async fn a_house_at_its_ceiling_does_not_contribute() {
     let federation = Federation::new("aggregator", 2, 0).await;
     let state = federation.house("abbey").join("state");
     std::fs::create_dir_all(&state).unwrap();
-    let elsewhere = privacy::Entry {
-        federation: [9; 32],
-        round: 1,
-        attempt: 1,
-        kind: privacy::Kind::Training,
-        rate: 1.0,
-        noise_multiplier: 0.7,
-        steps: 1,
-        dimension: 10,
-        integer_norm: 1024,
-        shares: 2,
-        share_deviation: 1024.0,
-    };
+    // What one attempt of this federation costs, spent in another one until no more of it fits.
+    let charter = &federation.charter;
+    let name = protocol::HouseName::new("abbey").unwrap();
+    let ahead = Part::ahead(charter, &name, RoundNumber::FIRST, protocol::Attempt::FIRST);
+    let count = Terms::of(charter).unwrap().first_state().unwrap().adapter().trainable_len();
+    let attempt = ahead.ledger_entries(count).unwrap().pop().unwrap();
+    let filter = privacy::Filter::for_attempts(&[attempt.rounds()], 8.0, charter.privacy.delta).unwrap();
     let mut ledger = privacy::Ledger::open(state.join("ledger")).unwrap();
-    ledger.reserve(&elsewhere).unwrap();
-    let spent = ledger.epsilon(1e-5).unwrap().epsilon;
+    ledger.adopt(filter).unwrap();
+    let refused = (1..).find_map(|round| {
+        let elsewhere = privacy::Entry { federation: [9; 32], round, ..attempt.clone() };
+        ledger.reserve(&elsewhere).err()
+    });
+    assert!(matches!(refused, Some(privacy::LedgerError::Ceiling { ceiling: 8.0, .. })), "{refused:?}");
+    let spent = ledger.entries().to_vec();
     drop(ledger);
-    // The policy's ceiling is just above what was spent, and above the charter's own epsilon.
-    assert!(spent > 1.5, "{spent}");
-    let config = federation.house("abbey").join("client.toml");
-    let text = std::fs::read_to_string(&config).unwrap();
-    let ceiling = format!("epsilon_ceiling = {}", spent + 1e-4);
-    std::fs::write(&config, text.replace("epsilon_ceiling = 8.0", &ceiling)).unwrap();
     let tasks = HOUSES.map(|house| federation.spawn(house, federation.options(house)));
     let completed = all_completed(tasks.into()).await;
     assert_eq!(completed.state.as_bytes(), &federation.expected(&[WITHOUT_FIRST, WITHOUT_FIRST]).digest());
@@ -96,7 +92,7 @@ async fn a_house_at_its_ceiling_does_not_contribute() {
     assert!(lines.contains("past this house's ceiling") && !lines.contains("contributed"), "{lines}");
     assert_eq!(lines.matches("\"answered\"").count(), 2, "{lines}");
     let ledger = privacy::Ledger::open(state.join("ledger")).unwrap();
-    assert_eq!(ledger.entries(), [elsewhere]);
+    assert_eq!(ledger.entries(), spent);
     federation.stop().await;
 }
 

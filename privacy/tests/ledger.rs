@@ -1,8 +1,8 @@
 //! The ledger on a real file: spending, crashes, tampering.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use privacy::accountant::{AccountantError, Rounds, epsilon};
-use privacy::{Entry, Head, Kind, Ledger, LedgerError};
+use privacy::accountant::{AccountantError, Rounds, epsilon, epsilon_of_renyi, renyi, rounds_for};
+use privacy::{Entry, Filter, Head, Kind, Ledger, LedgerError};
 use std::{fs, path::PathBuf};
 
 const DELTA: f64 = 1e-5;
@@ -98,29 +98,84 @@ fn equal_rounds_cost_what_the_accountant_says_of_them_together() {
     assert!((ledger.epsilon(DELTA).unwrap().epsilon / expected.epsilon - 1.0).abs() < 1e-12);
 }
 
+fn filter(ceiling: f64) -> Filter {
+    Filter::for_attempts(&[entry(1).rounds()], ceiling, DELTA).unwrap()
+}
+
+/// The filter's order is the one that is best at the ceiling, so nothing is lost against the accountant that looks at all
+/// orders; and the accountant agrees with every refusal and every permission.
 #[test]
-fn the_ceiling_refuses_before_anything_is_written() {
+fn the_filter_lets_in_as_many_equal_rounds_as_the_accountant_and_refuses_before_anything_is_written() {
+    for ceiling in [2.5, 3.0, 4.0] {
+        let home = home();
+        let mut ledger = Ledger::open(&home.path).unwrap();
+        ledger.adopt(filter(ceiling)).unwrap();
+        let mut rounds = 0;
+        let refusal = loop {
+            match ledger.reserve(&entry(rounds + 1)) {
+                Ok(()) => rounds += 1,
+                Err(error) => break error,
+            }
+        };
+        let LedgerError::Ceiling { would_be, order, .. } = refusal else { panic!("{refusal}") };
+        assert!(rounds > 0 && would_be > ceiling && order == ledger.filter().unwrap().order());
+        let most = rounds_for(ceiling, DELTA, entry(1).rate, 0.81).unwrap();
+        assert_eq!(rounds, most, "ceiling {ceiling}");
+        assert_eq!(ledger.head().lines, rounds + 1);
+        drop(ledger);
+        let ledger = Ledger::open(&home.path).unwrap();
+        assert!(matches!(ledger.check(&entry(999)), Err(LedgerError::Ceiling { .. })), "restart");
+    }
+}
+
+/// Rounds of several kinds, chosen one after the other: their divergences at the one order never pass the budget, whichever
+/// order would be better for the mixture.
+#[test]
+fn a_mixture_of_rounds_is_counted_at_the_order_that_was_fixed_first() {
     let home = home();
     let mut ledger = Ledger::open(&home.path).unwrap();
-    let ceiling = 2.5;
-    let mut rounds = 0;
-    let refusal = loop {
-        match ledger.reserve_within(&entry(rounds + 1), ceiling, DELTA) {
-            Ok(spent) => assert!(spent.epsilon <= ceiling),
-            Err(error) => break error,
+    ledger.adopt(filter(3.0)).unwrap();
+    let order = ledger.filter().unwrap().order();
+    let kinds = [(0.05, 1.5, 28_378.0), (1.0, 12.0, 227_024.0), (256.0 / 11945.0, 0.81, 15_324.25)];
+    let mut spent = 0.0;
+    for round in 1..500 {
+        let (rate, noise_multiplier, share_deviation) = kinds[round as usize % 3];
+        let next = Entry { rate, noise_multiplier, share_deviation, ..entry(round) };
+        let cost = renyi(&next.rounds(), order).unwrap();
+        let fits = epsilon_of_renyi(spent + cost, order, DELTA).unwrap() <= 3.0;
+        assert_eq!(ledger.reserve(&next).is_ok(), fits, "round {round}");
+        if fits {
+            spent += cost;
         }
-        rounds += 1;
-    };
-    let LedgerError::Ceiling { would_be, .. } = refusal else { panic!("{refusal}") };
-    assert!(rounds > 0 && would_be > ceiling && ledger.epsilon(DELTA).unwrap().epsilon <= ceiling);
-    assert_eq!(ledger.head().lines, rounds);
-    drop(ledger);
-    let ledger = Ledger::open(&home.path).unwrap();
-    assert!(matches!(ledger.check_ceiling(&entry(999), ceiling, DELTA), Err(LedgerError::Ceiling { .. })), "restart");
-    for ceiling in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        let refused = ledger.check_ceiling(&entry(999), ceiling, DELTA);
-        assert!(matches!(refused, Err(LedgerError::Accountant(AccountantError::Epsilon(_)))));
     }
+    assert!(ledger.entries().len() > 5 && epsilon_of_renyi(spent, order, DELTA).unwrap() <= 3.0);
+    // What is proven adaptively is at least what the best order says afterwards.
+    assert!(ledger.epsilon(DELTA).unwrap().epsilon <= 3.0);
+}
+
+#[test]
+fn a_ceiling_is_fixed_once_and_before_the_first_round() {
+    let home = home();
+    let mut ledger = Ledger::open(&home.path).unwrap();
+    ledger.adopt(filter(3.0)).unwrap();
+    ledger.adopt(filter(3.0)).unwrap();
+    assert_eq!(ledger.head().lines, 1);
+    for other in [filter(2.5), Filter::for_attempts(&[entry(1).rounds()], 3.0, 1e-6).unwrap()] {
+        let refused = ledger.adopt(other).unwrap_err();
+        assert!(matches!(refused, LedgerError::OtherFilter { ceiling, .. } if ceiling == 3.0), "{refused}");
+    }
+    drop(ledger);
+    assert_eq!(Ledger::open(&home.path).unwrap().filter(), Some(&filter(3.0)));
+    let old = self::home();
+    three_lines(&old);
+    let mut ledger = Ledger::open(&old.path).unwrap();
+    assert!(matches!(ledger.adopt(filter(3.0)), Err(LedgerError::NoFilter { .. })));
+    for ceiling in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let refused = Filter::for_attempts(&[entry(1).rounds()], ceiling, DELTA);
+        assert!(matches!(refused, Err(AccountantError::Epsilon(_))));
+    }
+    let one_is_too_much = Filter::for_attempts(&[entry(1).rounds()], 0.01, DELTA);
+    assert!(matches!(one_is_too_much, Err(AccountantError::NoOrder)));
 }
 
 #[test]
@@ -131,7 +186,6 @@ fn a_round_is_reserved_once_but_a_new_attempt_or_kind_is_another() {
     let louder = Entry { noise_multiplier: 0.5, ..entry(1) };
     for again in [entry(1), louder] {
         assert!(matches!(ledger.reserve(&again), Err(LedgerError::AlreadyReserved { round: 1, attempt: 1 })));
-        assert!(matches!(ledger.reserve_within(&again, 9.0, DELTA), Err(LedgerError::AlreadyReserved { .. })));
     }
     ledger.reserve(&Entry { attempt: 2, ..entry(1) }).unwrap();
     ledger.reserve(&Entry { kind: Kind::Evaluation, ..entry(1) }).unwrap();

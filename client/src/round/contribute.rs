@@ -99,8 +99,7 @@ impl Member {
             }
             // Reserved and not kept: a crash before anything left, so the charge still stands for this one release.
             if !ledger.is_reserved(&entry) {
-                let delta = self.config.policy.delta.unwrap_or(self.identity.charter.privacy.delta);
-                ledger.reserve_within(&entry, self.config.policy.epsilon_ceiling, delta)?;
+                ledger.reserve(&entry)?;
             }
         }
         self.report(announcement.round, announcement.attempt, Phase::Announced, None);

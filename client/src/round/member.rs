@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use adapter::State;
-use privacy::Ledger;
+use privacy::accountant::Rounds;
+use privacy::{Entry, Filter, Ledger};
 use protocol::client::{Me, Memory, Policy, Round};
-use protocol::{Announcement, Attempt, Charter, Digest, Federation, Roster, RoundNumber, Signed};
+use protocol::{Announcement, Attempt, Charter, Digest, Federation, HouseName, Roster, RoundNumber, Signed};
 use protos::v1::federation_client::FederationClient;
 use secure_sum::{Committee, ShareSum};
 use tokio::sync::mpsc;
@@ -22,6 +23,7 @@ use crate::progress::{Phase, Report, Seconds};
 use crate::store::{Slot, Store};
 use crate::trainer::Trainer;
 use terms::Terms;
+use training::Part;
 
 /// How far the aggregator's clock may be ahead of this machine's.
 const MAX_CLOCK_SKEW_MS: u64 = 30_000;
@@ -88,6 +90,25 @@ impl Home {
     }
 }
 
+/// The house's ledger, whose ceiling is the configuration's from its first line on.
+fn open_ledger(
+    store: &Store,
+    config: &Config,
+    charter: &Charter,
+    house: &HouseName,
+    count: usize,
+) -> Result<Ledger, RunError> {
+    let mut ledger = Ledger::open(store.ledger_path())?;
+    let ahead = Part::ahead(charter, house, RoundNumber::FIRST, Attempt::FIRST);
+    let attempt: Vec<Rounds> = ahead.ledger_entries(count)?.iter().map(Entry::rounds).collect();
+    // Under mode `none` nothing is charged, and nothing limited.
+    if !attempt.is_empty() {
+        let delta = config.policy.delta.unwrap_or(charter.privacy.delta);
+        ledger.adopt(Filter::for_attempts(&attempt, config.policy.epsilon_ceiling, delta)?)?;
+    }
+    Ok(ledger)
+}
+
 impl Member {
     pub(super) fn new(
         home: Home,
@@ -108,8 +129,11 @@ impl Member {
         if me.is_house() && trainer.is_none() {
             return Err(RunError::NoTrainer(me.name().clone()));
         }
-        let ledger = if me.is_house() { Some(Ledger::open(store.ledger_path())?) } else { None };
         let (memory, state) = recall(&store, &terms, me.is_house())?;
+        let ledger = match me.is_house() {
+            true => Some(open_ledger(&store, &config, &charter, me.name(), state.adapter().trainable_len())?),
+            false => None,
+        };
         let (work, finished) = Work::new();
         Ok(Self {
             round: Round::start(Arc::clone(&me), memory),

@@ -112,6 +112,9 @@ pub enum RunError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] privacy::LedgerError),
+    /// A ceiling that not even one attempt fits below, or another value outside the accountant's rules.
+    #[error("policy.epsilon_ceiling: {0}")]
+    Ceiling(#[from] privacy::accountant::AccountantError),
     /// The charter cannot be run.
     #[error(transparent)]
     Terms(#[from] TermsError),

@@ -128,7 +128,7 @@ impl Member {
         let ahead = Part::ahead(self.charter(), self.me.name(), round, attempt);
         let entry = ahead.ledger_entries(count)?.pop();
         if let (Some(entry), Some(ledger)) = (entry, &self.ledger) {
-            let checked = ledger.check_ceiling(&entry, self.config.policy.epsilon_ceiling, self.delta());
+            let checked = ledger.check(&entry);
             if let Err(refused @ privacy::LedgerError::Ceiling { .. }) = checked {
                 self.report(round, attempt, Phase::Refused, Some(refused.to_string()));
                 return Ok(());

@@ -193,6 +193,24 @@ pub fn renyi_budget(epsilon: f64, order: f64, delta: f64) -> Result<f64, Account
     Ok(epsilon - convert(0.0, order, delta))
 }
 
+/// The order, of those that the accountant looks at, at which the most rounds like `attempt` together stay within `epsilon` at
+/// `delta`: for a filter, whose order is fixed before the first round.
+///
+/// # Errors
+/// The rule that a value breaks, or [`AccountantError::NoOrder`] when at none of them a single attempt does.
+pub fn filter_order(attempt: &[Rounds], epsilon: f64, delta: f64) -> Result<f64, AccountantError> {
+    check_delta(delta)?;
+    check_epsilon(epsilon)?;
+    check_rounds(attempt)?;
+    let mut curve = Curve::zero();
+    for rounds in attempt {
+        curve.add(&Curve::of(rounds), rounds.rounds);
+    }
+    let attempts = |&(order, divergence): &(f64, f64)| (order, (epsilon - convert(0.0, order, delta)) / divergence);
+    let best = curve.0.iter().map(attempts).filter(|(_, attempts)| *attempts >= 1.0);
+    best.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(order, _)| order).ok_or(AccountantError::NoOrder)
+}
+
 /// Proposition 12 of Canonne, Kamath, Steinke 2020.
 fn convert(divergence: f64, order: f64, delta: f64) -> f64 {
     divergence + (-1.0 / order).ln_1p() - (delta * order).ln() / (order - 1.0)

@@ -76,6 +76,10 @@ impl Chain {
         Ok((chain, events))
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn head(&self) -> Head {
         Head { lines: self.digests.len() as u64, digest: self.last() }
     }

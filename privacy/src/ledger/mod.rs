@@ -1,7 +1,7 @@
 //! What a house has spent: an append-only, hash-chained file, written before the data is touched.
 //!
 //! ```text
-//! reserve_within(entry, ceiling)  ->  train, clip, noise, encrypt  ->  confirm  ->  submit
+//! adopt(filter), once  ->  reserve(entry)  ->  train, clip, noise, encrypt  ->  confirm  ->  submit
 //! ```
 //!
 //! A reservation counts as spent from the moment it is durable, whether it is confirmed or not: a crash costs its round.
@@ -12,12 +12,14 @@
 
 mod chain;
 mod entry;
+mod filter;
 
 use crate::accountant::{self, AccountantError, Epsilon, Rounds};
 use chain::Chain;
 pub use chain::Head;
 pub use entry::{Entry, Kind};
 use entry::{Event, Name};
+pub use filter::Filter;
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
@@ -27,6 +29,7 @@ use std::{
 #[derive(Debug)]
 pub struct Ledger {
     chain: Chain,
+    filter: Option<Filter>,
     entries: Vec<Entry>,
     names: HashSet<Name>,
     confirmed: HashSet<Name>,
@@ -93,14 +96,42 @@ pub enum LedgerError {
         attempt: u32,
     },
     /// The round would go past the ceiling.
-    #[error("epsilon would be {would_be:.4} at delta {delta:e}, past this house's ceiling of {ceiling}")]
+    #[error(
+        "epsilon would be {would_be:.4} at delta {delta:e}, counted at Renyi order {order}, past this house's ceiling of {ceiling}"
+    )]
     Ceiling {
-        /// Epsilon with this round.
+        /// Epsilon with this round, at the filter's order.
         would_be: f64,
         /// The ceiling.
         ceiling: f64,
         /// Delta of both.
         delta: f64,
+        /// The filter's order.
+        order: f64,
+    },
+    /// The ledger was opened with another ceiling or delta, which cannot be changed after the fact.
+    #[error(
+        "ledger {path} was opened with the ceiling {ceiling} at delta {delta:e}, not {asked} at {asked_delta:e}; write these values into the configuration, or, for other data, use another ledger"
+    )]
+    OtherFilter {
+        /// The ledger's file.
+        path: PathBuf,
+        /// The ledger's ceiling.
+        ceiling: f64,
+        /// The ledger's delta.
+        delta: f64,
+        /// The ceiling asked for.
+        asked: f64,
+        /// The delta asked for.
+        asked_delta: f64,
+    },
+    /// The ledger holds rounds, and no ceiling was fixed before them.
+    #[error(
+        "ledger {path} holds rounds and no ceiling in its first line: an older version wrote it; nothing may be added to it"
+    )]
+    NoFilter {
+        /// The ledger's file.
+        path: PathBuf,
     },
     /// A value is outside the accountant's rules.
     #[error(transparent)]
@@ -115,10 +146,13 @@ impl Ledger {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LedgerError> {
         let path = path.as_ref();
         let (chain, events) = Chain::open(path)?;
-        let mut ledger = Self { chain, entries: Vec::new(), names: HashSet::new(), confirmed: HashSet::new() };
+        let mut ledger =
+            Self { chain, filter: None, entries: Vec::new(), names: HashSet::new(), confirmed: HashSet::new() };
         for (index, event) in events.into_iter().enumerate() {
             let altered = |what| LedgerError::Altered { path: path.to_owned(), line: index as u64 + 1, what };
             match event {
+                Event::Opened(filter) if index == 0 && filter.budget().is_ok() => ledger.filter = Some(filter),
+                Event::Opened(_) => return Err(altered("it is no first line with a ceiling")),
                 Event::Reserved(entry) => {
                     entry.rounds().check().map_err(|_| altered("its values break the accountant's rules"))?;
                     if !ledger.names.insert(entry.name()) {
@@ -137,28 +171,49 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Reserves a round: when this returns, it is on the disk and counts as spent. No ceiling is looked at.
+    /// Fixes the ceiling of a new ledger, as its first line; or checks that the ledger has this ceiling at this delta. The
+    /// order stays the one of the first line.
     ///
     /// # Errors
-    /// [`LedgerError::AlreadyReserved`] (a second reservation is refused, even of an equal entry: the first may have
-    /// been trained), a broken rule of the accountant, or `Io` / `Broken`: then do not train.
+    /// [`LedgerError::OtherFilter`], [`LedgerError::NoFilter`], or `Io` / `Broken`.
+    pub fn adopt(&mut self, filter: Filter) -> Result<(), LedgerError> {
+        let path = || self.chain.path().to_owned();
+        match self.filter {
+            Some(own) if own.ceiling() == filter.ceiling() && own.delta() == filter.delta() => return Ok(()),
+            Some(own) => {
+                return Err(LedgerError::OtherFilter {
+                    path: path(),
+                    ceiling: own.ceiling(),
+                    delta: own.delta(),
+                    asked: filter.ceiling(),
+                    asked_delta: filter.delta(),
+                });
+            }
+            None if !self.entries.is_empty() => return Err(LedgerError::NoFilter { path: path() }),
+            None => {}
+        }
+        self.chain.append(&Event::Opened(filter))?;
+        self.filter = Some(filter);
+        Ok(())
+    }
+
+    /// The ceiling that was fixed, if one was.
+    pub fn filter(&self) -> Option<&Filter> {
+        self.filter.as_ref()
+    }
+
+    /// Reserves a round: when this returns, it is on the disk and counts as spent.
+    ///
+    /// # Errors
+    /// [`LedgerError::Ceiling`], [`LedgerError::AlreadyReserved`] (a second reservation is refused, even of an equal entry:
+    /// the first may have been trained), a broken rule of the accountant, or `Io` / `Broken`: then do not train.
     pub fn reserve(&mut self, entry: &Entry) -> Result<(), LedgerError> {
         self.check_new(entry)?;
+        self.check(entry)?;
         self.chain.append(&Event::Reserved(entry.clone()))?;
         self.names.insert(entry.name());
         self.entries.push(entry.clone());
         Ok(())
-    }
-
-    /// [`Ledger::check_ceiling`], then [`Ledger::reserve`]. Returns epsilon with this round.
-    ///
-    /// # Errors
-    /// Of both.
-    pub fn reserve_within(&mut self, entry: &Entry, ceiling: f64, delta: f64) -> Result<Epsilon, LedgerError> {
-        self.check_new(entry)?;
-        let spent = self.check_ceiling(entry, ceiling, delta)?;
-        self.reserve(entry)?;
-        Ok(spent)
     }
 
     /// Notes, before it is submitted, that the reserved round leaves: from then on nothing else may be released under this
@@ -196,19 +251,22 @@ impl Ledger {
         Ok(accountant::epsilon(&self.spent(Some(entry)), delta)?)
     }
 
-    /// Whether `entry` still fits: returns epsilon with it.
+    /// Whether `entry` still fits below the ceiling, by the filter's order; always, where no ceiling was fixed.
     ///
     /// # Errors
-    /// [`LedgerError::Ceiling`], or a broken rule of the accountant (a ceiling that is no positive number among them).
-    pub fn check_ceiling(&self, entry: &Entry, ceiling: f64, delta: f64) -> Result<Epsilon, LedgerError> {
-        if !(ceiling > 0.0 && ceiling.is_finite()) {
-            return Err(AccountantError::Epsilon(ceiling).into());
+    /// [`LedgerError::Ceiling`], or a broken rule of the accountant.
+    pub fn check(&self, entry: &Entry) -> Result<(), LedgerError> {
+        let Some(filter) = &self.filter else { return Ok(()) };
+        let mut divergence = 0.0;
+        for rounds in self.spent(Some(entry)) {
+            divergence += accountant::renyi(&rounds, filter.order())?;
         }
-        let spent = self.epsilon_with(entry, delta)?;
-        if spent.epsilon > ceiling {
-            return Err(LedgerError::Ceiling { would_be: spent.epsilon, ceiling, delta });
+        let (ceiling, delta, order) = (filter.ceiling(), filter.delta(), filter.order());
+        if divergence <= filter.budget()? {
+            return Ok(());
         }
-        Ok(spent)
+        let would_be = accountant::epsilon_of_renyi(divergence, order, delta)?;
+        Err(LedgerError::Ceiling { would_be, ceiling, delta, order })
     }
 
     /// Everything reserved, in order.
