@@ -3,7 +3,7 @@
 //! A house may choose later rounds, and whole federations, in the light of earlier results. Then the order of the Renyi
 //! divergence that gives the best epsilon must not be chosen afterwards; with the order fixed in advance, refusing the first
 //! round whose divergence would bring the sum past the budget keeps the whole, adaptively chosen sequence within it (Feldman,
-//! Zrnic 2021, "Individual Privacy Accounting via a Renyi Filter", theorem 4.3; filters: Rogers, Roth, Ullman, Vadhan 2016).
+//! Zrnic 2021, "Individual Privacy Accounting via a Renyi Filter"; filters: Rogers, Roth, Ullman, Vadhan 2016).
 //! The budget is the divergence that at this order proves the ceiling at delta.
 
 use serde::{Deserialize, Serialize};
