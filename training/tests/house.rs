@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use lora::{Classifier, Tokenizer};
 use protocol::{Attempt, Charter, Digest, HouseName, RoundNumber};
 use terms::Terms;
-use training::{Columns, DataSource, FreshNoise, Loaded, ModelSource, Noise, Part, Tools, TrainError, load, mechanism};
+use training::{
+    Columns, DataSource, FreshNoise, House, Loaded, ModelSource, Noise, Part, Rehearsal, Tools, TrainError, load,
+    mechanism,
+};
 
 const WORDS: [&str; 6] = ["fracture", "of", "left", "arm", "eye", "ear"];
 const ROWS: [(&str, &str, &str); 5] = [
@@ -241,4 +244,29 @@ fn local_steps_are_those_of_plain_gradient_descent_on_the_noised_sums() {
         .for_each(|row| first.iter_mut().zip(clipped(&[row])).for_each(|(sum, value)| *sum += value));
     let unnoised = made.values.iter().zip(&first).enumerate().filter(|(i, _)| i % 7 != 0);
     assert!(unnoised.map(|(_, (value, first))| (*value as f64 - 3.0 * first).abs()).fold(0.0, f64::max) > 100.0);
+}
+
+/// Two houses' rows beside the same rows one after the other: the sum is exact, and the state moves by its mean over both
+/// nominal batches; the second round starts where the first one ended.
+#[test]
+fn rehearsed_rounds_are_the_plain_loop_over_all_houses_rows() {
+    let bench = Bench::new("none", "0.0");
+    let mut loaded = bench.load(None).unwrap();
+    let names = bench.charter.houses.iter().map(|house| house.name.clone());
+    let split = [House::of_units(vec![vec![0], vec![3]]), House::of_units(vec![vec![1], vec![2], vec![4]])];
+    let mut rehearsal = Rehearsal::new(&bench.charter, names.zip(split).collect()).unwrap();
+    let (mut noise, mut rng) = (FreshNoise::new(), rand::rng());
+    for round in 1..=2 {
+        let mut expected = rehearsal.state().clone();
+        let gradients = bench.gradients_at(rehearsal.state().adapter());
+        assert_eq!(rehearsal.next_round().get(), round);
+        let mut tools = Tools { learner: &mut loaded.learner, noise: &mut noise, rng: &mut rng };
+        let made = rehearsal.round(&mut tools).unwrap();
+        let units: Vec<Vec<f64>> = gradients.iter().map(|row| clipped(&[row])).collect();
+        assert_sum_of(&made.sum, &units);
+        // The sample charter's nominal batches are 64 each.
+        expected.apply(&made.sum, 0.25 / 4096.0, 128.0).unwrap();
+        assert_eq!(rehearsal.state().digest(), expected.digest());
+        assert!(made.loss.is_some_and(|loss| loss > 0.0));
+    }
 }
