@@ -153,8 +153,9 @@ fn groups_of_a_budget_without_worth_are_answered_too() {
 fn several_rows_cost_far_less_than_the_mixture_bound_alone_says() {
     let wanted = Wanted::Epsilon { noise_multiplier: 0.8, rounds: 60 };
     let found = answer(&Question { wanted, setting: setting() }).unwrap();
-    let rounds = privacy::accountant::Rounds::new(0.02, 0.8, 60);
-    let mixture = privacy::accountant::group_epsilon(&[rounds], 1e-5, 2).unwrap().epsilon;
+    // One unit that is sampled when either is, and moves the sum by two clipping norms.
+    let either = privacy::accountant::Rounds::new(1.0 - 0.98 * 0.98, 0.4, 60);
+    let mixture = privacy::accountant::epsilon(&[either], 1e-5).unwrap().epsilon;
     let pair = found.groups[0].epsilon.unwrap();
     assert!(pair > 2.0 * found.by[0].epsilon && pair < mixture / 2.0, "{pair} and {mixture}");
 }

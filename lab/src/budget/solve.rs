@@ -7,8 +7,6 @@ use super::{BudgetError, Mode, Question, Setting, Wanted};
 
 /// Noise multipliers are rounded up to this many parts of one: what a charter states is what was counted.
 const NOISE_PARTS: f64 = 1e4;
-/// Halvings of an interval that is a quarter of its upper end.
-const CHAIN_STEPS: u32 = 24;
 
 /// What was worked out.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,44 +164,14 @@ fn wide_enough(setting: &Setting, noise: f64) -> Result<(), BudgetError> {
 
 fn groups(setting: &Setting, by: &By) -> Result<Vec<Group>, BudgetError> {
     let rounds = [setting.rounds(by.noise_multiplier, by.rounds)];
-    let mixed = |size: u64| match accountant::group_epsilon(&rounds, setting.delta, size) {
+    let bound = |size: u64| match accountant::group_epsilon(&rounds, setting.delta, size) {
         Ok(found) => Ok(Some(found.epsilon)),
         Err(AccountantError::NoOrder) => Ok(None),
-        Err(error) => Err(error),
-    };
-    let bound = |size: u64| -> Result<Option<f64>, BudgetError> {
-        let chain = chain(size, setting.delta, |delta| Some(accountant::epsilon(&rounds, delta).ok()?.epsilon));
-        Ok([mixed(size)?, chain].into_iter().flatten().reduce(f64::min))
+        Err(error) => Err(BudgetError::from(error)),
     };
     // A house that is replaced by another moves the sum by two clipping norms: as a group of two.
     let sizes: &[u64] = if setting.mode == Mode::Client { &[2] } else { &setting.groups };
     sizes.iter().map(|&size| Ok(Group { size, epsilon: bound(size)? })).collect()
-}
-
-/// Group privacy by a chain of neighbours: who is (e, d)-private for one unit is
-/// (k e, d (exp(k e) - 1) / (exp(e) - 1))-private for k (Vadhan 2017, "The Complexity of Differential Privacy", lemma
-/// 2.2). The least `k e` for which the second is at most `delta`; `epsilon` says what one unit has at a smaller delta.
-fn chain(size: u64, delta: f64, epsilon: impl Fn(f64) -> Option<f64>) -> Option<f64> {
-    let size = size as f64;
-    // d for this e. What is below the smallest number is no delta.
-    let log_grown = |x: f64| x + (-(-x).exp_m1()).ln(); // ln(exp(x) - 1)
-    let smaller = |e: f64| (delta.ln() + log_grown(e) - log_grown(size * e)).exp();
-    let holds = |e: f64| epsilon(smaller(e)).is_some_and(|of_one| of_one <= e);
-    let mut low = epsilon(delta)?;
-    let mut high = low.max(1e-6);
-    while !holds(high) {
-        low = high;
-        high *= 1.25;
-        let exists = smaller(high) > 0.0;
-        if !exists {
-            return None;
-        }
-    }
-    for _ in 0..CHAIN_STEPS {
-        let middle = f64::midpoint(low, high);
-        if holds(middle) { high = middle } else { low = middle }
-    }
-    Some(size * high)
 }
 
 impl Setting {

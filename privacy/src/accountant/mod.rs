@@ -13,6 +13,7 @@
 
 mod calibrate;
 mod discrete;
+mod group;
 mod kind;
 pub mod pld;
 mod rdp;
@@ -21,6 +22,7 @@ mod zcdp;
 
 pub use calibrate::{noise_for, rounds_for};
 pub use discrete::{Grid, SMALLEST_DEVIATION};
+pub use group::group_epsilon;
 pub use kind::Accountant;
 
 /// Equal rounds: each samples every unit with probability `rate` and adds Gaussian noise of `noise_multiplier` times
@@ -219,31 +221,6 @@ fn convert(divergence: f64, order: f64, delta: f64) -> f64 {
 /// The same for delta.
 fn delta_of_renyi(divergence: f64, order: f64, epsilon: f64) -> f64 {
     ((order - 1.0) * (divergence - epsilon + (-1.0 / order).ln_1p()) - order.ln()).exp().min(1.0)
-}
-
-/// Epsilon for a group of up to `group_size` units together (all rows of one patient, where one row is the unit).
-///
-/// Each round is bounded by one unit that is sampled when any of the group is, with probability `1 - (1 - rate)^g`,
-/// and then moves the sum by `g` clipping norms: the mechanism is a mixture of such pairs, and the divergence is
-/// jointly quasi-convex.
-///
-/// # Errors
-/// As [`epsilon`], and [`AccountantError::Zero`] for an empty group.
-pub fn group_epsilon(rounds: &[Rounds], delta: f64, group_size: u64) -> Result<Epsilon, AccountantError> {
-    if group_size == 0 {
-        return Err(AccountantError::Zero("the group's size"));
-    }
-    let size = group_size as f64;
-    let grouped: Result<Vec<_>, _> = rounds
-        .iter()
-        .map(|one| {
-            one.check()?;
-            let rate = if group_size == 1 { one.rate } else { -f64::exp_m1(size * f64::ln_1p(-one.rate)) };
-            let grid = one.grid.map(|grid| grid.for_group(group_size));
-            Ok(Rounds { rate: rate.min(1.0), noise_multiplier: one.noise_multiplier / size, grid, ..*one })
-        })
-        .collect();
-    epsilon(&grouped?, delta)
 }
 
 /// Renyi divergences over the orders.
