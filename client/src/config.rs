@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use protocol::Charter;
 use serde::Deserialize;
 
 use training::{Columns, DataSource, Format, ModelSource};
@@ -85,6 +86,13 @@ pub struct Policy {
     /// Whether rounds without differential privacy are allowed.
     #[serde(default)]
     pub allow_no_privacy: bool,
+}
+
+impl Policy {
+    /// The delta at which this house's epsilon is stated: its own, else the charter's.
+    pub(crate) fn delta_of(&self, charter: &Charter) -> f64 {
+        self.delta.unwrap_or(charter.privacy.delta)
+    }
 }
 
 /// Who opens a round's sum.

@@ -46,14 +46,22 @@ const GROUPS: [u64; 4] = [1, 2, 4, 8];
 /// # Errors
 /// The charter's values break a rule.
 pub fn group_epsilons(charter: &Charter, house: &HouseName, count: usize) -> Result<Vec<(u64, f64)>, TrainError> {
-    let ahead = Part::ahead(charter, house, RoundNumber::FIRST, Attempt::FIRST);
-    let mut rounds: Vec<Rounds> = ahead.ledger_entries(count)?.iter().map(Entry::rounds).collect();
+    let mut rounds = attempt_cost(charter, house, count)?;
     if rounds.is_empty() {
         return Ok(Vec::new());
     }
     rounds.iter_mut().for_each(|each| each.rounds *= u64::from(charter.charged_rounds()));
     let epsilon = |size| Ok((size, group_epsilon(&rounds, charter.privacy.delta, size)?.epsilon));
     GROUPS.into_iter().map(epsilon).collect::<Result<_, AccountantError>>().map_err(TrainError::from)
+}
+
+/// What one attempt of the largest cohort costs this house; nothing under mode `none`.
+///
+/// # Errors
+/// The charter's values break a rule.
+pub(crate) fn attempt_cost(charter: &Charter, house: &HouseName, count: usize) -> Result<Vec<Rounds>, TrainError> {
+    let ahead = Part::ahead(charter, house, RoundNumber::FIRST, Attempt::FIRST);
+    Ok(ahead.ledger_entries(count)?.iter().map(Entry::rounds).collect())
 }
 
 impl Trainer for HouseTrainer {

@@ -1,37 +1,10 @@
 //! The accountant against Google's dp-accounting, and its own laws.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
+use common::{Mixed, fixture};
 use privacy::accountant::{AccountantError, Grid, Rounds, epsilon, group_epsilon, noise_for, rounds_for};
-use serde::Deserialize;
-
-#[derive(Deserialize)]
-struct Fixture {
-    version: String,
-    settings: Vec<Setting>,
-    mixed: Mixed,
-}
-
-#[derive(Deserialize, Debug)]
-struct Setting {
-    rate: f64,
-    noise: f64,
-    steps: u64,
-    delta: f64,
-    /// RdpAccountant's.
-    epsilon: f64,
-    /// The same orders and conversion, the divergences by numerical integration.
-    integrated: f64,
-}
-
-#[derive(Deserialize)]
-struct Mixed {
-    delta: f64,
-    epsilon: f64,
-}
-
-fn fixture() -> Fixture {
-    serde_json::from_str(include_str!("fixtures/dp_accounting.json")).unwrap()
-}
 
 fn of(rate: f64, noise: f64, rounds: u64, delta: f64) -> f64 {
     epsilon(&[Rounds::new(rate, noise, rounds)], delta).unwrap().epsilon

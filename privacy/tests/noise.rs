@@ -31,8 +31,15 @@ fn chi_square(draws: &[i64], scale: f64, bins: usize) -> (f64, f64) {
     let before = cells.last_mut().unwrap();
     *before = (before.0 + count, before.1 + probability);
     let n = draws.len() as f64;
-    let statistic = cells.iter().map(|(count, p)| (count - n * p).powi(2) / (n * p)).sum();
-    (statistic, (cells.len() - 1) as f64)
+    (pearson(cells.iter().map(|(count, p)| (*count, n * p))), (cells.len() - 1) as f64)
+}
+
+/// How often a cell was found, and how often it is expected.
+type Cell = (f64, f64);
+
+/// Pearson's statistic.
+fn pearson(cells: impl Iterator<Item = Cell>) -> f64 {
+    cells.map(|(found, expected)| (found - expected).powi(2) / expected).sum()
 }
 
 /// Wilson and Hilferty's quantile at six standard deviations.
@@ -88,17 +95,11 @@ fn a_million_sums_of_three_shares_follow_the_convolution_of_their_laws() {
     let mut counts = vec![0.0; law.len()];
     sums.iter().for_each(|sum| counts[(sum + centre) as usize] += 1.0);
     // Values with at least 20 expected draws one by one, all others together.
-    let (mut statistic, mut cells, mut rest) = (0.0, 0.0, (0.0, 0.0));
-    for (count, p) in counts.iter().zip(&law) {
-        let expected = p * DRAWS as f64;
-        if expected < 20.0 {
-            rest = (rest.0 + count, rest.1 + expected);
-            continue;
-        }
-        statistic += (count - expected).powi(2) / expected;
-        cells += 1.0;
-    }
-    statistic += (rest.0 - rest.1).powi(2) / rest.1;
+    let cells = counts.iter().zip(&law).map(|(found, p)| (*found, p * DRAWS as f64));
+    let (singly, rare): (Vec<Cell>, Vec<Cell>) = cells.partition(|(_, expected)| *expected >= 20.0);
+    let rest = rare.iter().fold((0.0, 0.0), |sum, cell| (sum.0 + cell.0, sum.1 + cell.1));
+    let cells = singly.len() as f64;
+    let statistic = pearson(singly.into_iter().chain([rest]));
     assert!(cells > 40.0 && statistic < threshold(cells), "chi-square {statistic} of {cells}");
 }
 
@@ -123,7 +124,7 @@ fn a_million_units_join_their_batches_with_the_binomial_law() {
     let mut law: Vec<f64> = (0..5).map(|k| choose(k) * rate.powi(k) * (1.0 - rate).powi(20 - k)).collect();
     law.push(1.0 - law.iter().sum::<f64>());
     let expected = law.iter().map(|p| p * batches as f64);
-    let statistic: f64 = counts.iter().zip(expected).map(|(found, p)| (found - p).powi(2) / p).sum();
+    let statistic = pearson(counts.into_iter().zip(expected));
     assert!(statistic < 20.5, "5 degrees of freedom, p = 0.001: {statistic} {counts:?}");
 }
 

@@ -1,26 +1,13 @@
 //! Privacy-loss distributions against closed forms, Google's dp-accounting and the other accountants.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
+use common::{Setting, fixture};
 use privacy::accountant::{
     Accountant, AccountantError, Grid, Rounds, epsilon, epsilon_of_renyi, pld, renyi, renyi_budget,
 };
 use proptest::prelude::*;
-use serde::Deserialize;
-
-#[derive(Deserialize, Debug)]
-struct Setting {
-    rate: f64,
-    noise: f64,
-    steps: u64,
-    delta: f64,
-    /// dp-accounting's by privacy-loss distributions, on a fine grid.
-    pld: f64,
-}
-
-#[derive(Deserialize)]
-struct Fixture {
-    settings: Vec<Setting>,
-}
 
 /// Above this, exp(epsilon) overflows and dp-accounting counts all of P's tail instead of P's less exp(epsilon) times Q's:
 /// its value is then too large by up to a thousandth (the closed form of unsampled rounds shows it).
@@ -30,11 +17,11 @@ const THEIR_GRID: f64 = 1e-4;
 
 #[test]
 fn every_setting_is_within_a_hundredth_of_dp_accounting_and_not_below_it() {
-    let fixture: Fixture = serde_json::from_str(include_str!("fixtures/dp_accounting.json")).unwrap();
+    let fixture = fixture();
     assert!(fixture.settings.len() >= 60);
     let (mut over, mut under) = (0.0f64, 0.0f64);
     for setting in &fixture.settings {
-        let Setting { rate, noise, steps, delta, pld: theirs } = *setting;
+        let Setting { rate, noise, steps, delta, pld: theirs, .. } = *setting;
         let got = pld::epsilon(&[Rounds::new(rate, noise, steps)], delta).unwrap();
         if theirs == 0.0 {
             assert!(got == 0.0, "{setting:?}: {got}");

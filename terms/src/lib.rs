@@ -4,7 +4,7 @@
 //! 1. [`Terms::of`] reads the adapter's side of a charter: shapes, LoRA, optimizer, seed.
 //! 2. [`Terms::first_state`] is what the first round starts from.
 //! 3. [`RoundShape`] says which integers a round's vector holds, [`layout`] how its ciphertexts are packed, [`unit()`] what
-//!    the integer 1 stands for in them, and [`apply`] what an opened sum does to a state.
+//!    the integer 1 stands for in them, [`committee`] who opens them, and [`apply`] what an opened sum does to a state.
 //! 4. [`check`] refuses a charter whose noise does not give the epsilon that it states.
 
 mod apply;
@@ -18,7 +18,7 @@ pub use shape::{RoundShape, layout};
 use adapter::{Adapter, AdapterError, Architecture, LoraConfig, Model, ServerOptimizer, State};
 use protocol::Charter;
 use protocol::charter::Optimizer;
-use secure_sum::LayoutError;
+use secure_sum::{Committee, CommitteeError, LayoutError};
 
 /// The adapter's side of a charter.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +57,9 @@ pub enum TermsError {
     /// No ciphertext layout fits.
     #[error("charter: no ciphertext layout fits: {0}")]
     Layout(#[from] LayoutError),
+    /// Threshold and members make no committee.
+    #[error("charter: {0}")]
+    Committee(#[from] CommitteeError),
     /// The numbers of `[privacy]` do not protect what they say.
     #[error(transparent)]
     Privacy(#[from] PrivacyTermsError),
@@ -108,6 +111,15 @@ impl Terms {
     pub fn read_state(&self, bytes: &[u8]) -> Result<State, adapter::DecodeError> {
         State::from_bytes(&self.model, &self.lora, &self.optimizer, bytes)
     }
+}
+
+/// The members that hold key shares, and how many of them open.
+///
+/// # Errors
+/// [`TermsError::Committee`].
+pub fn committee(charter: &Charter) -> Result<Committee, TermsError> {
+    let members = u8::try_from(charter.committee_size()).unwrap_or(u8::MAX);
+    Ok(Committee::new(members, charter.committee.threshold)?)
 }
 
 /// The gradient that the integer 1 stands for.

@@ -62,6 +62,7 @@ impl Rehearsal {
     /// # Errors
     /// A house's failure, or sums that do not apply. The state is then as before.
     pub fn round(&mut self, tools: &mut Tools<'_>) -> Result<Rehearsed, TrainError> {
+        let seed = *Digest::of("rehearsal", &self.round.get().to_be_bytes()).as_bytes();
         let mut sum = Vec::new();
         let (mut losses, mut train, mut noise) = (Vec::new(), Duration::ZERO, Duration::ZERO);
         for (name, house) in &self.houses {
@@ -72,7 +73,7 @@ impl Rehearsal {
                 attempt: Attempt::FIRST,
                 expected: self.houses.len(),
                 may_vanish: self.charter.rounds.may_vanish,
-                seed: *Digest::of("rehearsal", &self.round.get().to_be_bytes()).as_bytes(),
+                seed,
             };
             let made = self.mechanism.contribute(&part, &self.state, house, tools)?;
             sum.resize(made.values.len(), 0_i64);
@@ -96,10 +97,5 @@ impl Rehearsal {
     /// The round that comes next.
     pub fn next_round(&self) -> RoundNumber {
         self.round
-    }
-
-    /// The contract.
-    pub fn charter(&self) -> &Charter {
-        &self.charter
     }
 }

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use protocol::server::{Choice, Event, Isolation, Round, Start};
 use protocol::{
-    Announcement, CommitteeSeat, HouseName, MemberIndex, Message as _, OneTimeKeyOffer, PROTOCOL_VERSION, RoundNumber,
-    Signed,
+    Announcement, CommitteeSeat, HouseName, Message as _, OneTimeKeyOffer, PROTOCOL_VERSION, RoundNumber, Signed,
 };
 use secure_sum::Layout;
 use tokio::time::Instant;
@@ -95,7 +94,7 @@ impl Core {
     async fn committee_seats(&mut self) -> Result<Option<Vec<(u64, CommitteeSeat)>>, Refusal> {
         let (Stage::Running(current), Some(federation)) = (&mut self.stage, &self.federation) else { return Ok(None) };
         let mut seats = Vec::new();
-        for (position, member) in federation.roster().committee().enumerate() {
+        for member in federation.roster().committee() {
             let Some(key) = self.store.next_key(member.name()).await? else {
                 if current.reported.as_ref() != Some(member.name()) {
                     tracing::warn!(member = %member.name(), "no one-time key left: the round waits for it");
@@ -105,7 +104,7 @@ impl Core {
             };
             let damaged = |_| Refusal::Failure(format!("a stored one-time key of {} cannot be read", member.name()));
             let offer: Signed<OneTimeKeyOffer> = Signed::from_bytes(&key.body).map_err(damaged)?;
-            let index = u8::try_from(position + 1).ok().and_then(|index| MemberIndex::new(index).ok());
+            let index = federation.roster().index_of(member.name());
             let index = index.ok_or_else(|| Refusal::Failure("the committee has more than 255 members".into()))?;
             seats.push((key.sequence, CommitteeSeat { index, offer }));
         }

@@ -341,9 +341,7 @@ pub(super) fn spoken<T: Statement>(signed: &Signed<T>) -> Result<T, Refusal> {
     })
 }
 
-/// The committee of a federation: all members, the charter's threshold.
+/// The committee of a federation.
 pub(super) fn committee(federation: &Federation) -> Result<Committee, Refusal> {
-    let members = u8::try_from(federation.roster().committee().len()).unwrap_or(u8::MAX);
-    Committee::new(members, federation.charter().committee.threshold)
-        .map_err(|error| Refusal::Failure(format!("the charter's committee: {error}")))
+    terms::committee(federation.charter()).map_err(|error| Refusal::Failure(error.to_string()))
 }

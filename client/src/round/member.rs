@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use adapter::State;
-use privacy::accountant::Rounds;
-use privacy::{Entry, Filter, Ledger};
+use privacy::{Filter, Ledger};
 use protocol::client::{Me, Memory, Policy, Round};
 use protocol::{Announcement, Attempt, Charter, Digest, Federation, HouseName, Roster, RoundNumber, Signed};
 use protos::v1::federation_client::FederationClient;
@@ -21,9 +20,8 @@ use crate::config::Config;
 use crate::identity::Identity;
 use crate::progress::{Phase, Report, Seconds};
 use crate::store::{Slot, Store};
-use crate::trainer::Trainer;
+use crate::trainer::{Trainer, attempt_cost};
 use terms::Terms;
-use training::Part;
 
 /// How far the aggregator's clock may be ahead of this machine's.
 const MAX_CLOCK_SKEW_MS: u64 = 30_000;
@@ -99,12 +97,11 @@ fn open_ledger(
     count: usize,
 ) -> Result<Ledger, RunError> {
     let mut ledger = Ledger::open(store.ledger_path())?;
-    let ahead = Part::ahead(charter, house, RoundNumber::FIRST, Attempt::FIRST);
-    let attempt: Vec<Rounds> = ahead.ledger_entries(count)?.iter().map(Entry::rounds).collect();
+    let attempt = attempt_cost(charter, house, count)?;
     // Under mode `none` nothing is charged, and nothing limited.
     if !attempt.is_empty() {
-        let delta = config.policy.delta.unwrap_or(charter.privacy.delta);
-        ledger.adopt(Filter::for_attempts(&attempt, config.policy.epsilon_ceiling, delta)?)?;
+        let (ceiling, delta) = (config.policy.epsilon_ceiling, config.policy.delta_of(charter));
+        ledger.adopt(Filter::for_attempts(&attempt, ceiling, delta)?)?;
     }
     Ok(ledger)
 }
@@ -121,19 +118,16 @@ impl Member {
         let charter = identity.charter.clone();
         let terms = Terms::of(&charter)?;
         let federation = Federation::new(charter.clone(), roster).map_err(|e| RunError::Malformed(e.to_string()))?;
-        let members = u8::try_from(federation.roster().committee().len()).unwrap_or(u8::MAX);
-        let committee =
-            Committee::new(members, charter.committee.threshold).map_err(|e| RunError::Malformed(e.to_string()))?;
+        let committee = terms::committee(&charter)?;
         let me = Me::new(Arc::new(federation), identity.name().clone(), policy(&config))?;
         let me = Arc::new(me);
         if me.is_house() && trainer.is_none() {
             return Err(RunError::NoTrainer(me.name().clone()));
         }
         let (memory, state) = recall(&store, &terms, me.is_house())?;
-        let ledger = match me.is_house() {
-            true => Some(open_ledger(&store, &config, &charter, me.name(), state.adapter().trainable_len())?),
-            false => None,
-        };
+        let count = state.adapter().trainable_len();
+        let open = || open_ledger(&store, &config, &charter, me.name(), count);
+        let ledger = me.is_house().then(open).transpose()?;
         let (work, finished) = Work::new();
         Ok(Self {
             round: Round::start(Arc::clone(&me), memory),
@@ -162,7 +156,7 @@ impl Member {
 
     /// The delta at which this house's epsilon is stated.
     pub(super) fn delta(&self) -> f64 {
-        self.config.policy.delta.unwrap_or(self.identity.charter.privacy.delta)
+        self.config.policy.delta_of(&self.identity.charter)
     }
 
     /// Epsilon that the ledger has charged; `None` for a trustee or when nothing was.

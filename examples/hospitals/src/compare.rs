@@ -40,13 +40,13 @@ pub fn compare(
     out: &Path,
     ui: Ui,
 ) -> anyhow::Result<Vec<Comparison>> {
-    let task_rate = task.rate();
+    let rate = task.rate();
     let pooled = [split.iter().flatten().copied().collect::<Vec<_>>()];
     let recipe = |mode, factor: f64| Recipe {
         mode,
         noise_multiplier: plan.noise_multiplier,
         epsilon: plan.epsilon,
-        rate: task_rate,
+        rate,
         rounds: plan.rounds,
         learning_rate: learning_rate(factor),
         momentum: MOMENTUM,

@@ -117,8 +117,7 @@ impl Task {
     /// # Errors
     /// An adapter of another shape.
     pub fn evaluate_public(&mut self, adapter: &Adapter) -> anyhow::Result<Evaluation> {
-        self.learner.classifier.set_adapter(adapter)?;
-        Ok(self.learner.classifier.evaluate(&self.public.pairs())?)
+        evaluate(&mut self.learner, adapter, &self.public)
     }
 
     /// How well it does on rows of unseen categories.
@@ -126,8 +125,7 @@ impl Task {
     /// # Errors
     /// An adapter of another shape.
     pub fn evaluate_test(&mut self, adapter: &Adapter) -> anyhow::Result<Evaluation> {
-        self.learner.classifier.set_adapter(adapter)?;
-        Ok(self.learner.classifier.evaluate(&self.test.pairs())?)
+        evaluate(&mut self.learner, adapter, &self.test)
     }
 
     /// The sampling rate of every hospital, so that a batch over all has [`BATCH`] rows in the mean.
@@ -141,6 +139,11 @@ impl Task {
 pub fn learning_rate(noise: f64) -> f64 {
     let divisor = if noise >= 2.0 { noise } else { 1.0 };
     LEARNING_RATE / divisor
+}
+
+fn evaluate(learner: &mut TextLearner, adapter: &Adapter, examples: &Examples) -> anyhow::Result<Evaluation> {
+    learner.classifier.set_adapter(adapter)?;
+    Ok(learner.classifier.evaluate(&examples.pairs())?)
 }
 
 fn encode(tokenizer: &Tokenizer, rows: &[Row], labels: &[String]) -> anyhow::Result<Examples> {

@@ -43,7 +43,7 @@ pub fn curve_points(answer: &Answer) -> Vec<CurvePoint> {
         let over_rounds = rounds.into_iter().map(|rounds| ("rounds", plan.noise_multiplier, rounds));
         let over_noise = spread(plan.noise_multiplier, NOISE_SPAN).map(|noise| ("noise", noise, plan.rounds));
         points.extend(over_rounds.chain(over_noise).map(|(over, noise_multiplier, rounds)| CurvePoint {
-            accountant: by.accountant.to_owned(),
+            accountant: by.accountant.as_str().to_owned(),
             over: over.to_owned(),
             noise_multiplier,
             rounds,
@@ -65,7 +65,7 @@ pub fn charts(answer: &Answer, points: &[CurvePoint]) -> [Chart; 2] {
             let drawn = points.iter().filter(fits).filter(|point| point.epsilon < MOST_EPSILON);
             Line { name: accountant.to_uppercase(), points: drawn.map(|point| (x(point), point.epsilon)).collect() }
         };
-        answer.by.iter().map(|by| of(by.accountant)).collect()
+        answer.by.iter().map(|by| of(by.accountant.as_str())).collect()
     };
     let rate = if setting.rate == 1.0 { String::new() } else { format!(", sampling rate {}", setting.rate) };
     [
@@ -87,10 +87,9 @@ pub fn charts(answer: &Answer, points: &[CurvePoint]) -> [Chart; 2] {
 }
 
 /// Continuous noise: a grid that is fine for the answer may be too coarse at the ends of a curve.
-fn epsilon(setting: &Setting, accountant: &str, noise_multiplier: f64, rounds: u64) -> f64 {
+fn epsilon(setting: &Setting, by: Accountant, noise_multiplier: f64, rounds: u64) -> f64 {
     let rounds = Setting { grid: None, ..setting.clone() }.rounds(noise_multiplier, rounds);
-    let by = Accountant::ALL.into_iter().find(|by| by.as_str() == accountant);
-    by.and_then(|by| by.epsilon(&[rounds], setting.delta).ok()).unwrap_or(f64::NAN)
+    by.epsilon(&[rounds], setting.delta).unwrap_or(f64::NAN)
 }
 
 /// Numbers around `middle`, equally far apart on a logarithmic axis.

@@ -32,7 +32,7 @@ pub fn text(answer: &Answer, width: usize) -> String {
 pub fn json(answer: &Answer) -> Value {
     let (setting, first) = (&answer.question.setting, &answer.by[0]);
     let by = |by: &By| {
-        json!({ "accountant": by.accountant, "epsilon": by.epsilon, "noise_multiplier": by.noise_multiplier,
+        json!({ "accountant": by.accountant.as_str(), "epsilon": by.epsilon, "noise_multiplier": by.noise_multiplier,
             "rounds": by.rounds, "how": by.how })
     };
     let level = |level: Level| if level == Level::Warning { "warning" } else { "note" };
@@ -88,7 +88,7 @@ fn accountants(answer: &Answer) -> String {
     table.set_header(["accountant", "epsilon", "noise multiplier", "rounds", "how"]);
     for by in &answer.by {
         let cells = [
-            by.accountant.to_owned(),
+            by.accountant.as_str().to_owned(),
             format!("{:.4}", by.epsilon),
             by.noise_multiplier.to_string(),
             by.rounds.to_string(),

@@ -28,8 +28,8 @@ pub struct Answer {
 /// One accountant's answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct By {
-    /// Its name.
-    pub accountant: &'static str,
+    /// Which one.
+    pub accountant: Accountant,
     /// Epsilon of the whole run; infinite where it has none.
     pub epsilon: f64,
     /// Noise multiplier.
@@ -56,20 +56,19 @@ pub struct Group {
 pub fn answer(question: &Question) -> Result<Answer, BudgetError> {
     let setting = &question.setting;
     setting.check()?;
-    let first = by(question, Accountant::Rdp)?;
+    let first = count(question, Accountant::Rdp)?;
     wide_enough(setting, first.noise_multiplier)?;
-    let mut all = vec![first];
+    let mut by = vec![first];
     let others: &[Accountant] =
         if setting.rate == 1.0 { &[Accountant::Pld, Accountant::Zcdp] } else { &[Accountant::Pld] };
     for &other in others {
-        match by(question, other) {
-            Ok(found) => all.push(found),
+        match count(question, other) {
+            Ok(found) => by.push(found),
             // Less noise than by the first, for which the grid asked for is too coarse.
             Err(BudgetError::ShareTooNarrow { .. }) => {}
             Err(error) => return Err(error),
         }
     }
-    let by = all;
     let groups = groups(setting, &by[0])?;
     let share =
         by[0].noise_multiplier / if setting.mode == Mode::RecordLocal { 1.0 } else { (setting.honest() as f64).sqrt() };
@@ -85,8 +84,8 @@ pub fn answer(question: &Question) -> Result<Answer, BudgetError> {
     Ok(answer)
 }
 
-/// By one accountant; ledgers count with Renyi divergences.
-fn by(question: &Question, accountant: Accountant) -> Result<By, BudgetError> {
+/// One accountant's answer; ledgers count with Renyi divergences.
+fn count(question: &Question, accountant: Accountant) -> Result<By, BudgetError> {
     let setting = &question.setting;
     let steps = setting.noised_steps();
     let (delta, rate) = (setting.delta, setting.rate);
@@ -108,7 +107,7 @@ fn by(question: &Question, accountant: Accountant) -> Result<By, BudgetError> {
         Accountant::Pld => "composed loss, rounded up".to_owned(),
         Accountant::Zcdp => "best order of all".to_owned(),
     };
-    Ok(By { accountant: accountant.as_str(), epsilon, noise_multiplier, rounds, how })
+    Ok(By { accountant, epsilon, noise_multiplier, rounds, how })
 }
 
 /// The next noise multiplier with four digits whose epsilon, with the grid counted, is within `epsilon`.

@@ -14,9 +14,6 @@ pub enum Accountant {
 }
 
 impl Accountant {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Rdp, Self::Pld, Self::Zcdp];
-
     /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -17,6 +17,7 @@ mod group;
 mod kind;
 pub mod pld;
 mod rdp;
+mod search;
 mod special;
 mod zcdp;
 
@@ -139,12 +140,7 @@ impl Rounds {
 /// [`AccountantError::Delta`], what [`Rounds::check`] finds, or [`AccountantError::NoOrder`].
 pub fn epsilon(rounds: &[Rounds], delta: f64) -> Result<Epsilon, AccountantError> {
     check_delta(delta)?;
-    let mut curve = Curve::zero();
-    for rounds in rounds {
-        rounds.check()?;
-        curve.add(&Curve::of(rounds), rounds.rounds);
-    }
-    curve.epsilon(delta)
+    Curve::of_all(rounds)?.epsilon(delta)
 }
 
 /// Delta of all these rounds together at `epsilon`, at most 1: the conversion of [`epsilon()`], the other way.
@@ -153,11 +149,7 @@ pub fn epsilon(rounds: &[Rounds], delta: f64) -> Result<Epsilon, AccountantError
 /// [`AccountantError::Epsilon`], or what [`Rounds::check`] finds.
 pub fn delta(rounds: &[Rounds], epsilon: f64) -> Result<f64, AccountantError> {
     check_epsilon(epsilon)?;
-    check_rounds(rounds)?;
-    let mut curve = Curve::zero();
-    for rounds in rounds {
-        curve.add(&Curve::of(rounds), rounds.rounds);
-    }
+    let curve = Curve::of_all(rounds)?;
     let of = |&(order, divergence): &(f64, f64)| delta_of_renyi(divergence, order, epsilon);
     Ok(if rounds.is_empty() { 0.0 } else { curve.0.iter().map(of).fold(1.0, f64::min) })
 }
@@ -203,11 +195,7 @@ pub fn renyi_budget(epsilon: f64, order: f64, delta: f64) -> Result<f64, Account
 pub fn filter_order(attempt: &[Rounds], epsilon: f64, delta: f64) -> Result<f64, AccountantError> {
     check_delta(delta)?;
     check_epsilon(epsilon)?;
-    check_rounds(attempt)?;
-    let mut curve = Curve::zero();
-    for rounds in attempt {
-        curve.add(&Curve::of(rounds), rounds.rounds);
-    }
+    let curve = Curve::of_all(attempt)?;
     let attempts = |&(order, divergence): &(f64, f64)| (order, (epsilon - convert(0.0, order, delta)) / divergence);
     let best = curve.0.iter().map(attempts).filter(|(_, attempts)| *attempts >= 1.0);
     best.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(order, _)| order).ok_or(AccountantError::NoOrder)
@@ -235,6 +223,14 @@ impl Curve {
     fn of(rounds: &Rounds) -> Self {
         let divergence = rounds.divergence();
         Self(orders().map(|order| (order, divergence(order))).collect())
+    }
+
+    /// The divergences of all these rounds together.
+    fn of_all(rounds: &[Rounds]) -> Result<Self, AccountantError> {
+        check_rounds(rounds)?;
+        let mut all = Self::zero();
+        rounds.iter().for_each(|one| all.add(&Self::of(one), one.rounds));
+        Ok(all)
     }
 
     fn add(&mut self, one: &Self, times: u64) {

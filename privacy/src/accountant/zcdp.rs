@@ -5,7 +5,7 @@
 //! of `rho a + ln(1 - 1/a) - ln(delta a) / (a - 1)` (the latter's proposition 12): the curve is known at every order, where
 //! the Renyi accountant has a list of them.
 
-use super::{AccountantError, Rounds, check_delta, check_epsilon, check_rounds, convert, delta_of_renyi};
+use super::{AccountantError, Rounds, check_delta, check_epsilon, check_rounds, convert, delta_of_renyi, search};
 
 /// Steps of the search for the best order.
 const SEARCH_STEPS: u32 = 80;
@@ -48,11 +48,5 @@ fn curve(rounds: &[Rounds]) -> Result<impl Fn(f64) -> f64 + '_, AccountantError>
 /// The least value over the orders; every order proves its own, so a search that misses the best is still right.
 fn least(of: impl Fn(f64) -> f64) -> f64 {
     let at = |log: f64| of(1.0 + log.exp());
-    let golden = (5f64.sqrt() - 1.0) / 2.0;
-    let (mut low, mut high) = (ORDERS.0.ln(), ORDERS.1.ln());
-    for _ in 0..SEARCH_STEPS {
-        let (left, right) = (high - golden * (high - low), low + golden * (high - low));
-        if at(left) <= at(right) { high = right } else { low = left }
-    }
-    at(f64::midpoint(low, high))
+    at(search::least(at, (ORDERS.0.ln(), ORDERS.1.ln()), SEARCH_STEPS))
 }

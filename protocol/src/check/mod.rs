@@ -150,7 +150,8 @@ pub fn outcome(
     Ok(outcome)
 }
 
-/// The verdict that `outcomes` prove: t different houses of the committee signed the same one, for this announcement and cohort list.
+/// The verdict that `outcomes` prove: t different houses of the committee signed the same one, for this announcement and
+/// cohort list.
 /// A house that was away checks a missed round with it.
 ///
 /// # Errors

@@ -281,11 +281,14 @@ fn report(options: &Options, methods: &[Method], runs: &[&Run]) -> anyhow::Resul
     println!("{table}");
     for (name, against) in [(Method::RecordShared, Method::Central), (Method::RecordShared, Method::RecordLocal)] {
         if let Some((mean, low, high)) = difference(runs, name, against) {
-            let (mean, low, high) = (mean * 100.0, low * 100.0, high * 100.0);
             let pair = format!("{} - {}", name.name(), against.name());
-            println!("macro accuracy, {pair}, same seeds: {mean:+.2} points, 95% interval {low:+.2} to {high:+.2}");
-            summaries
-                .insert(pair, serde_json::json!({ "mean": mean / 100.0, "low": low / 100.0, "high": high / 100.0 }));
+            println!(
+                "macro accuracy, {pair}, same seeds: {:+.2} points, 95% interval {:+.2} to {:+.2}",
+                mean * 100.0,
+                low * 100.0,
+                high * 100.0
+            );
+            summaries.insert(pair, serde_json::json!({ "mean": mean, "low": low, "high": high }));
         }
     }
     if let Some(path) = &options.out {

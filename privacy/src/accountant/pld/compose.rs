@@ -3,6 +3,7 @@
 use realfft::RealFftPlanner;
 use realfft::num_complex::Complex;
 
+use super::super::search;
 use super::loss::Loss;
 
 /// Of delta, what may be counted as infinite loss over all rounds.
@@ -101,8 +102,8 @@ impl Plan {
         let tilt = tilt(&rough, near);
         let variance: f64 = rough.iter().map(|(one, n)| n * one.tilted_variance(tilt)).sum();
         let widest = rough.iter().map(|(one, _)| one.width()).fold(0.0, f64::max);
-        let step = (4.0 * ADDED_VARIANCE / rounds).sqrt().min(WIDEST_STEP) * variance.sqrt();
         let deviation = variance.sqrt();
+        let step = (4.0 * ADDED_VARIANCE / rounds).sqrt().min(WIDEST_STEP) * deviation;
         // Neither a round's grid nor the window, some twenty deviations, may be too long.
         let least_step = (widest.max(20.0 * deviation)) / MOST_POINTS;
         Self { tilt, step: step.max(least_step), least_step, tail, deviation }
@@ -203,8 +204,7 @@ impl Composed {
             let allowed = left - self.misplaced * self.log_factor(below).exp();
             if upper - weighted * (below - loss).exp() > allowed {
                 // `upper - exp(e - loss) weighted` falls with e: where it comes down to what is allowed.
-                let found = if upper > allowed { loss + ((upper - allowed) / weighted).ln() } else { below };
-                return found.max(below).max(0.0);
+                return (loss + ((upper - allowed) / weighted).ln()).max(below);
             }
         }
         // Not even all losses of the window are too much: epsilon is below it.
@@ -322,24 +322,10 @@ fn tilt(rough: &[(Rough, f64)], near: Near) -> f64 {
             Near::Epsilon(epsilon) => moment - tilt * epsilon,
         }
     };
-    let golden = (5f64.sqrt() - 1.0) / 2.0;
     // A loss that is bounded by little has its best tilt at infinity, where nothing is left to compute with.
     let plain: f64 = rough.iter().map(|(one, n)| n * one.tilted_variance(0.0)).sum();
-    let (mut low, mut high) = (1e-3_f64.ln(), (MOST_TILT / plain.sqrt()).ln());
-    let (mut left, mut right) = (high - golden * (high - low), low + golden * (high - low));
-    let (mut at_left, mut at_right) = (bound(left), bound(right));
-    for _ in 0..TILT_STEPS {
-        if at_left <= at_right {
-            (high, right, at_right) = (right, left, at_left);
-            left = high - golden * (high - low);
-            at_left = bound(left);
-        } else {
-            (low, left, at_left) = (left, right, at_right);
-            right = low + golden * (high - low);
-            at_right = bound(right);
-        }
-    }
-    f64::midpoint(low, high).exp()
+    let range = (1e-3_f64.ln(), (MOST_TILT / plain.sqrt()).ln());
+    search::least(bound, range, TILT_STEPS).exp()
 }
 
 fn log_sum(exponents: &[f64]) -> f64 {
