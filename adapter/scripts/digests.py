@@ -86,7 +86,7 @@ def digest(kind, rule, values, decays, kept):
         data = initial_a(name) if frozen else weight[offset : offset + count]
         offset += 0 if frozen else count
         body += np.array(data, F).tobytes()
-    header = bytes([1]) + context.digest() + struct.pack("<Q2d", 3, *powers)
+    header = bytes([2]) + context.digest() + struct.pack("<Q3d", 3, *powers, 0.0)
     body += b"".join(moment.tobytes() for moment in moments[:kept])
     return hashlib.sha256(b"plainchant adapter state v1\0" + header + body).hexdigest()
 

@@ -19,14 +19,16 @@ pub struct State {
     powers: [f64; 2],
     /// First and second moment of each trained weight; empty where the optimizer keeps none.
     moments: [Vec<f32>; 2],
+    /// The clipping norm, where it follows the updates; 0 where it is fixed.
+    clipping_norm: f64,
 }
 
 /// Version byte of [`State::to_bytes`].
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CONTEXT_LABEL: &[u8] = b"plainchant adapter state context v1\0";
 const DIGEST_LABEL: &[u8] = b"plainchant adapter state v1\0";
-/// Version, context digest, step and the two powers.
-const HEADER_BYTES: usize = 1 + 32 + 8 + 8 + 8;
+/// Version, context digest, step, the two powers and the clipping norm.
+const HEADER_BYTES: usize = 1 + 32 + 8 + 8 + 8 + 8;
 
 impl State {
     /// The state before the first sum.
@@ -36,7 +38,7 @@ impl State {
     pub fn new(adapter: Adapter, optimizer: ServerOptimizer) -> Result<Self, AdapterError> {
         optimizer.validate()?;
         let moments = optimizer.keeps().map(|kept| vec![0.0; if kept { adapter.trainable_len() } else { 0 }]);
-        Ok(Self { adapter, optimizer, step: 0, powers: [1.0, 1.0], moments })
+        Ok(Self { adapter, optimizer, step: 0, powers: [1.0, 1.0], moments, clipping_norm: 0.0 })
     }
 
     /// The adapter as it is now.
@@ -57,6 +59,25 @@ impl State {
         self.step
     }
 
+    /// The clipping norm that the next updates are cut to, where it follows the updates; `None` where it is fixed.
+    #[must_use]
+    pub fn clipping_norm(&self) -> Option<f64> {
+        (self.clipping_norm > 0.0).then_some(self.clipping_norm)
+    }
+
+    /// Sets it.
+    ///
+    /// # Errors
+    /// [`AdapterError::Invalid`] unless it is positive and finite.
+    pub fn set_clipping_norm(&mut self, norm: f64) -> Result<(), AdapterError> {
+        if !(norm > 0.0 && norm.is_finite()) {
+            let rule = "a positive finite number";
+            return Err(AdapterError::Invalid { key: "clipping_norm", found: norm.to_string(), rule });
+        }
+        self.clipping_norm = norm;
+        Ok(())
+    }
+
     /// Applies an opened sum of gradients, one integer for each trained weight: the mean gradient is
     /// `sum * unit / divisor`, and the optimizer moves the weights against it.
     ///
@@ -67,17 +88,29 @@ impl State {
     /// # Errors
     /// [`ApplyError`]; the state is then as before.
     pub fn apply(&mut self, sum: &[i64], unit: f64, divisor: f64) -> Result<(), ApplyError> {
-        let mut weights = self.adapter.flat();
-        if sum.len() != weights.len() {
-            return Err(ApplyError::WrongLength { found: sum.len(), expected: weights.len() });
-        }
         let scale = scale(unit, divisor)?;
+        self.advance(sum.len(), sum.iter().map(|&integer| integer as f32 * scale))
+    }
+
+    /// Applies a mean gradient, one number for each trained weight.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; the state is then as before.
+    pub fn apply_gradient(&mut self, gradient: &[f32]) -> Result<(), ApplyError> {
+        self.advance(gradient.len(), gradient.iter().copied())
+    }
+
+    fn advance(&mut self, found: usize, gradient: impl Iterator<Item = f32>) -> Result<(), ApplyError> {
+        let mut weights = self.adapter.flat();
+        if found != weights.len() {
+            return Err(ApplyError::WrongLength { found, expected: weights.len() });
+        }
         let count = self.step.checked_add(1).ok_or(ApplyError::TooManySteps)?;
         let decays = self.optimizer.decays();
         let powers = [self.powers[0] * decays[0], self.powers[1] * decays[1]];
         let step = Step::new(&self.optimizer, powers);
         let mut moments = self.moments.clone();
-        update(step, &mut weights, &mut moments, sum, scale);
+        update(step, &mut weights, &mut moments, gradient);
         // A moment that overflows would stop its weight for good without ever showing in it.
         for values in [&weights, &moments[0], &moments[1]] {
             if let Some((tensor, index, value)) = self.adapter.not_finite(values) {
@@ -95,7 +128,7 @@ impl State {
         Sha256::new_with_prefix(DIGEST_LABEL).chain_update(self.to_bytes()).finalize().into()
     }
 
-    /// A version byte, a digest of what the state belongs to (tensors' names and shapes, scaling, optimizer), step, powers, then
+    /// A version byte, a digest of what the state belongs to (tensors' names and shapes, scaling, optimizer), step, powers, clipping norm (0: fixed), then
     /// all tensors' values in the order of the names and the moments; everything little-endian. The lengths follow from
     /// model, configuration and optimizer, which the charter holds.
     #[must_use]
@@ -104,6 +137,7 @@ impl State {
         bytes.extend(context(&self.adapter, &self.optimizer));
         bytes.extend(self.step.to_le_bytes());
         bytes.extend(self.powers.iter().flat_map(|power| power.to_le_bytes()));
+        bytes.extend(self.clipping_norm.to_le_bytes());
         for (_, tensor) in self.adapter.tensors() {
             bytes.extend(little_endian(&tensor.data));
         }
@@ -140,6 +174,7 @@ impl State {
         for power in &mut powers {
             *power = reader.array().map(f64::from_le_bytes).ok_or_else(wrong_length)?;
         }
+        let clipping_norm = reader.array().map(f64::from_le_bytes).ok_or_else(wrong_length)?;
         let adapter = Adapter::build(model, config, |name, shape| {
             let missing = || AdapterError::MissingTensor { tensor: name.to_owned() };
             reader.floats(shape.iter().product()).ok_or_else(missing)
@@ -151,7 +186,7 @@ impl State {
         for moment in &mut state.moments {
             *moment = reader.floats(moment.len()).ok_or_else(wrong_length)?;
         }
-        (state.step, state.powers) = (step, powers);
+        (state.step, state.powers, state.clipping_norm) = (step, powers, clipping_norm);
         state.check_memory()?;
         Ok(state)
     }
@@ -168,6 +203,9 @@ impl State {
         };
         if !self.powers.iter().zip(&decays).all(fits) {
             return impossible("powers of the decays");
+        }
+        if !(self.clipping_norm >= 0.0 && self.clipping_norm.is_finite()) || self.clipping_norm.is_sign_negative() {
+            return impossible("clipping norm");
         }
         let [first, second] = &self.moments;
         let fits = |value: &f32| value.is_finite() && (self.step > 0 || *value == 0.0);
@@ -192,14 +230,14 @@ fn scale(unit: f64, divisor: f64) -> Result<f32, ApplyError> {
     }
 }
 
-/// Moves every weight; each depends on its own moments and its own integer only.
-fn update(step: Step, weights: &mut [f32], moments: &mut [Vec<f32>; 2], sum: &[i64], scale: f32) {
+/// Moves every weight; each depends on its own moments and its own gradient only.
+fn update(step: Step, weights: &mut [f32], moments: &mut [Vec<f32>; 2], gradient: impl Iterator<Item = f32>) {
     let [first, second] = moments;
-    for (index, (weight, &integer)) in weights.iter_mut().zip(sum).enumerate() {
+    for (index, (weight, gradient)) in weights.iter_mut().zip(gradient).enumerate() {
         let (mut no_first, mut no_second) = (0.0, 0.0);
         let first = first.get_mut(index).unwrap_or(&mut no_first);
         let second = second.get_mut(index).unwrap_or(&mut no_second);
-        step.update(weight, first, second, integer as f32 * scale);
+        step.update(weight, first, second, gradient);
     }
 }
 
@@ -249,6 +287,9 @@ mod tests {
     #[test]
     fn weights_updated_in_pieces_have_the_same_bits_as_updated_at_once() {
         let sum: Vec<i64> = (0..1000).map(|i| (i * 7919 % 1009 - 500) * (i * i + 1)).collect();
+        fn gradients(sum: &[i64]) -> impl Iterator<Item = f32> {
+            sum.iter().map(|&integer| integer as f32 * 1.5e-7)
+        }
         let start: Vec<f32> = (0..1000).map(|i| 1.0 / (i as f32 + 3.0)).collect();
         let adam = ServerOptimizer::Adam { learning_rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
         let sgd = ServerOptimizer::Sgd { learning_rate: 0.1, momentum: 0.9 };
@@ -256,7 +297,7 @@ mod tests {
             let step = Step::new(&optimizer, optimizer.decays());
             let fresh = || optimizer.keeps().map(|kept| vec![0.1f32; if kept { 1000 } else { 0 }]);
             let (mut whole, mut moments) = (start.clone(), fresh());
-            update(step, &mut whole, &mut moments, &sum, 1.5e-7);
+            update(step, &mut whole, &mut moments, gradients(&sum));
 
             let (mut pieces, mut kept) = (start.clone(), fresh());
             let mut end = 1000usize;
@@ -264,7 +305,7 @@ mod tests {
                 let range = end.saturating_sub(length)..end;
                 end = range.start;
                 let mut part = [0, 1].map(|i| kept[i].get(range.clone()).unwrap_or_default().to_vec());
-                update(step, &mut pieces[range.clone()], &mut part, &sum[range.clone()], 1.5e-7);
+                update(step, &mut pieces[range.clone()], &mut part, gradients(&sum[range.clone()]));
                 for (kept, part) in kept.iter_mut().zip(&part).filter(|(kept, _)| !kept.is_empty()) {
                     kept[range.clone()].copy_from_slice(part);
                 }

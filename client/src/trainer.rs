@@ -46,11 +46,11 @@ const GROUPS: [u64; 4] = [1, 2, 4, 8];
 /// # Errors
 /// The charter's values break a rule.
 pub fn group_epsilons(charter: &Charter, house: &HouseName, count: usize) -> Result<Vec<(u64, f64)>, TrainError> {
-    let mut rounds = attempt_cost(charter, house, count)?;
+    let rate = charter.house(house).ok_or_else(|| TrainError::NotAHouse(house.clone()))?.sampling_rate;
+    let rounds = terms::whole_run(charter, rate, charter.rounds.max_cohort, count);
     if rounds.is_empty() {
         return Ok(Vec::new());
     }
-    rounds.iter_mut().for_each(|each| each.rounds *= u64::from(charter.charged_rounds()));
     let epsilon = |size| Ok((size, group_epsilon(&rounds, charter.privacy.delta, size)?.epsilon));
     GROUPS.into_iter().map(epsilon).collect::<Result<_, AccountantError>>().map_err(TrainError::from)
 }

@@ -7,6 +7,8 @@
 //! 2. [`poisson_sample`]: every privacy unit joins the batch by itself, with the charter's rate.
 //! 3. [`Clip`]: one unit's gradient becomes integers whose sum of squares is at most `integer_norm`^2, checked exactly;
 //!    only integers are summed. A unit with several rows is one [`UnitGradient`], clipped once.
+//!    A whole house's update (mode `client`) is spread by a [`Rotation`] and becomes integers by [`Rounding`]; its clipping norm
+//!    may follow a quantile ([`next_clipping_norm`]).
 //! 4. [`clamp`]: coordinates are bounded before noise, never after.
 //! 5. `NoiseShare` (feature `noise`): this house's share of the discrete Gaussian noise, exact, from opendp.
 //! 6. [`accountant`]: what all the reserved rounds together cost, and its inverses for planning. It needs neither
@@ -20,6 +22,9 @@ mod clip;
 mod ledger;
 #[cfg(feature = "noise")]
 mod noise;
+mod quantile;
+mod rotation;
+mod rounding;
 mod sample;
 mod unit;
 
@@ -27,5 +32,8 @@ pub use clip::{Clip, ClipError, Clipped, clamp};
 pub use ledger::{Entry, Filter, Head, Kind, Ledger, LedgerError};
 #[cfg(feature = "noise")]
 pub use noise::{NoiseError, NoiseShare, SMALLEST_DEVIATION};
+pub use quantile::next_clipping_norm;
+pub use rotation::{Rotation, RotationError};
+pub use rounding::{Rounded, Rounding, RoundingError};
 pub use sample::{SampleError, poisson_sample};
 pub use unit::UnitGradient;

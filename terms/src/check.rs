@@ -1,11 +1,12 @@
 //! Whether a charter's noise gives the epsilon that it states, before anybody relies on it.
 
+use privacy::RoundingError;
 use privacy::accountant::{self, AccountantError, Rounds};
 use protocol::charter::{Accountant, PrivacyMode};
 use protocol::{Charter, HouseName, RoundNumber};
 
-use crate::shape::grid;
-use crate::{RoundShape, Terms, TermsError};
+use crate::shape::{check_parts, whole_run};
+use crate::{Terms, TermsError};
 
 /// Noise multipliers above are not searched for advice.
 const MOST_NOISE: f64 = 1e4;
@@ -59,6 +60,39 @@ pub enum PrivacyTermsError {
         /// The charter's integer norm.
         integer_norm: u64,
     },
+    /// A part of the round's vector would be cut to nothing on the grid.
+    #[error(
+        "charter: {section}.noise_multiplier leaves the section a norm of {norm} grid units, below {least}; write a smaller one, or a larger privacy.integer_norm"
+    )]
+    PartTooSmall {
+        /// The section.
+        section: &'static str,
+        /// The norm that it has.
+        norm: u64,
+        /// The least.
+        least: u64,
+    },
+    /// Rounding would fill the integer norm.
+    #[error("charter: privacy.integer_norm: {0}")]
+    Rounding(#[from] RoundingError),
+    /// A coordinate would be cut that an honest contribution may well have.
+    #[error("charter: privacy.clamp {clamp} would cut what a contribution may well hold; write at least {needed}")]
+    ClampCuts {
+        /// The charter's clamp.
+        clamp: u64,
+        /// What is enough.
+        needed: u64,
+    },
+    /// More metrics than a round may carry.
+    #[error(
+        "charter: [evaluation] over {labels} labels needs {cells} counts; leave the section out, or write fewer buckets"
+    )]
+    TooManyMetrics {
+        /// The charter's labels.
+        labels: usize,
+        /// The counts.
+        cells: usize,
+    },
     /// A value that the charter's format has and that this version does not carry out.
     #[error("charter: {key} is not built yet; {instead}")]
     NotBuilt {
@@ -85,6 +119,7 @@ pub fn check(charter: &Charter) -> Result<(), TermsError> {
     if privacy.mode != PrivacyMode::Client && privacy.clamp < privacy.integer_norm {
         return Err(PrivacyTermsError::Clamp { clamp: privacy.clamp, integer_norm: privacy.integer_norm }.into());
     }
+    check_parts(charter, count)?;
     for expected in expected_sets(charter) {
         crate::layout(charter, RoundNumber::FIRST, expected as usize, charter.rounds.may_vanish, count)?;
     }
@@ -94,8 +129,7 @@ pub fn check(charter: &Charter) -> Result<(), TermsError> {
     for expected in expected_sets(charter) {
         wide_enough(charter, expected)?;
     }
-    let dimension = RoundShape::of(charter, RoundNumber::FIRST, count).len();
-    let Some((house, given)) = dearest(charter, dimension).map_err(PrivacyTermsError::from)? else { return Ok(()) };
+    let Some((house, given)) = dearest(charter, count).map_err(PrivacyTermsError::from)? else { return Ok(()) };
     if given <= privacy.epsilon {
         return Ok(());
     }
@@ -113,30 +147,21 @@ pub fn check(charter: &Charter) -> Result<(), TermsError> {
 
 /// Refuses what a charter can say and no program does yet: nobody may believe that it happens.
 fn built(charter: &Charter) -> Result<(), PrivacyTermsError> {
-    let missing = [
-        (
-            charter.privacy.mode == PrivacyMode::Client,
-            "privacy.mode \"client\"",
-            "write record-shared, record-local or none",
-        ),
-        (charter.privacy.accountant == Accountant::Pld, "privacy.accountant \"pld\"", "write rdp, or leave it out"),
-        (charter.evaluation.is_some(), "the section [evaluation]", "leave it out"),
-    ];
+    let missing =
+        [(charter.privacy.accountant == Accountant::Pld, "privacy.accountant \"pld\"", "write rdp, or leave it out")];
     let first = missing.into_iter().find(|(said, ..)| *said);
     first.map_or(Ok(()), |(_, key, instead)| Err(PrivacyTermsError::NotBuilt { key, instead }))
 }
 
-/// Epsilon of the whole run for the house named, at the charter's delta: what its ledger holds once all charged rounds are
-/// in it.
+/// Epsilon of the whole run for a house that samples at `rate`, at the charter's delta, over `count` trained weights: what
+/// its ledger holds once all charged rounds are in it.
 ///
 /// # Errors
 /// The rule of the accountant that a value breaks.
-pub fn epsilon(charter: &Charter, rate: f64, dimension: usize) -> Result<f64, AccountantError> {
+pub fn epsilon(charter: &Charter, rate: f64, count: usize) -> Result<f64, AccountantError> {
     let mut most = 0.0_f64;
     for expected in expected_sets(charter) {
-        let steps = u64::from(charter.charged_rounds()) * u64::from(charter.noised_steps());
-        let training = Rounds::new(rate, charter.privacy.noise_multiplier, steps);
-        most = most.max(cost(charter, &[training.on_grid(grid(charter, expected, dimension))])?);
+        most = most.max(cost(charter, &whole_run(charter, rate, expected, count))?);
     }
     Ok(most)
 }
@@ -158,11 +183,11 @@ fn wide_enough(charter: &Charter, expected: u32) -> Result<(), PrivacyTermsError
 }
 
 /// The house whose units the run costs most.
-fn dearest(charter: &Charter, dimension: usize) -> Result<Option<(HouseName, f64)>, AccountantError> {
+fn dearest(charter: &Charter, count: usize) -> Result<Option<(HouseName, f64)>, AccountantError> {
     // At equal noise epsilon grows with the rate.
     let highest = charter.houses.iter().max_by(|a, b| a.sampling_rate.total_cmp(&b.sampling_rate));
     let Some(house) = highest else { return Ok(None) };
-    Ok(Some((house.name.clone(), epsilon(charter, house.sampling_rate, dimension)?)))
+    Ok(Some((house.name.clone(), epsilon(charter, house.sampling_rate, count)?)))
 }
 
 /// What the charter's accountant says that these rounds cost.
@@ -173,8 +198,13 @@ fn cost(charter: &Charter, rounds: &[Rounds]) -> Result<f64, AccountantError> {
 /// A noise multiplier that gives the stated epsilon, in words: rounded up to four digits after the point.
 fn needed(charter: &Charter) -> Result<String, AccountantError> {
     let rate = charter.houses.iter().map(|house| house.sampling_rate).fold(0.0, f64::max);
-    let steps = u64::from(charter.charged_rounds()) * u64::from(charter.noised_steps());
-    let gives = |noise: f64| match cost(charter, &[Rounds::new(rate, noise, steps)]) {
+    // The evaluations' noise is stated on its own, so it stays.
+    let mut rounds: Vec<Rounds> =
+        whole_run(charter, rate, charter.rounds.max_cohort, 1).iter().map(|r| Rounds { grid: None, ..*r }).collect();
+    let mut gives = |noise: f64| match cost(charter, {
+        rounds.iter_mut().take(1).for_each(|training| training.noise_multiplier = noise);
+        &rounds
+    }) {
         Err(AccountantError::NoOrder) => Ok(f64::INFINITY),
         other => other,
     };
@@ -267,22 +297,90 @@ mod tests {
 
     #[test]
     fn what_a_charter_can_say_and_no_program_does_is_refused_by_key() {
-        let evaluation =
-            "[evaluation]\nevery = 5\nheld_out = 0.1\nnoise_multiplier = 20.0\nloss_bound = 8.0\n[[house]]";
-        let client = ("mode = \"record-shared\"", "mode = \"client\"");
-        for (changes, named) in [
-            (vec![client, ("sampling_rate = 0.02", "sampling_rate = 1.0")], "privacy.mode"),
-            (vec![("accountant = \"rdp\"", "accountant = \"pld\"")], "privacy.accountant"),
-        ] {
-            let error = refusal(&changes);
-            assert!(matches!(&error, PrivacyTermsError::NotBuilt { key, .. } if key.starts_with(named)), "{error}");
+        let error = refusal(&[("accountant = \"rdp\"", "accountant = \"pld\"")]);
+        assert!(matches!(&error, PrivacyTermsError::NotBuilt { key: "privacy.accountant \"pld\"", .. }), "{error}");
+    }
+
+    const EVALUATION: &str =
+        "[evaluation]\nevery = 10\nheld_out = 0.1\nnoise_multiplier = 20.0\nloss_bound = 8.0\n[[house]]";
+
+    fn evaluated(changes: &[(&str, &str)]) -> String {
+        let text = protocol::charter::SAMPLE.replacen("[[house]]", EVALUATION, 1);
+        changes.iter().fold(text, |text, (from, to)| {
+            assert!(text.contains(from), "{from}");
+            text.replace(from, to)
+        })
+    }
+
+    /// By hand: 60 rounds of which every tenth evaluates, and attempts that are charged beyond may all be at those.
+    #[test]
+    fn evaluations_are_charged_at_rate_one_beside_the_training() {
+        let clamp = ("clamp = 32768", "clamp = 65536");
+        for (charged, times) in [("charged = 60", 6), ("charged = 75", 21)] {
+            let charter = Charter::parse(&evaluated(&[clamp, ("charged = 60", charged)])).unwrap();
+            let run = whole_run(&charter, 0.02, 4, 1000);
+            assert_eq!((run[1].rate, run[1].noise_multiplier, run[1].rounds), (1.0, 20.0, times));
+            let both = accountant::epsilon(&run, 1e-5).unwrap().epsilon;
+            let training = accountant::epsilon(&run[..1], 1e-5).unwrap().epsilon;
+            assert!(both > training && epsilon(&charter, 0.02, 1000).unwrap() >= both);
         }
-        let text = protocol::charter::SAMPLE.replacen("[[house]]", evaluation, 1);
-        let error = check(&Charter::parse(&text).unwrap()).unwrap_err();
-        assert!(matches!(
-            error,
-            TermsError::Privacy(PrivacyTermsError::NotBuilt { key: "the section [evaluation]", .. })
-        ));
+        let charter = Charter::parse(&evaluated(&[clamp, ("epsilon = 3.0", "epsilon = 3.2")])).unwrap();
+        check(&charter).unwrap();
+    }
+
+    #[test]
+    fn evaluations_that_the_grid_or_the_clamp_would_cut_are_refused_with_what_is_enough() {
+        let error = |text: &str| match check(&Charter::parse(text).unwrap()) {
+            Err(TermsError::Privacy(error)) => error,
+            other => panic!("{other:?}"),
+        };
+        // A tenth of 64 / 0.02 units, each 0.81 * 4096 / 20 = 165 long.
+        assert_eq!(error(&evaluated(&[])), PrivacyTermsError::ClampCuts { clamp: 32_768, needed: 52_800 });
+        let quiet = evaluated(&[("noise_multiplier = 20.0", "noise_multiplier = 400.0")]);
+        assert_eq!(error(&quiet), PrivacyTermsError::PartTooSmall { section: "evaluation", norm: 8, least: 16 });
+        let text = evaluated(&[("loss_bound = 8.0\n[[", "loss_bound = 8.0\nbuckets = 1024\n[[")]);
+        let labels: Vec<String> = (0..1024).map(|i| format!("l{i}")).collect();
+        let text = text.replace("[\"infections\", \"neoplasms\", \"injuries\"]", &format!("{labels:?}"));
+        assert!(matches!(error(&text), PrivacyTermsError::TooManyMetrics { labels: 1024, .. }));
+    }
+
+    fn client(changes: &[(&str, &str)]) -> Vec<(String, String)> {
+        let base = [
+            ("mode = \"record-shared\"\n", "mode = \"client\"\n"),
+            ("sampling_rate = 0.02", "sampling_rate = 1.0"),
+            ("noise_multiplier = 0.81", "noise_multiplier = 12.0"),
+            ("epsilon = 3.0", "epsilon = 4.0"),
+            ("integer_norm = 4096", "integer_norm = 600"),
+            ("clamp = 32768", "clamp = 60"),
+        ];
+        base.iter().chain(changes).map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect()
+    }
+
+    #[test]
+    fn mode_client_is_accounted_for_at_rate_one_and_its_grid_is_checked() {
+        let with = |changes: &[(&str, &str)]| {
+            let owned = client(changes);
+            let changes: Vec<(&str, &str)> = owned.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
+            charter(&changes)
+        };
+        let fine = with(&[]);
+        check(&fine).unwrap();
+        // 60 rounds at noise 12 are one at 12 / sqrt(60), for which theorem 8 of Balle and Wang 2018 gives 2.6548; Renyi
+        // divergences give a little more.
+        let given = epsilon(&fine, 1.0, 65_000).unwrap();
+        assert!(given > 2.6548 && given < 2.6548 * 1.1, "{given}");
+        let refused = |charter: &Charter| match check(charter) {
+            Err(TermsError::Privacy(error)) => error,
+            other => panic!("{other:?}"),
+        };
+        // The rotated width is 65,536; 2 sqrt(n) is 512, of which nothing would be left for so small a norm.
+        let small = with(&[("integer_norm = 600", "integer_norm = 100")]);
+        assert!(matches!(refused(&small), PrivacyTermsError::Rounding(RoundingError { dimension: 65_536, .. })));
+        let PrivacyTermsError::ClampCuts { needed, .. } = refused(&with(&[("clamp = 60", "clamp = 2")])) else {
+            panic!()
+        };
+        // About 600 / 256 a coordinate, and nine deviations.
+        assert!((15..30).contains(&needed), "{needed}");
     }
 
     #[test]

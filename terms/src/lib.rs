@@ -3,17 +3,19 @@
 //!
 //! 1. [`Terms::of`] reads the adapter's side of a charter: shapes, LoRA, optimizer, seed.
 //! 2. [`Terms::first_state`] is what the first round starts from.
-//! 3. [`RoundShape`] says which integers a round's vector holds, [`layout`] how its ciphertexts are packed, [`unit()`] what
-//!    the integer 1 stands for in them, [`committee`] who opens them, and [`apply`] what an opened sum does to a state.
+//! 3. [`RoundShape`] says which integers a round's vector holds, [`Norms`] what each part may weigh, [`layout`] how its
+//!    ciphertexts are packed, [`committee`] who opens them, and [`RoundSum`] what an opened sum does to a state and says.
 //! 4. [`check`] refuses a charter whose noise does not give the epsilon that it states.
 
 mod apply;
 mod check;
+mod metrics;
 mod shape;
 
-pub use apply::apply;
+pub use apply::{RoundSum, RoundSumError, clipping_norm};
 pub use check::{PrivacyTermsError, check, epsilon};
-pub use shape::{RoundShape, layout};
+pub use metrics::{Metrics, MetricsShape};
+pub use shape::{Norms, RoundShape, layout, rounding, whole_run};
 
 use adapter::{Adapter, AdapterError, Architecture, LoraConfig, Model, ServerOptimizer, State};
 use protocol::Charter;

@@ -1,13 +1,15 @@
-//! The vector of a round: which integers stand where, and what their noise is.
+//! The vector of a round: which integers stand where, what each may weigh, and what their noise is.
 
-use privacy::accountant::Grid;
-use protocol::charter::PrivacyMode;
+use privacy::accountant::{Grid, Rounds};
+use privacy::{Rounding, RoundingError};
+use protocol::charter::{House, PrivacyMode};
 use protocol::{Charter, RoundNumber};
 use secure_sum::{Layout, Values};
 
-use crate::TermsError;
+use crate::metrics::MetricsShape;
+use crate::{PrivacyTermsError, TermsError};
 
-/// How a round's vector is laid out: `[ update | indicator ]`, all integers in grid units.
+/// How a round's vector is laid out: `[ update | indicator | metrics ]`, all integers in grid units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoundShape {
     /// Coordinates of the update: the trained weights, or under `client` the next power of two, over which an update is
@@ -15,19 +17,34 @@ pub struct RoundShape {
     pub update: usize,
     /// 1 where a house says whether its update was below the clipping norm, else 0.
     pub indicator: usize,
+    /// Coordinates of the metrics of held-out units; 0 in a round without evaluation.
+    pub metrics: usize,
+}
+
+/// The greatest norms of the three parts, in grid units.
+///
+/// Under `client` one house moves all three, so together they are within the charter's `integer_norm`. In the record modes a
+/// unit is either trained on or held out: it moves the update by at most `integer_norm`, or the metrics by at most theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Norms {
+    /// Of the update.
+    pub update: u64,
+    /// Of the indicator, which is this or less this.
+    pub indicator: u64,
+    /// Of one held-out unit's metrics; of one house's under `client`.
+    pub metrics: u64,
 }
 
 impl RoundShape {
     /// The vector of `round`, over `count` trained weights.
     #[must_use]
-    pub fn of(charter: &Charter, _round: RoundNumber, count: usize) -> Self {
-        match charter.privacy.mode {
-            PrivacyMode::Client => {
-                Self { update: count.next_power_of_two(), indicator: usize::from(charter.adaptive_clipping.is_some()) }
-            }
-            PrivacyMode::RecordShared | PrivacyMode::RecordLocal | PrivacyMode::None => {
-                Self { update: count, indicator: 0 }
-            }
+    pub fn of(charter: &Charter, round: RoundNumber, count: usize) -> Self {
+        let client = charter.privacy.mode == PrivacyMode::Client;
+        let metrics = MetricsShape::of(charter).filter(|_| charter.is_evaluated(round));
+        Self {
+            update: if client { count.next_power_of_two() } else { count },
+            indicator: usize::from(client && charter.adaptive_clipping.is_some()),
+            metrics: metrics.map_or(0, |metrics| metrics.len()),
         }
     }
 
@@ -35,8 +52,40 @@ impl RoundShape {
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a round without coordinates does not exist")]
     pub fn len(&self) -> usize {
-        self.update + self.indicator
+        self.update + self.indicator + self.metrics
     }
+}
+
+impl Norms {
+    /// The norms of `round`: each part's noise multiplier from the charter gives its share of the noise's deviation.
+    #[must_use]
+    pub fn of(charter: &Charter, round: RoundNumber) -> Self {
+        let privacy = &charter.privacy;
+        let whole = privacy.integer_norm;
+        // The same noise is `noise_multiplier` times the part's norm; without noise, any norm does.
+        let part = |noise_multiplier: f64| match privacy.mode {
+            PrivacyMode::None => whole,
+            _ => (privacy.noise_multiplier * whole as f64 / noise_multiplier) as u64,
+        };
+        let adaptive = charter.adaptive_clipping.as_ref();
+        let indicator = adaptive.map_or(0, |adaptive| part(adaptive.noise_multiplier));
+        let evaluation = charter.evaluation.as_ref().filter(|_| charter.is_evaluated(round));
+        let metrics = evaluation.map_or(0, |evaluation| part(evaluation.noise_multiplier));
+        if privacy.mode != PrivacyMode::Client {
+            return Self { update: whole, indicator: 0, metrics };
+        }
+        let square = |norm: u64| u128::from(norm).pow(2);
+        let left = square(whole).saturating_sub(square(indicator)).saturating_sub(square(metrics));
+        Self { update: u64::try_from(left.isqrt()).unwrap_or(whole), indicator, metrics }
+    }
+}
+
+/// How a house's update becomes integers under `client`, over `count` trained weights.
+///
+/// # Errors
+/// The integer norm is too small for so many coordinates.
+pub fn rounding(charter: &Charter, round: RoundNumber, count: usize) -> Result<Rounding, RoundingError> {
+    Rounding::new(Norms::of(charter, round).update, RoundShape::of(charter, round, count).update)
 }
 
 /// The layout of a round of `expected` houses, of which `may_vanish` may vanish, over `count` trained weights: room for
@@ -57,6 +106,41 @@ pub fn layout(
     Ok(Layout::derive(expected, Values { count, clamp, noise_deviation })?)
 }
 
+/// What all charged attempts of the run cost a house that samples at `rate`, if `expected` houses are expected each time:
+/// the training, and the evaluations of held-out units. Nothing under mode `none`.
+#[must_use]
+pub fn whole_run(charter: &Charter, rate: f64, expected: u32, count: usize) -> Vec<Rounds> {
+    if charter.privacy.mode == PrivacyMode::None {
+        return Vec::new();
+    }
+    let attempts = u64::from(charter.charged_rounds());
+    let plain = RoundNumber::FIRST;
+    let evaluated = charter.evaluation.as_ref().and_then(|evaluation| RoundNumber::new(evaluation.every).ok());
+    let widest = evaluated.unwrap_or(plain);
+    let dimension = RoundShape::of(charter, widest, count).len();
+    let grid = grid(charter, expected, dimension);
+    let steps = attempts * u64::from(charter.noised_steps());
+    let mut rounds = vec![Rounds::new(rate, charter.privacy.noise_multiplier, steps).on_grid(grid)];
+    if let (Some(evaluation), Some(round), false) =
+        (&charter.evaluation, evaluated, charter.privacy.mode == PrivacyMode::Client)
+    {
+        let norm = Norms::of(charter, round).metrics;
+        let times = evaluations(charter, evaluation.every);
+        if times > 0 {
+            let grid = Grid { integer_norm: norm, ..grid };
+            rounds.push(Rounds::new(1.0, evaluation.noise_multiplier, times).on_grid(grid));
+        }
+    }
+    rounds
+}
+
+/// Attempts that may be evaluations: one for each evaluated round, and any attempt that is charged beyond the rounds.
+fn evaluations(charter: &Charter, every: u32) -> u64 {
+    let again = charter.charged_rounds().saturating_sub(charter.rounds.count);
+    let rounds = charter.rounds.count / every;
+    if rounds == 0 { 0 } else { u64::from(rounds) + u64::from(again) }
+}
+
 /// The grid on which the noise of a cohort of `expected` houses lives, as the accountant takes it.
 pub(crate) fn grid(charter: &Charter, expected: u32, dimension: usize) -> Grid {
     let rounds = &charter.rounds;
@@ -70,4 +154,46 @@ pub(crate) fn grid(charter: &Charter, expected: u32, dimension: usize) -> Grid {
         shares,
         deviation: charter.share_deviation(expected, rounds.may_vanish),
     }
+}
+
+/// Refuses parts of a vector that rounding would fill, or cut to nothing.
+pub(crate) fn check_parts(charter: &Charter, count: usize) -> Result<(), PrivacyTermsError> {
+    let evaluated = charter.evaluation.as_ref().and_then(|evaluation| RoundNumber::new(evaluation.every).ok());
+    if let Some(cells) =
+        MetricsShape::of(charter).map(|metrics| metrics.len()).filter(|cells| *cells > MetricsShape::MOST_CELLS)
+    {
+        return Err(PrivacyTermsError::TooManyMetrics { labels: charter.model.labels.len(), cells });
+    }
+    for round in std::iter::once(RoundNumber::FIRST).chain(evaluated) {
+        let norms = Norms::of(charter, round);
+        let parts = [
+            ("adaptive_clipping", charter.adaptive_clipping.is_some(), norms.indicator, 1),
+            ("evaluation", charter.is_evaluated(round), norms.metrics, MetricsShape::LEAST_NORM),
+        ];
+        for (section, used, norm, least) in parts {
+            if used && norm < least {
+                return Err(PrivacyTermsError::PartTooSmall { section, norm, least });
+            }
+        }
+        if charter.privacy.mode == PrivacyMode::Client {
+            let rounding = rounding(charter, round, count)?;
+            let update = RoundShape::of(charter, round, count).update as f64;
+            // 2 n exp(-t^2 / 2) = 2^-40, for how far a rotated coordinate goes; one more for rounding.
+            let reach = (2.0 * (2.0 * update * 2f64.powi(40)).ln()).sqrt() * rounding.scale() / update.sqrt() + 1.0;
+            let needed = reach.min(norms.update as f64).ceil() as u64;
+            let needed = needed.max(norms.indicator).max(norms.metrics);
+            if charter.privacy.clamp < needed {
+                return Err(PrivacyTermsError::ClampCuts { clamp: charter.privacy.clamp, needed });
+            }
+        } else if let Some(evaluation) = charter.evaluation.as_ref().filter(|_| charter.is_evaluated(round)) {
+            // All held-out units of a house may be in one cell; how many it has follows from its batch and its rate.
+            let held_out = |house: &House| f64::from(house.nominal_batch) / house.sampling_rate * evaluation.held_out;
+            let most = charter.houses.iter().map(held_out).fold(1.0, f64::max);
+            let needed = (most * norms.metrics as f64).ceil() as u64;
+            if charter.privacy.clamp < needed {
+                return Err(PrivacyTermsError::ClampCuts { clamp: charter.privacy.clamp, needed });
+            }
+        }
+    }
+    Ok(())
 }

@@ -5,6 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::House;
+
+/// Separates this hash from every other use of a text.
+const HELD_OUT_LABEL: &[u8] = b"plainchant held-out v1\0";
 
 /// One labelled text.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,6 +26,8 @@ pub struct Row {
 pub struct Dataset {
     rows: Vec<Row>,
     units: Vec<Vec<usize>>,
+    /// One for each unit, from its name, or its row's text: which side of a split it is on.
+    places: Vec<u64>,
     named_units: bool,
 }
 
@@ -157,6 +165,21 @@ impl Dataset {
         &self.units
     }
 
+    /// The units as a house's, of which about the share `held_out` (0 for none) is only evaluated.
+    ///
+    /// A unit's side follows from a hash of its name, or without names of its row's text, and from nothing else: it is the same
+    /// in every round and every federation, and no other unit's side depends on it.
+    pub fn house(&self, held_out: f64) -> House {
+        // 2^64 is a power of two, so the product is exact; the cast takes the floor.
+        let threshold = (held_out.clamp(0.0, 1.0) * 2f64.powi(64)) as u128;
+        let (mut house, mut held) = (Vec::new(), Vec::new());
+        for (unit, place) in self.units.iter().zip(&self.places) {
+            let side = if u128::from(*place) < threshold { &mut held } else { &mut house };
+            side.push(unit.clone());
+        }
+        House { units: house, held_out: held }
+    }
+
     /// Whether a unit column names the units; without one, each row is its own unit.
     pub fn has_named_units(&self) -> bool {
         self.named_units
@@ -180,6 +203,12 @@ impl Format {
     }
 }
 
+/// Where a unit stands between 0 and 2^64, evenly spread: the first eight bytes of a labelled SHA-256.
+fn place(key: &str) -> u64 {
+    let hash: [u8; 32] = Sha256::new_with_prefix(HELD_OUT_LABEL).chain_update(key.trim()).finalize().into();
+    hash.iter().take(8).fold(0, |place, byte| place << 8 | u64::from(*byte))
+}
+
 /// A file while it is read.
 struct Reading<'a> {
     file: &'a Path,
@@ -187,13 +216,14 @@ struct Reading<'a> {
     labels: HashMap<&'a str, usize>,
     rows: Vec<Row>,
     units: Vec<Vec<usize>>,
+    places: Vec<u64>,
     unit_of: HashMap<String, usize>,
 }
 
 impl<'a> Reading<'a> {
     fn new(file: &'a Path, columns: Columns<'a>, labels: &'a [String]) -> Self {
         let labels = labels.iter().enumerate().map(|(i, label)| (label.as_str(), i)).collect();
-        Self { file, columns, labels, rows: Vec::new(), units: Vec::new(), unit_of: HashMap::new() }
+        Self { file, columns, labels, rows: Vec::new(), units: Vec::new(), places: Vec::new(), unit_of: HashMap::new() }
     }
 
     fn separated(&mut self, bytes: &[u8], delimiter: u8, quoting: bool) -> Result<(), DataError> {
@@ -277,12 +307,16 @@ impl<'a> Reading<'a> {
         let row = self.rows.len();
         self.rows.push(Row { text: text.to_owned(), label: known });
         match unit {
-            None => self.units.push(vec![row]),
+            None => {
+                self.units.push(vec![row]);
+                self.places.push(place(text));
+            }
             Some(name) => {
                 let next = self.units.len();
                 let unit = *self.unit_of.entry(name.to_owned()).or_insert(next);
                 if unit == next {
                     self.units.push(Vec::new());
+                    self.places.push(place(name));
                 }
                 if let Some(rows) = self.units.get_mut(unit) {
                     rows.push(row);
@@ -296,7 +330,8 @@ impl<'a> Reading<'a> {
         if self.rows.is_empty() {
             return Err(DataError::Empty { file: self.file.to_owned() });
         }
-        Ok(Dataset { rows: self.rows, units: self.units, named_units: self.columns.unit.is_some() })
+        let (rows, units, places) = (self.rows, self.units, self.places);
+        Ok(Dataset { rows, units, places, named_units: self.columns.unit.is_some() })
     }
 
     fn malformed(&self, line: u64, reason: String) -> DataError {

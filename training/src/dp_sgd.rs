@@ -12,10 +12,11 @@ use adapter::{ServerOptimizer, State};
 use privacy::{Clip, ClipError, UnitGradient, clamp, poisson_sample};
 use protocol::Charter;
 use protocol::charter::PrivacyMode;
+use terms::RoundShape;
 use zeroize::Zeroizing;
 
 use crate::mechanism::{Mechanism, Tools, Trained};
-use crate::{House, Learner, Part, TrainError};
+use crate::{House, Learner, Part, TrainError, held_out};
 
 /// The record modes' mechanism.
 pub struct DpSgd {
@@ -59,24 +60,33 @@ impl DpSgd {
         Ok((values, loss))
     }
 
-    /// One Poisson batch from `state`: its clipped sum, clamped, with this house's noise.
+    /// One Poisson batch from `state`: its clipped sum, and behind it `tail` coordinates of held-out units' metrics, all
+    /// clamped, with this house's noise.
     fn step(
         &self,
         part: &Part<'_>,
         state: &State,
         house: &House,
+        tail: usize,
         tools: &mut Tools<'_>,
     ) -> Result<Trained, TrainError> {
         let share = part.noise_share()?;
         let count = state.adapter().trainable_len();
         if let Some(share) = &share {
-            tools.noise.begin(share, count);
+            tools.noise.begin(share, count + tail);
         }
         let start = Instant::now();
         let chosen = poisson_sample(house.units.len(), part.sampling_rate()?, tools.rng)?;
         let batch: Vec<&[usize]> = chosen.iter().map(|unit| house.units[*unit].as_slice()).collect();
         tools.learner.set_adapter(state.adapter())?;
         let (mut values, loss) = self.clipped_sum(tools.learner, &batch, count)?;
+        if tail > 0 {
+            let metrics = held_out::sums(part, house, tools.learner)?;
+            let mut whole = Zeroizing::new(Vec::with_capacity(count + tail));
+            whole.extend_from_slice(&values);
+            whole.extend_from_slice(&metrics);
+            values = whole;
+        }
         clamp(&mut values, self.clamp);
         let train = start.elapsed();
         let noise = share.map_or(Ok(Duration::ZERO), |share| tools.noise.add(&share, &mut values))?;
@@ -96,7 +106,10 @@ impl Mechanism for DpSgd {
             tracing::warn!("privacy mode `none`: this update is NOT differentially private");
         }
         let steps = part.charter.noised_steps();
-        let mut made = self.step(part, state, house, tools)?;
+        let count = state.adapter().trainable_len();
+        let shape = RoundShape::of(part.charter, part.number, count);
+        // Of several steps the first carries the metrics: they are of the adapter that the round began with.
+        let mut made = self.step(part, state, house, shape.metrics, tools)?;
         if steps == 1 {
             return Ok(made);
         }
@@ -105,9 +118,9 @@ impl Mechanism for DpSgd {
         let own = State::new(state.adapter().clone(), local);
         let mut own = own.map_err(terms::TermsError::from)?;
         let (unit, divisor) = (terms::unit(part.charter), part.nominal_batch()?);
-        own.apply(&made.values, unit, divisor)?;
+        own.apply(&made.values[..count], unit, divisor)?;
         for step in 2..=steps {
-            let next = self.step(part, &own, house, tools)?;
+            let next = self.step(part, &own, house, 0, tools)?;
             if step < steps {
                 own.apply(&next.values, unit, divisor)?;
             }

@@ -38,6 +38,9 @@ pub enum TrainError {
     /// The charter cannot be run here.
     #[error(transparent)]
     Terms(#[from] terms::TermsError),
+    /// A sum over houses that cannot be applied.
+    #[error("the sum: {0}")]
+    Sum(#[from] terms::RoundSumError),
     /// A sum of local steps that cannot be applied.
     #[error("a local step: {0}")]
     Step(#[from] adapter::ApplyError),
@@ -59,9 +62,9 @@ pub enum TrainError {
     /// This house is not in the charter.
     #[error("the charter does not name the house `{0}`")]
     NotAHouse(HouseName),
-    /// A privacy mode that this version cannot train under.
-    #[error("privacy mode `{0}` is not built")]
-    Mode(&'static str),
+    /// The update does not have the rotation's width.
+    #[error("the update's length is not the rotation's")]
+    Turn,
     /// A row outside the corpus.
     #[error("row {0} is not in the corpus")]
     NoRow(usize),

@@ -7,14 +7,17 @@
 //! 2. [`Learner`] is a model that gives gradients of a corpus's rows; [`TextLearner`] is `lora`'s classifier.
 //! 3. [`Part`] is what a charter and an announcement say about one house's part: rate, noise share, ledger lines.
 //! 4. [`Mechanism`] turns a house's rows into the integers that it adds to the encrypted sum, with its [`Noise`] in them;
-//!    [`mechanism`] gives the charter's: [`DpSgd`] for the record modes.
+//!    [`mechanism`] gives the charter's: [`DpSgd`] for the record modes, [`ClientUpdate`] for `client`. In rounds with
+//!    evaluation the metrics of held-out units go with it.
 //! 5. [`load`] puts a data file and a model folder together, checked against the charter; [`Rehearsal`] runs rounds in the
 //!    clear, for comparisons.
 
+mod client_update;
 mod corpus;
 mod data;
 mod dp_sgd;
 mod error;
+mod held_out;
 mod learner;
 mod load;
 mod mechanism;
@@ -22,6 +25,7 @@ mod noise;
 mod part;
 mod rehearsal;
 
+pub use client_update::ClientUpdate;
 pub use corpus::{Corpus, House};
 pub use data::{Columns, DataError, Dataset, Format, Row};
 pub use dp_sgd::DpSgd;

@@ -64,7 +64,7 @@ pub fn load(charter: &Charter, data: &DataSource<'_>, model: &ModelSource<'_>) -
     }
     Ok(Loaded {
         learner: TextLearner::new(classifier, Arc::new(Corpus { examples, labels })),
-        house: House::of_units(dataset.units().to_vec()),
+        house: dataset.house(charter.evaluation.as_ref().map_or(0.0, |evaluation| evaluation.held_out)),
         named_units: dataset.has_named_units(),
     })
 }

@@ -9,7 +9,7 @@ use protocol::charter::PrivacyMode;
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use crate::{DpSgd, House, Learner, Noise, Part, TrainError};
+use crate::{ClientUpdate, DpSgd, House, Learner, Noise, Part, TrainError};
 
 /// A house's contribution before encryption, and what it cost to make.
 pub struct Trained {
@@ -60,10 +60,10 @@ pub trait Mechanism: Send + Sync {
 /// The charter's mechanism.
 ///
 /// # Errors
-/// [`TrainError::Mode`] for a mode that is not built.
+/// [`TrainError::Clip`] for clipping norms that are none.
 pub fn mechanism(charter: &Charter) -> Result<Box<dyn Mechanism>, TrainError> {
     match charter.privacy.mode {
         PrivacyMode::RecordShared | PrivacyMode::RecordLocal | PrivacyMode::None => Ok(Box::new(DpSgd::new(charter)?)),
-        PrivacyMode::Client => Err(TrainError::Mode(PrivacyMode::Client.as_str())),
+        PrivacyMode::Client => Ok(Box::new(ClientUpdate::new(charter))),
     }
 }

@@ -3,6 +3,7 @@
 use privacy::{Entry, Kind, NoiseShare};
 use protocol::charter::{House, PrivacyMode};
 use protocol::{Announcement, Attempt, Charter, HouseName, Message as _, RoundNumber};
+use terms::{Norms, RoundShape};
 
 use crate::TrainError;
 
@@ -95,19 +96,31 @@ impl<'a> Part<'a> {
     /// As [`Part::noise_share`], and [`TrainError::NotAHouse`].
     pub fn ledger_entries(&self, count: usize) -> Result<Vec<Entry>, TrainError> {
         let Some(share) = self.noise_share()? else { return Ok(Vec::new()) };
-        let grid = share.grid(count as u64);
-        Ok(vec![Entry {
+        let privacy = &self.charter.privacy;
+        let grid = share.grid(RoundShape::of(self.charter, self.number, count).len() as u64);
+        let training = Entry {
             federation: *self.charter.digest().as_bytes(),
             round: u64::from(self.number.get()),
             attempt: self.attempt.get(),
             kind: Kind::Training,
             rate: self.sampling_rate()?,
-            noise_multiplier: self.charter.privacy.noise_multiplier,
+            noise_multiplier: privacy.noise_multiplier,
             steps: u64::from(self.charter.noised_steps()),
             dimension: grid.dimension,
             integer_norm: grid.integer_norm,
             shares: grid.shares,
             share_deviation: grid.deviation,
-        }])
+        };
+        // Under `client` the house's metrics are part of the one vector that the first line is for.
+        let evaluation = self.charter.evaluation.as_ref().filter(|_| privacy.mode != PrivacyMode::Client);
+        let evaluation = evaluation.filter(|_| self.charter.is_evaluated(self.number)).map(|evaluation| Entry {
+            kind: Kind::Evaluation,
+            rate: 1.0,
+            noise_multiplier: evaluation.noise_multiplier,
+            steps: 1,
+            integer_norm: Norms::of(self.charter, self.number).metrics,
+            ..training.clone()
+        });
+        Ok(std::iter::once(training).chain(evaluation).collect())
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use adapter::State;
 use protocol::{Attempt, Charter, Digest, HouseName, RoundNumber};
-use terms::Terms;
+use terms::{Metrics, RoundSum, Terms};
 
 use crate::mechanism::{Mechanism, Tools, mechanism};
 use crate::{House, Part, TrainError};
@@ -29,6 +29,8 @@ pub struct Rehearsed {
     pub sum: Vec<i64>,
     /// Mean loss of the houses' batches, for those that had one.
     pub loss: Option<f64>,
+    /// What the sum says about held-out units, in a round with evaluation.
+    pub metrics: Option<Metrics>,
     /// Gradients, clipping and summing, of all houses one after the other.
     pub train: Duration,
     /// What the houses waited for noise, beside that.
@@ -82,11 +84,14 @@ impl Rehearsal {
             train += made.train;
             noise += made.noise;
         }
-        let cohort = self.houses.iter().map(|(name, _)| name);
-        terms::apply(&self.charter, cohort, &sum, &mut self.state)?;
+        let cohort: Vec<&HouseName> = self.houses.iter().map(|(name, _)| name).collect();
+        let opened = RoundSum { round: self.round, seed: &seed, cohort: &cohort, values: &sum };
+        let (count, expected) = (self.state.adapter().trainable_len(), self.houses.len());
+        let metrics = opened.metrics(&self.charter, count, expected, self.charter.rounds.may_vanish);
+        opened.apply(&self.charter, &mut self.state)?;
         self.round = self.round.next().ok_or(TrainError::Rounds)?;
         let loss = (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64);
-        Ok(Rehearsed { sum, loss, train, noise })
+        Ok(Rehearsed { sum, loss, metrics, train, noise })
     }
 
     /// Where it stands: after the last round, or before the first.

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use proptest::prelude::*;
 use training::{Columns, DataError, Dataset, Format};
 
 const PLAIN: Columns<'static> = Columns { text: "text", label: "label", unit: None };
@@ -33,6 +34,42 @@ fn the_three_formats_give_the_same_rows() {
         assert_eq!((set.rows()[0].label, set.rows()[1].label), (1, 0));
         assert_eq!(set.units(), [vec![0], vec![1]]);
     }
+}
+
+proptest! {
+    /// A unit's side must not tell about, or hang on, any other unit.
+    #[test]
+    fn which_units_are_held_out_does_not_hang_on_the_other_rows(
+        texts in proptest::collection::btree_set("[a-z]{4,8}", 2..40), dropped in any::<proptest::sample::Index>(), share in 0.0f64..1.0,
+    ) {
+        let texts: Vec<String> = texts.into_iter().collect();
+        let sides = |texts: &[String]| {
+            let file: String = texts.iter().map(|text| format!("{text},ear\n")).collect();
+            let set = load("a.csv", format!("text,label\n{file}").as_bytes(), PLAIN).unwrap();
+            let house = set.house(share);
+            assert_eq!(house.units.len() + house.held_out.len(), texts.len());
+            let names = |units: &[Vec<usize>]| units.iter().map(|unit| set.rows()[unit[0]].text.clone()).collect::<Vec<_>>();
+            (names(&house.units), names(&house.held_out))
+        };
+        let gone = &texts[dropped.index(texts.len())];
+        let (mut trained, mut held) = sides(&texts);
+        let fewer: Vec<String> = texts.iter().filter(|text| *text != gone).cloned().collect();
+        trained.retain(|text| text != gone);
+        held.retain(|text| text != gone);
+        prop_assert_eq!(sides(&fewer), (trained, held));
+    }
+}
+
+#[test]
+fn a_patients_rows_are_held_out_together_and_the_share_is_about_what_was_asked_for() {
+    let columns = Columns { unit: Some("patient"), ..PLAIN };
+    let rows: String = (0..4000).map(|i| format!("p{},text {i},ear\n", i % 2000)).collect();
+    let set = load("a.csv", format!("patient,text,label\n{rows}").as_bytes(), columns).unwrap();
+    let house = set.house(0.1);
+    assert!(house.units.iter().chain(&house.held_out).all(|unit| unit.len() == 2));
+    // 2000 units at a tenth: 200, deviation 13.4.
+    assert!(house.held_out.len().abs_diff(200) < 67, "{}", house.held_out.len());
+    assert_eq!((set.house(0.0).held_out.len(), set.house(1.0).units.len()), (0, 0));
 }
 
 #[test]

@@ -10,6 +10,8 @@ use secure_sum::{
     Accumulator, CombineError, Commitments, Committee, Layout, MaskSeed, OpenError, ShareSum, combine, open,
 };
 
+use terms::RoundSum;
+
 use super::fold::blocking;
 use crate::refusal::Refusal;
 use crate::store::{Shelf, Store};
@@ -118,10 +120,18 @@ fn compute(charter: &Charter, committee: &Committee, material: &Material, mut st
         Err(error) => return Err(failed("sum", &error)),
     };
     let houses: Vec<&HouseName> = material.contributions.iter().map(|one| &one.member).collect();
-    if terms::apply(charter, houses, &values, &mut state).is_err() {
+    let seed = material.announcement.digest();
+    let round =
+        RoundSum { round: material.announcement.round, seed: seed.as_bytes(), cohort: &houses, values: &values };
+    let (expected, may_vanish) = (material.announcement.expected.len(), material.announcement.may_vanish);
+    let metrics = round.metrics(charter, state.adapter().trainable_len(), expected, may_vanish);
+    if round.apply(charter, &mut state).is_err() {
         // The sum drives a weight out of the numbers: as malformed as one that is out of range.
         opened.verdict = void(VoidReason::FieldRange);
         return Ok(opened);
+    }
+    if let Some(metrics) = metrics {
+        tracing::info!("round {}: {metrics}", material.announcement.round);
     }
     opened.verdict = Some(Verdict::Applied { state: Digest::from_bytes(state.digest()) });
     opened.state = Some(state);

@@ -7,6 +7,7 @@ use crate::identity::Identity;
 use crate::progress::Progress;
 use crate::round::{self, Home, Options, RunError};
 use crate::trainer::{HouseTrainer, Trainer, group_epsilons};
+use protocol::charter::PrivacyMode;
 use terms::Terms;
 use training::TrainError;
 
@@ -48,11 +49,26 @@ fn trainer(home: &Home) -> Result<Option<Box<dyn Trainer>>, Failure> {
         // An embedding program may have made the pool already; its size then stands.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
-    if data.unit_column.is_none() {
+    if home.identity.charter.privacy.mode == PrivacyMode::Client {
+        say_house(&home.identity).map_err(RunError::from)?;
+    } else if data.unit_column.is_none() {
         say_unit(&home.identity).map_err(RunError::from)?;
     }
     let trainer = HouseTrainer::load(&home.identity.charter, data, training).map_err(RunError::from)?;
     Ok(Some(Box::new(trainer)))
+}
+
+/// Mode `client` protects the house as a whole: says so, for both neighbouring relations. A replaced contribution is one taken
+/// away and one added, a group of two.
+fn say_house(identity: &Identity) -> Result<(), TrainError> {
+    let count = Terms::of(&identity.charter)?.first_state()?.adapter().trainable_len();
+    let groups = group_epsilons(&identity.charter, identity.name(), count)?;
+    if let [(_, zero), (_, replaced), ..] = groups.as_slice() {
+        tracing::info!(
+            "mode `client` protects this house as a whole; epsilon of the whole run, against its contribution being zero: {zero:.2}, against any other in its place: {replaced:.2}"
+        );
+    }
+    Ok(())
 }
 
 /// Without a unit column the guarantee is a row's: says so, and what somebody with several rows has of it.

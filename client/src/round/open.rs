@@ -7,12 +7,13 @@ use adapter::State;
 use protocol::client::Event;
 use protocol::message::{ANSWER_INFO, answer_aad};
 use protocol::{
-    Announcement, Answer, AnswerPayload, Checked, CohortList, Digest, MemberIndex, Message as _, Signed, Verdict,
-    VoidReason, check,
+    Announcement, Answer, AnswerPayload, Checked, CohortList, Digest, HouseName, MemberIndex, Message as _, Signed,
+    Verdict, VoidReason, check,
 };
 use protos::convert;
 use protos::v1;
 use secure_sum::{Accumulator, CombineError, Commitments, Committee, Layout, MaskSeed, OpenError, ShareSum};
+use terms::RoundSum;
 
 use super::answer::commitments;
 use super::member::Member;
@@ -301,8 +302,19 @@ impl Opening {
             Err(error) => return Err(error.to_string()),
         };
         let charter = &self.identity.charter;
-        match terms::apply(charter, self.list.houses(), &values, &mut self.state) {
-            Ok(()) => Ok(Opened::Applied(Box::new(self.state))),
+        let cohort: Vec<&HouseName> = self.list.houses().collect();
+        let seed = self.announcement.digest();
+        let round =
+            RoundSum { round: self.announcement.round, seed: seed.as_bytes(), cohort: &cohort, values: &values };
+        let (expected, may_vanish) = (self.announcement.expected.len(), self.announcement.may_vanish);
+        let metrics = round.metrics(charter, self.state.adapter().trainable_len(), expected, may_vanish);
+        match round.apply(charter, &mut self.state) {
+            Ok(()) => {
+                if let Some(metrics) = metrics {
+                    tracing::info!("round {}: {metrics}", self.announcement.round);
+                }
+                Ok(Opened::Applied(Box::new(self.state)))
+            }
             Err(error) => {
                 tracing::warn!("the opened sum cannot be applied: {error}");
                 Ok(Opened::Void(VoidReason::FieldRange))

@@ -114,7 +114,7 @@ pub enum PrivacyMode {
     RecordShared,
     /// Each house adds all the noise it needs.
     RecordLocal,
-    /// A whole house is protected. Parsed; refused by `terms::check` until it is built.
+    /// A whole house is protected: its clipped update, rounded to a grid, with its share of the noise.
     Client,
     /// No protection; for comparison only.
     None,
@@ -227,7 +227,7 @@ pub struct AdaptiveClipping {
     pub noise_multiplier: f64,
 }
 
-/// Noised metrics of held-out units, in the same sum as the update. Parsed; refused by `terms::check` until built.
+/// Noised metrics of held-out units, in the same sum as the update.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluation {

@@ -1,0 +1,289 @@
+//! Metrics of held-out units, as bounded integer vectors that add up in the encrypted sum.
+//!
+//! One row's vector is `[ loss | confusion | histograms ]`: its loss over the charter's bound, a one in the cell (its label,
+//! the model's answer), and, where the charter asks for buckets, for each class a one in the bucket of that class's score, among the
+//! positives or the negatives. The parts have equal weight and the whole a norm of at most 1; a unit's vector is the mean over its
+//! rows, and under mode `client` a house's is the mean over its units. In grid units it is [`Norms::metrics`] long at most.
+
+use std::fmt;
+
+use protocol::Charter;
+use protocol::charter::PrivacyMode;
+
+use crate::Norms;
+
+/// What stands where in the metrics of one row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MetricsShape {
+    labels: usize,
+    buckets: usize,
+    loss_bound: f64,
+}
+
+/// What the sum over a cohort says about the held-out units. Noise is in every number: a ratio is `None` where it drowns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metrics {
+    /// Held-out units (houses, under mode `client`), as the noised counts add up.
+    pub units: f64,
+    /// Standard deviation of the noise in one count.
+    pub deviation: f64,
+    /// Mean loss, each row's cut to the charter's bound.
+    pub loss: Option<f64>,
+    /// Share of right answers.
+    pub accuracy: Option<f64>,
+    /// Mean over the labels of the share of right answers, over labels with more units than four deviations of noise.
+    pub macro_accuracy: Option<f64>,
+    /// Noised counts: rows are labels, columns answers.
+    pub confusion: Vec<Vec<f64>>,
+    /// Area under the ROC curve, from the histograms: of the second class where there are two, else the mean of one
+    /// against the rest.
+    pub auroc: Option<f64>,
+}
+
+/// One line for a person: what stands out of the noise.
+impl fmt::Display for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "about {:.0} held-out", self.units.max(0.0))?;
+        let shares = [("accuracy", self.accuracy), ("macro accuracy", self.macro_accuracy), ("AUROC", self.auroc)];
+        for (name, value) in [("loss", self.loss)].into_iter().chain(shares) {
+            match value {
+                Some(value) => write!(f, ", {name} {value:.3}")?,
+                None if name == "AUROC" => {}
+                None => write!(f, ", {name} drowns in the noise")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MetricsShape {
+    /// The smallest norm of one unit's metrics in grid units: below, truncation would eat the counts.
+    pub(crate) const LEAST_NORM: u64 = 16;
+    /// Cells beyond are refused.
+    pub(crate) const MOST_CELLS: usize = 1 << 20;
+
+    /// The charter's, if it has evaluations.
+    #[must_use]
+    pub fn of(charter: &Charter) -> Option<Self> {
+        let evaluation = charter.evaluation.as_ref()?;
+        let (labels, buckets) = (charter.model.labels.len(), evaluation.buckets as usize);
+        Some(Self { labels, buckets, loss_bound: evaluation.loss_bound })
+    }
+
+    /// Its coordinates.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "there is always the loss")]
+    pub fn len(&self) -> usize {
+        1 + self.labels * self.labels + 2 * self.buckets * self.curves()
+    }
+
+    /// Classes with a score histogram: of two, one tells both.
+    fn curves(&self) -> usize {
+        match (self.buckets, self.labels) {
+            (0, _) => 0,
+            (_, 2) => 1,
+            (_, labels) => labels,
+        }
+    }
+
+    /// Weights of loss and confusion, and of a histogram's cell, so that the whole has norm 1 at most.
+    fn weights(&self) -> (f64, f64) {
+        let curves = self.curves();
+        let parts = if curves == 0 { 2.0_f64 } else { 3.0 };
+        let whole = 1.0 / parts.sqrt();
+        (whole, if curves == 0 { 0.0 } else { whole / (curves as f64).sqrt() })
+    }
+
+    /// Adds one row's vector, `share` times (1 over the rows it is a mean of), to `sum`. Probabilities are one a label. A row whose values are not finite, or
+    /// whose label is no label, adds nothing.
+    pub fn add_row(&self, label: usize, probabilities: &[f64], share: f64, sum: &mut [f64]) {
+        let finite = probabilities.iter().all(|p| p.is_finite()) && probabilities.len() == self.labels;
+        let (Some(&own), true, true) = (probabilities.get(label), finite, sum.len() == self.len()) else { return };
+        let answer = probabilities.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(answer, _)| answer);
+        let (whole, cell) = self.weights();
+        let loss = -own.max(f64::MIN_POSITIVE).ln();
+        sum[0] += share * whole * (loss / self.loss_bound).clamp(0.0, 1.0);
+        sum[1 + label * self.labels + answer] += share * whole;
+        for curve in 0..self.curves() {
+            let class = if self.labels == 2 { 1 } else { curve };
+            let bucket = ((probabilities[class] * self.buckets as f64) as usize).min(self.buckets - 1);
+            let side = usize::from(label == class);
+            sum[1 + self.labels * self.labels + (2 * curve + side) * self.buckets + bucket] += share * cell;
+        }
+    }
+
+    /// One unit's mean vector on the grid: truncated toward zero, and zero if its exact norm is above `norm` all the same.
+    /// Adds it to `sums`.
+    pub fn add_unit(&self, mean: &[f64], norm: u64, sums: &mut [i64]) {
+        let integer = |value: f64| (value * norm as f64) as i64;
+        let squares: u128 = mean.iter().map(|value| u128::from(integer(*value).unsigned_abs()).pow(2)).sum();
+        if squares <= u128::from(norm).pow(2) {
+            sums.iter_mut().zip(mean).for_each(|(sum, value)| *sum = sum.saturating_add(integer(*value)));
+        }
+    }
+
+    /// Reads the opened sum over `cohort` houses. `deviation` is that of the sum's noise in grid units.
+    pub(crate) fn read(&self, charter: &Charter, norms: Norms, sum: &[i64], cohort: usize, deviation: f64) -> Metrics {
+        let (whole, cell) = self.weights();
+        // What a one became on the grid, which is truncated.
+        let one = (whole * norms.metrics as f64).trunc();
+        let cells = &sum[1..=self.labels * self.labels];
+        let confusion: Vec<Vec<f64>> =
+            cells.chunks(self.labels).map(|row| row.iter().map(|cell| *cell as f64 / one).collect()).collect();
+        let noise = deviation / one;
+        let total: f64 = confusion.iter().flatten().sum();
+        let units = if charter.privacy.mode == PrivacyMode::Client { cohort as f64 } else { total };
+        let right: f64 = confusion.iter().enumerate().map(|(label, row)| row[label]).sum();
+        // The noise of a sum over all cells, or of one row's.
+        let (all, row) = (noise * self.labels as f64, noise * (self.labels as f64).sqrt());
+        let clear = total > 4.0 * all && total > 0.0;
+        let recalls: Vec<f64> = confusion
+            .iter()
+            .enumerate()
+            .map(|(label, cells)| (cells[label], cells.iter().sum::<f64>()))
+            .filter(|(_, size)| *size > 4.0 * row && *size > 0.0)
+            .map(|(right, size)| (right / size).clamp(0.0, 1.0))
+            .collect();
+        let loss = sum[0] as f64 / one / total * self.loss_bound;
+        let histograms = &sum[1 + self.labels * self.labels..];
+        Metrics {
+            units,
+            deviation: noise,
+            loss: clear.then(|| loss.clamp(0.0, self.loss_bound)),
+            accuracy: clear.then(|| (right / total).clamp(0.0, 1.0)),
+            macro_accuracy: (!recalls.is_empty()).then(|| recalls.iter().sum::<f64>() / recalls.len() as f64),
+            confusion,
+            auroc: self.auroc(histograms, (cell * norms.metrics as f64).trunc(), deviation),
+        }
+    }
+
+    /// Mean area over the curves that stand out of the noise.
+    fn auroc(&self, histograms: &[i64], one: f64, deviation: f64) -> Option<f64> {
+        if self.buckets == 0 || one == 0.0 {
+            return None;
+        }
+        let least = 4.0 * deviation / one * (self.buckets as f64).sqrt();
+        let areas: Vec<f64> = histograms
+            .chunks(2 * self.buckets)
+            .filter_map(|curve| {
+                let counts: Vec<f64> = curve.iter().map(|count| *count as f64 / one).collect();
+                let (negatives, positives) = counts.split_at(self.buckets);
+                area(negatives, positives, least)
+            })
+            .collect();
+        (!areas.is_empty()).then(|| areas.iter().sum::<f64>() / areas.len() as f64)
+    }
+}
+
+/// The chance that a positive's score is above a negative's, ties counting half (the Mann-Whitney statistic).
+fn area(negatives: &[f64], positives: &[f64], least: f64) -> Option<f64> {
+    let (all, pos): (f64, f64) = (negatives.iter().sum(), positives.iter().sum());
+    if all <= least || pos <= least || all <= 0.0 || pos <= 0.0 {
+        return None;
+    }
+    let (mut below, mut won) = (0.0, 0.0);
+    for (negative, positive) in negatives.iter().zip(positives) {
+        won += positive * (below + negative / 2.0);
+        below += negative;
+    }
+    Some((won / (all * pos)).clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+    use protocol::RoundNumber;
+
+    fn charter(buckets: u32, mode: &str) -> Charter {
+        let section = format!(
+            "[evaluation]\nevery = 1\nheld_out = 0.1\nnoise_multiplier = 20.0\nloss_bound = 8.0\nbuckets = {buckets}\n[[house]]"
+        );
+        let none = mode == "none";
+        let text = protocol::charter::SAMPLE.replacen("[[house]]", &section, 1);
+        let text = text
+            .replace("mode = \"record-shared\"", &format!("mode = \"{mode}\""))
+            .replace("\nepsilon = 3.0", if none { "\nepsilon = 0.0" } else { "\nepsilon = 3.0" })
+            .replace("delta = 1e-5", if none { "delta = 0.0" } else { "delta = 1e-5" })
+            .replace(
+                "noise_multiplier = 0.81",
+                if none { "noise_multiplier = 0.0" } else { "noise_multiplier = 0.81" },
+            );
+        Charter::parse(&text).unwrap()
+    }
+
+    proptest! {
+        /// Whatever the scores are, also such as no softmax gives.
+        #[test]
+        fn no_units_vector_is_longer_than_its_norm(
+            rows in proptest::collection::vec((0usize..5, proptest::collection::vec(-2.0f64..3.0, 3)), 1..6), norm in 1u64..5000,
+            buckets in 0u32..9,
+        ) {
+            let shape = MetricsShape::of(&charter(buckets, "record-shared")).unwrap();
+            let mut mean = vec![0.0; shape.len()];
+            for (label, scores) in &rows {
+                shape.add_row(*label, scores, 1.0 / rows.len() as f64, &mut mean);
+            }
+            let mut sums = vec![0; shape.len()];
+            shape.add_unit(&mean, norm, &mut sums);
+            prop_assert!(sums.iter().map(|s| i128::from(*s).pow(2)).sum::<i128>() <= i128::from(norm).pow(2));
+        }
+    }
+
+    /// Without noise, what comes out is what a plain count gives.
+    #[test]
+    fn metrics_of_a_sum_without_noise_are_the_plain_ones() {
+        let charter = charter(50, "none");
+        let shape = MetricsShape::of(&charter).unwrap();
+        let norms = Norms::of(&charter, RoundNumber::FIRST);
+        assert_eq!(norms.metrics, 4096);
+        let mut sums = vec![0; shape.len()];
+        let (mut loss, mut right) = (0.0, 0.0);
+        // Class 0's score is above 0.5 for its own rows: its area is 1.
+        let rows: Vec<(usize, [f64; 3])> = (0..60)
+            .map(|i| match i % 3 {
+                0 => (0, [0.61, 0.2, 0.19]),
+                1 => (1, [0.3, 0.3 + f64::from(i % 2) * 0.2, 0.4 - f64::from(i % 2) * 0.2]),
+                _ => (2, [0.1, 0.5, 0.4]),
+            })
+            .collect();
+        for (label, p) in &rows {
+            let mut mean = vec![0.0; shape.len()];
+            shape.add_row(*label, p, 1.0, &mut mean);
+            shape.add_unit(&mean, norms.metrics, &mut sums);
+            loss -= p[*label].ln();
+            right += f64::from(p.iter().all(|other| *other <= p[*label]));
+        }
+        let found = shape.read(&charter, norms, &sums, 4, 0.0);
+        assert_eq!(found.units, 60.0);
+        assert!((found.loss.unwrap() - loss / 60.0).abs() < 2e-3, "{found:?}");
+        assert_eq!(found.accuracy.unwrap(), right / 60.0);
+        // 20 of 20, 10 of 20, 0 of 20.
+        assert!((found.macro_accuracy.unwrap() - 0.5).abs() < 1e-12);
+        assert_eq!(found.confusion[1], [0.0, 10.0, 10.0]);
+        // Class 1: positives 0.3 (ten) and 0.5 (ten) against negatives 0.2 and 0.5 (twenty each):
+        // (10 * 20 + 10 * (20 + 10)) / (20 * 40); class 2: all 0.4 against 0.19 (20), 0.4 and 0.2 (ten each).
+        let areas = (1.0 + 500.0 / 800.0 + (20.0 * 35.0) / 800.0) / 3.0;
+        assert!((found.auroc.unwrap() - areas).abs() < 1e-9, "{found:?} {areas}");
+    }
+
+    #[test]
+    fn what_drowns_in_the_noise_is_not_reported() {
+        let charter = charter(10, "record-shared");
+        let shape = MetricsShape::of(&charter).unwrap();
+        let norms = Norms::of(&charter, RoundNumber::FIRST);
+        // 0.81 * 4096 / 20.
+        assert_eq!(norms, Norms { update: 4096, indicator: 0, metrics: 165 });
+        let mut sums = vec![0; shape.len()];
+        let mut mean = vec![0.0; shape.len()];
+        shape.add_row(1, &[0.1, 0.8, 0.1], 1.0, &mut mean);
+        for _ in 0..20 {
+            shape.add_unit(&mean, norms.metrics, &mut sums);
+        }
+        let found = shape.read(&charter, norms, &sums, 4, 0.81 * 4096.0);
+        assert_eq!((found.loss, found.accuracy, found.macro_accuracy, found.auroc), (None, None, None, None));
+        let found = shape.read(&charter, norms, &sums, 4, 1.0);
+        assert_eq!(found.macro_accuracy, Some(1.0));
+    }
+}

@@ -1,0 +1,143 @@
+//! Mode `client`: a whole house is protected. The house trains a copy of the adapter on its own rows, and what leaves is how far
+//! the copy moved: clipped, rotated, rounded to integers of a bounded norm, with this house's share of the noise (the distributed discrete
+//! Gaussian mechanism of Kairouz, Liu, Steinke 2021, algorithm 1).
+//!
+//! Local steps are plain gradient descent without any clipping of examples: the neighbour of a federation is one in which this
+//! house's whole vector is zero, and that vector's norm is checked exactly.
+
+use std::time::{Duration, Instant};
+
+use adapter::{ServerOptimizer, State};
+use privacy::{Rotation, clamp};
+use protocol::Charter;
+use rand::seq::SliceRandom as _;
+use terms::{Norms, PrivacyTermsError, RoundShape, TermsError};
+use zeroize::Zeroizing;
+
+use crate::mechanism::{Mechanism, Tools, Trained};
+use crate::{House, Learner, Part, TrainError, held_out};
+
+/// The mechanism of mode `client`.
+pub struct ClientUpdate {
+    clamp: u64,
+}
+
+impl ClientUpdate {
+    /// The mechanism of `charter`.
+    #[must_use]
+    pub fn new(charter: &Charter) -> Self {
+        Self { clamp: charter.privacy.clamp }
+    }
+}
+
+impl Mechanism for ClientUpdate {
+    fn contribute(
+        &self,
+        part: &Part<'_>,
+        state: &State,
+        house: &House,
+        tools: &mut Tools<'_>,
+    ) -> Result<Trained, TrainError> {
+        let (charter, count) = (part.charter, state.adapter().trainable_len());
+        let shape = RoundShape::of(charter, part.number, count);
+        let share = part.noise_share()?;
+        if let Some(share) = &share {
+            tools.noise.begin(share, shape.len());
+        }
+        let start = Instant::now();
+        let (update, loss) = local_update(part, state, house, tools)?;
+        let mut values = Zeroizing::new(vec![0; shape.len()]);
+        let (integers, rest) = values.split_at_mut(shape.update);
+        let (indicator, metrics) = rest.split_at_mut(shape.indicator);
+        let below = encode(part, state, &update, integers, tools)?;
+        if let Some(indicator) = indicator.first_mut() {
+            let norm = i64::try_from(Norms::of(charter, part.number).indicator).unwrap_or(i64::MAX);
+            *indicator = if below { norm } else { -norm };
+        }
+        if shape.metrics > 0 {
+            tools.learner.set_adapter(state.adapter())?;
+            metrics.copy_from_slice(&held_out::sums(part, house, tools.learner)?);
+        }
+        clamp(&mut values, self.clamp);
+        let train = start.elapsed();
+        let noise = share.map_or(Ok(Duration::ZERO), |share| tools.noise.add(&share, &mut values))?;
+        Ok(Trained { values, loss, train, noise })
+    }
+}
+
+/// How far this house's copy of the adapter moves, and the mean loss of its first batch. A house without rows, or one whose
+/// training leaves the numbers, stays where it is: whether it takes part must not depend on its data.
+fn local_update(
+    part: &Part<'_>,
+    state: &State,
+    house: &House,
+    tools: &mut Tools<'_>,
+) -> Result<(Zeroizing<Vec<f64>>, Option<f64>), TrainError> {
+    let local = &part.charter.local;
+    let descent = ServerOptimizer::Sgd { learning_rate: local.learning_rate, momentum: 0.0 };
+    let mut own = State::new(state.adapter().clone(), descent).map_err(TermsError::from)?;
+    let mut rows: Vec<usize> = house.units.iter().flatten().copied().collect();
+    let batch = (local.batch as usize).min(rows.len());
+    let (mut next, mut loss) = (rows.len(), None);
+    for _ in 0..if rows.is_empty() { 0 } else { local.steps } {
+        if next + batch > rows.len() {
+            rows.shuffle(tools.rng);
+            next = 0;
+        }
+        tools.learner.set_adapter(own.adapter())?;
+        let (gradient, mean) =
+            mean_gradient(tools.learner, &rows[next..next + batch], state.adapter().trainable_len())?;
+        next += batch;
+        loss = loss.or(Some(mean));
+        if own.apply_gradient(&gradient).is_err() {
+            tracing::warn!(
+                "local training left the numbers: this round's update is zero; write a smaller local.learning_rate"
+            );
+            own = State::new(state.adapter().clone(), own.optimizer().clone()).map_err(TermsError::from)?;
+            break;
+        }
+    }
+    let (before, after) = (state.adapter().flat(), Zeroizing::new(own.adapter().flat()));
+    let moved = after.iter().zip(&before).map(|(after, before)| f64::from(*after) - f64::from(*before));
+    Ok((Zeroizing::new(moved.collect()), loss))
+}
+
+fn mean_gradient(
+    learner: &dyn Learner,
+    rows: &[usize],
+    width: usize,
+) -> Result<(Zeroizing<Vec<f32>>, f64), TrainError> {
+    let mut sum = Zeroizing::new(vec![0.0f32; width]);
+    let mut losses = 0.0;
+    learner.for_each_gradient(rows, &mut |_, loss, gradient| {
+        losses += f64::from(loss);
+        sum.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value);
+    })?;
+    let count = rows.len() as f32;
+    sum.iter_mut().for_each(|value| *value /= count);
+    Ok((sum, losses / f64::from(count)))
+}
+
+/// Writes the clipped, rotated, rounded update into `integers`; gives whether its norm was within the clipping norm.
+fn encode(
+    part: &Part<'_>,
+    state: &State,
+    update: &[f64],
+    integers: &mut [i64],
+    tools: &mut Tools<'_>,
+) -> Result<bool, TrainError> {
+    let (charter, count) = (part.charter, update.len());
+    let rounding =
+        terms::rounding(charter, part.number, count).map_err(PrivacyTermsError::from).map_err(TermsError::from)?;
+    let clipping_norm = terms::clipping_norm(charter, state);
+    let norm = update.iter().map(|value| value * value).sum::<f64>().sqrt();
+    let below = norm <= clipping_norm;
+    let factor = if below { 1.0 } else { clipping_norm / norm } * (rounding.scale() / clipping_norm);
+    let mut turned = Zeroizing::new(vec![0.0; integers.len()]);
+    turned.iter_mut().zip(update).for_each(|(turned, value)| *turned = value * factor);
+    Rotation::new(&part.seed, count).forward(&mut turned).map_err(|_| TrainError::Turn)?;
+    if rounding.round(&turned, tools.rng, integers) == privacy::Rounded::Zeroed {
+        tracing::warn!("the update could not be rounded within its norm and counts as zero");
+    }
+    Ok(below)
+}
