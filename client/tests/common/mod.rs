@@ -127,6 +127,29 @@ impl Federation {
         Self::under(CHARTER, policy, rounds, may_vanish, trustees).await
     }
 
+    /// Two rounds of mode `client`, with adaptive clipping and an evaluation in the second, or of mode `mode` without the former.
+    pub(crate) async fn of_mode(mode: &str) -> Self {
+        let client = mode == "client";
+        let sections = [
+            if client {
+                "[adaptive_clipping]\nquantile = 0.5\nlearning_rate = 0.2\nnoise_multiplier = 8.0\n"
+            } else {
+                ""
+            },
+            "[evaluation]\nevery = 2\nheld_out = 0.2\nnoise_multiplier = 30.0\nloss_bound = 8.0\nbuckets = 4\n",
+            "[local]\nsteps = STEPS\nlearning_rate = 0.25\nbatch = 4\n",
+        ];
+        let template = CHARTER
+            .replace("mode = \"record-shared\"", &format!("mode = \"{mode}\""))
+            .replace("epsilon = 1.5", "epsilon = 8.0")
+            .replace("noise_multiplier = 1.0", "noise_multiplier = 2.0")
+            .replace("integer_norm = 1024", "integer_norm = 2048")
+            .replace("clamp = 8192", "clamp = 16384");
+        let steps = if mode == "record-shared" { "1" } else { "2" };
+        let template = template + &sections.concat().replace("STEPS", steps);
+        Self::under(&template, "aggregator", 2, 0, &[]).await
+    }
+
     async fn under(charter: &str, policy: &str, rounds: u32, may_vanish: u32, trustees: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut template = charter
@@ -136,7 +159,8 @@ impl Federation {
             // Where nobody may vanish, nobody is waited for either: a slow machine must not lose a round.
             .replace("CLOSE", if may_vanish == 0 { "15000" } else { "2500" });
         for house in HOUSES {
-            template += &format!("[[house]]\nname = \"{house}\"\nsampling_rate = 0.01\nnominal_batch = 4\n");
+            let rate = if template.contains("mode = \"client\"") { "1.0" } else { "0.01" };
+            template += &format!("[[house]]\nname = \"{house}\"\nsampling_rate = {rate}\nnominal_batch = 4\n");
         }
         for trustee in trustees {
             template += &format!("[[trustee]]\nname = \"{trustee}\"\n");
@@ -198,6 +222,12 @@ impl Federation {
             key_stock: 32,
             ..Options::for_dir(&self.house(name))
         }
+    }
+
+    /// Runs a house with this trainer as a task of its own.
+    pub(crate) fn spawn_with(&self, name: &str, trainer: Box<dyn Trainer>) -> JoinHandle<Result<Completed, RunError>> {
+        let home = Home::open(&self.house(name)).unwrap();
+        tokio::spawn(client::round::run(home, Some(trainer), self.options(name)))
     }
 
     /// Runs a member as a task of its own.
