@@ -76,7 +76,7 @@ def digest(kind, rule, values, decays, kept):
         total = np.array([(i * i - 300) * factor for i in range(size)]).astype(F)
         powers = [powers[0] * decays[0], powers[1] * decays[1]]
         weight, *moments = rule(weight, *moments, total * F(1e-4 / 64.0), powers, *values)
-    context = hashlib.sha256(b"plainchant adapter state context v1\0" + struct.pack("<f", ALPHA / R))
+    context = hashlib.sha256(b"plainchant adapter state context v1\0" + struct.pack("<fB", ALPHA / R, 0))
     context.update(struct.pack(f"<B{len(values)}d", kind, *values))
     body, offset = b"", 0
     for name, (shape, frozen) in shapes.items():

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::HEAD;
 use crate::{AdapterError, LoraConfig, Model};
 
 /// A dense tensor of 32-bit floats in row-major order.
@@ -19,7 +20,7 @@ pub struct Tensor {
 /// shape `[out, r]`, and for the head `base_model.model.classifier.weight` of shape `[labels, hidden]` and
 /// `...classifier.bias` of shape `[labels]`. All values are finite.
 ///
-/// A is frozen (FFA-LoRA, arXiv 2403.12313): what is trained are the B's and the head. In [`flat`](Self::flat) they
+/// What is trained are the head, the B's and, with [`Train::AB`](crate::Train::AB), the A's. In [`flat`](Self::flat) they
 /// stand one after the other, sorted by the bytes of their names, each row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Adapter {
@@ -102,7 +103,7 @@ impl Adapter {
         self.trained().flat_map(|(_, tensor)| &tensor.data).copied().collect()
     }
 
-    /// This adapter with other trained weights; A stays.
+    /// This adapter with other trained weights; what is not trained stays.
     ///
     /// # Errors
     /// [`AdapterError::WrongLength`], [`AdapterError::NotFinite`] naming the tensor.
@@ -119,6 +120,28 @@ impl Adapter {
         Ok(adapter)
     }
 
+    /// This adapter with another head: its weight row by row, then its bias.
+    ///
+    /// # Errors
+    /// [`AdapterError::WrongLength`], [`AdapterError::NotFinite`].
+    pub fn with_head(&self, head: &[f32]) -> Result<Self, AdapterError> {
+        let names = ["weight", "bias"].map(|part| format!("base_model.model.{HEAD}.{part}"));
+        let sizes = names.each_ref().map(|name| self.get(name).map_or(0, |tensor| tensor.data.len()));
+        let expected = sizes[0] + sizes[1];
+        if head.len() != expected {
+            return Err(AdapterError::WrongLength { found: head.len(), expected });
+        }
+        let mut adapter = self.clone();
+        let (weight, bias) = head.split_at(sizes[0]);
+        for (name, data) in names.iter().zip([weight, bias]) {
+            check_finite(name, data)?;
+            if let Some(tensor) = adapter.tensors.get_mut(name) {
+                tensor.data.copy_from_slice(data);
+            }
+        }
+        Ok(adapter)
+    }
+
     /// The first value of a flat vector that is not finite, with its tensor and its place there.
     pub(crate) fn not_finite(&self, flat: &[f32]) -> Option<(String, usize, f32)> {
         let index = flat.iter().position(|value| !value.is_finite())?;
@@ -128,7 +151,7 @@ impl Adapter {
 
     /// Overwrites the trained weights with a vector of their length.
     pub(crate) fn set_flat(&mut self, flat: &[f32]) {
-        let trained = self.tensors.iter_mut().filter(|(name, _)| is_trained(name));
+        let trained = self.tensors.iter_mut().filter(|(name, _)| self.config.trains(name));
         for (weight, &value) in trained.flat_map(|(_, tensor)| &mut tensor.data).zip(flat) {
             *weight = value;
         }
@@ -157,13 +180,8 @@ impl Adapter {
     }
 
     fn trained(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.tensors().filter(|(name, _)| is_trained(name))
+        self.tensors().filter(|(name, _)| self.config.trains(name))
     }
-}
-
-/// Only A is frozen.
-pub(crate) fn is_trained(name: &str) -> bool {
-    !name.ends_with(".lora_A.weight")
 }
 
 fn check_finite(tensor: &str, data: &[f32]) -> Result<(), AdapterError> {
@@ -203,6 +221,19 @@ mod tests {
         assert_eq!(find("classifier.weight"), [2, 3]);
         assert_eq!(find("classifier.bias"), [2]);
         assert_eq!(small().trainable_len(), 11 * (5 * 2 + 3 * 2) + 2 * 3 + 2);
+    }
+
+    #[test]
+    fn with_a_trained_too_every_tensor_has_a_place() {
+        let frozen = small();
+        let config = LoraConfig { train: crate::Train::AB, ..frozen.config().clone() };
+        let adapter = Adapter::initial(frozen.model(), &config, 7).unwrap();
+        assert_eq!(adapter.trainable().len(), adapter.tensors().count());
+        assert_eq!(adapter.trainable_len(), frozen.trainable_len() + 2 * 11 * 2 * 3);
+        let flat: Vec<f32> = (0..adapter.trainable_len()).map(|i| i as f32).collect();
+        assert_eq!(adapter.with_flat(&flat).unwrap().flat(), flat);
+        // It starts from the very same weights.
+        assert!(adapter.tensors().eq(frozen.tensors()));
     }
 
     #[test]

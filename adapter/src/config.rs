@@ -4,6 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::AdapterError;
 
+/// Which factors of the low-rank products are trained; the head is in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Train {
+    /// B alone, A stays as it was drawn (FFA-LoRA, arXiv 2403.12313): noise enters linearly, and the mean of several B's is the mean of
+    /// the updates.
+    #[default]
+    B,
+    /// A and B.
+    AB,
+}
+
 /// Which linear layers get a LoRA adapter and how strong it is, in PEFT's spelling.
 ///
 /// The serde form is the charter's: these keys and no others. The form of PEFT's `adapter_config.json` is written by
@@ -25,6 +36,9 @@ pub struct LoraConfig {
     /// Divide alpha by the root of the rank instead of by the rank (rsLoRA, arXiv 2312.03732).
     #[serde(default)]
     pub use_rslora: bool,
+    /// Which factors are trained. PEFT's configuration has no such key: what is read from one trains B.
+    #[serde(default)]
+    pub train: Train,
     /// The base model's name or directory, for whoever loads the adapter; nothing here opens it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_model_name_or_path: Option<String>,
@@ -50,6 +64,7 @@ impl LoraConfig {
             target_modules: target_modules.iter().map(|&name| name.to_owned()).collect(),
             modules_to_save: head_only(),
             use_rslora: false,
+            train: Train::B,
             base_model_name_or_path: None,
         }
     }
@@ -82,6 +97,11 @@ impl LoraConfig {
             return invalid("modules_to_save", format!("{:?}", self.modules_to_save), "[\"classifier\"], the head");
         }
         Ok(())
+    }
+
+    /// Whether the tensor of this name is trained.
+    pub(crate) fn trains(&self, name: &str) -> bool {
+        self.train == Train::AB || !name.ends_with(".lora_A.weight")
     }
 
     /// Whether `target_modules` names this layer, by PEFT's rule for lists.

@@ -25,7 +25,7 @@ mod peft;
 mod state;
 
 pub use crate::adapter::{Adapter, Tensor, Trainable};
-pub use crate::config::LoraConfig;
+pub use crate::config::{LoraConfig, Train};
 pub use crate::error::{AdapterError, ApplyError, DecodeError};
 pub use crate::model::{Architecture, Linear, Model};
 pub use crate::optimizer::ServerOptimizer;

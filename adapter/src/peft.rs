@@ -102,6 +102,7 @@ impl LoraConfig {
             target_modules: names("target_modules", get("target_modules"))?,
             modules_to_save: saved(get("modules_to_save"))?,
             use_rslora: rs == &Value::Bool(true),
+            train: crate::Train::B,
             base_model_name_or_path: base.as_str().map(str::to_owned),
         };
         config.validate()?;

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use crate::codec::{floats, hash_shape, little_endian};
 use crate::optimizer::Step;
 use crate::{Adapter, AdapterError, ApplyError, DecodeError, ServerOptimizer};
-use crate::{LoraConfig, Model};
+use crate::{LoraConfig, Model, Train};
 
 /// An adapter, its optimizer, the optimizer's moments and the number of sums applied.
 ///
@@ -245,6 +245,7 @@ fn update(step: Step, weights: &mut [f32], moments: &mut [Vec<f32>; 2], gradient
 fn context(adapter: &Adapter, optimizer: &ServerOptimizer) -> [u8; 32] {
     let mut hasher = Sha256::new_with_prefix(CONTEXT_LABEL);
     hasher.update(adapter.config().scaling().to_le_bytes());
+    hasher.update([u8::from(adapter.config().train == Train::AB)]);
     hasher.update(optimizer.encode());
     for (name, tensor) in adapter.tensors() {
         hash_shape(&mut hasher, name, &tensor.shape);
@@ -256,8 +257,7 @@ fn encoded_len(model: &Model, config: &LoraConfig, optimizer: &ServerOptimizer) 
     let tensors = model.tensors(config)?;
     let size = |shape: &[usize]| shape.iter().product::<usize>();
     let all: usize = tensors.iter().map(|(_, shape)| size(shape)).sum();
-    let trained: usize =
-        tensors.iter().filter(|(name, _)| crate::adapter::is_trained(name)).map(|(_, s)| size(s)).sum();
+    let trained: usize = tensors.iter().filter(|(name, _)| config.trains(name)).map(|(_, s)| size(s)).sum();
     let kept = optimizer.keeps().into_iter().filter(|&kept| kept).count();
     Ok(HEADER_BYTES + 4 * (all + kept * trained))
 }

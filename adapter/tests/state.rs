@@ -194,9 +194,9 @@ fn the_digests_of_a_fixed_history_are_the_recorded_ones() {
 }
 
 const GOLDEN: [&str; 3] = [
-    "142cae565fb79cff96cb268ea70acedff0db5ac2e512262a9ae3843d8ef656f7",
-    "dfc4dde26e97bb97163fff1736e90c4b3eddc6a800f868054239dee682ccba75",
-    "c26166f1a47a41a8d8c2626709de8546b2ded3fc1183febdd8f54eecd0d10b1d",
+    "33001e9812d4032da01e5d3e54beb06b9b74384e90130bf345a82384ada55227",
+    "a3b045f1a85da94f65a69ecc2b41eb31d91124c1e19a8f8c40a3965814041dc6",
+    "4ab5d078ab124ea09360358bd2785898a9c3e0d386e3d3dd7d6de641ac079a92",
 ];
 
 proptest! {

@@ -4,7 +4,7 @@
     python3 lora/scripts/bert_fixture.py [--check-model DIR [--out FILE]]
 
 Needs torch, transformers and peft. The fixture holds hidden states, logits, losses and, by a loop over the examples, the
-gradient of each example's loss by every lora_B and by the classifier. With --check-model it writes the same for a real
+gradient of each example's loss by every lora_A, every lora_B and the classifier. With --check-model it writes the same for a real
 checkpoint and an adapter about as large as a trained one to FILE, for lora/examples/compare.rs.
 """
 
@@ -70,7 +70,7 @@ def with_adapter(bert, targets, r, alpha, spread, directory):
 
 
 def per_example(model, texts, labels):
-    wanted = {name: p for name, p in model.named_parameters() if "lora_B" in name or "modules_to_save" in name}
+    wanted = {name: p for name, p in model.named_parameters() if "lora_" in name or "modules_to_save" in name}
     for p in model.parameters():
         p.requires_grad_(False)
     for p in wanted.values():

@@ -1,12 +1,12 @@
 //! An [`Adapter`] on a device: its tensors fitted to the base model, and where each trained one lies in the flat gradient.
 
-use adapter::Adapter;
+use adapter::{Adapter, Train};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::LoraError;
 use crate::bert::{LayerBranches, Site};
 use crate::config::BertConfig;
-use crate::linear::{Branch, Up};
+use crate::linear::{Branch, Down, Up};
 use crate::load::transpose;
 
 /// What PEFT puts before every name of the base model.
@@ -31,8 +31,15 @@ pub(crate) struct SiteTensors {
     /// The branch for evaluation, with one shared Bᵀ.
     pub(crate) shared: Branch,
     /// B as PEFT stores it, `[outputs, r]`.
-    pub(crate) up: Tensor<2>,
-    /// Where B's gradient starts in the flat gradient.
+    pub(crate) up: Factor,
+    /// A as PEFT stores it, `[r, inputs]`, where it is trained.
+    pub(crate) down: Option<Factor>,
+}
+
+/// A trained factor of a branch.
+pub(crate) struct Factor {
+    pub(crate) values: Tensor<2>,
+    /// Where its gradient starts in the flat gradient.
     pub(crate) offset: usize,
 }
 
@@ -96,17 +103,20 @@ impl Reader<'_> {
             return Ok(None);
         }
         let r = self.adapter.config().r as usize;
-        let down = transpose(&self.read(&name("lora_A"), &[r, inputs])?, r, inputs);
+        let down = self.read(&name("lora_A"), &[r, inputs])?;
         let up = self.read(&name("lora_B"), &[outputs, r])?;
         let matrix = |values, shape: [usize; 2]| Tensor::from_data(TensorData::new(values, shape), self.device);
         Ok(Some(SiteTensors {
             shared: Branch {
-                down: matrix(down, [inputs, r]),
+                down: Down::Shared(matrix(transpose(&down, r, inputs), [inputs, r])),
                 up: Up::Shared(matrix(transpose(&up, outputs, r), [r, outputs])),
                 scaling: self.adapter.config().scaling(),
             },
-            up: matrix(up, [outputs, r]),
-            offset: self.offset(&name("lora_B"))?,
+            up: Factor { values: matrix(up, [outputs, r]), offset: self.offset(&name("lora_B"))? },
+            down: match self.adapter.config().train {
+                Train::B => None,
+                Train::AB => Some(Factor { values: matrix(down, [r, inputs]), offset: self.offset(&name("lora_A"))? }),
+            },
         }))
     }
 
@@ -129,7 +139,11 @@ impl Reader<'_> {
     /// Every trained tensor must have a place in the model: one without would keep a zero gradient unnoticed.
     fn check_all_placed(&self, config: &BertConfig) -> Result<(), LoraError> {
         let places = |name: &str| {
-            let layer = |layer| Site::ALL.iter().any(|site| site_tensor(layer, *site, "lora_B") == name);
+            let layer = |layer| {
+                Site::ALL
+                    .iter()
+                    .any(|site| ["lora_A", "lora_B"].iter().any(|part| site_tensor(layer, *site, part) == name))
+            };
             HEAD.iter().any(|part| head_tensor(part) == name) || (0..config.num_hidden_layers).any(layer)
         };
         match self.adapter.trainable().into_iter().find(|slot| !places(&slot.name)) {

@@ -83,6 +83,22 @@ impl Classifier {
         })
     }
 
+    /// What the head sees of each text: the mean hidden state over its tokens, of norm 1.
+    pub(crate) fn features(&self, texts: &[Encoded]) -> Result<Vec<Vec<f32>>, LoraError> {
+        batch::check(texts, self.bert.config())?;
+        let width = self.bert.config().hidden_size;
+        self.per_text(texts, |input, batch| {
+            let hidden = self.bert.forward(input, &self.attached.shared_branches())?;
+            let values = to_vec("pooled states", pool(hidden, batch.lengths()))?;
+            Ok(values.chunks_exact(width).map(<[f32]>::to_vec).collect())
+        })
+    }
+
+    /// Labels of the head.
+    pub(crate) fn labels(&self) -> usize {
+        self.attached.labels
+    }
+
     /// The head's logits of each text, one value a label.
     ///
     /// # Errors

@@ -1,18 +1,18 @@
 //! One gradient an example from one backward pass.
 //!
-//! Each example gets its own copy of B and of the head as the leaf of the recorded graph (an expanded view: nothing is copied).
-//! The frozen product and x · Aᵀ stay single products over all tokens; only the small product with B is batched. The loss of a
+//! Each example gets its own copy of B (and of A, where it is trained) and of the head as the leaf of the recorded graph (an expanded view: nothing is copied).
+//! The frozen product, and x · Aᵀ where A is frozen, stay single products over all tokens; only the small products with what is trained are batched. The loss of a
 //! batch is the sum of its examples' losses, and an example's loss depends on its own copies alone, so the gradient of the sum by
 //! the copies holds each example's gradient (the per-example form of Goodfellow 2015, arXiv 1510.01799, for low-rank factors).
 
 use burn::tensor::{Gradients as Tape, Tensor, activation};
 
 use crate::LoraError;
-use crate::attach::Attached;
+use crate::attach::{Attached, Factor};
 use crate::batch::MicroBatch;
 use crate::bert::{Bert, Input, LayerBranches};
 use crate::classifier::{Head, class_logits, one_hot, pool, to_vec};
-use crate::linear::{Branch, Up};
+use crate::linear::{Branch, Down, Up};
 
 /// Losses and gradients of one micro-batch's examples, without its dummy rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,8 +38,8 @@ impl Gradients {
 /// The leaves of one backward pass, one copy of each trained tensor an example.
 struct Leaves {
     branches: Vec<LayerBranches>,
-    /// B's copies `[examples, outputs, r]` and their place in the flat gradient.
-    ups: Vec<(usize, Tensor<3>)>,
+    /// The copies of B `[examples, outputs, r]`, and of A `[examples, r, inputs]` where it is trained, with their place in the flat gradient.
+    factors: Vec<(usize, Tensor<3>)>,
     /// `[examples, labels, hidden]`.
     head_weight: Tensor<3>,
     /// `[examples, labels]`.
@@ -67,7 +67,7 @@ pub(crate) fn per_example(
     let mut losses = to_vec("the losses", losses.inner())?;
     losses.truncate(rows);
     let mut gradients = Gradients { losses, rows, width: attached.width, data: vec![0.0; rows * attached.width] };
-    for (offset, leaf) in &leaves.ups {
+    for (offset, leaf) in &leaves.factors {
         gradients.take(leaf, *offset, &mut tape)?;
     }
     gradients.take(&leaves.head_weight, attached.slots.weight, &mut tape)?;
@@ -77,22 +77,34 @@ pub(crate) fn per_example(
 
 impl Leaves {
     fn new(attached: &Attached, examples: usize) -> Self {
-        let mut ups = Vec::new();
+        let mut factors = Vec::new();
+        let mut copies = |factor: &Factor| {
+            let [rows, columns] = factor.values.dims();
+            let copies: Tensor<3> = factor.values.clone().unsqueeze::<3>().expand([examples, rows, columns]);
+            let copies = copies.autodiff().require_grad();
+            factors.push((factor.offset, copies.clone()));
+            copies
+        };
         let mut branches = Vec::with_capacity(attached.sites.len());
         for row in &attached.sites {
             branches.push(row.each_ref().map(|site| {
                 let site = site.as_ref()?;
-                let [outputs, r] = site.up.dims();
-                let copies: Tensor<3> = site.up.clone().unsqueeze::<3>().expand([examples, outputs, r]);
-                let copies = copies.autodiff().require_grad();
-                ups.push((site.offset, copies.clone()));
-                Some(Branch { up: Up::PerExample(copies), ..site.shared.clone() })
+                let down = match &site.down {
+                    Some(down) => Down::PerExample(copies(down)),
+                    None => site.shared.down.clone(),
+                };
+                Some(Branch { down, up: Up::PerExample(copies(&site.up)), scaling: site.shared.scaling })
             }));
         }
         let [labels, hidden] = attached.head_weight.dims();
         let weight: Tensor<3> = attached.head_weight.clone().unsqueeze::<3>().expand([examples, labels, hidden]);
         let bias: Tensor<2> = attached.head_bias.clone().unsqueeze::<2>().expand([examples, labels]);
-        Self { branches, ups, head_weight: weight.autodiff().require_grad(), head_bias: bias.autodiff().require_grad() }
+        Self {
+            branches,
+            factors,
+            head_weight: weight.autodiff().require_grad(),
+            head_bias: bias.autodiff().require_grad(),
+        }
     }
 }
 

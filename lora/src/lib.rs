@@ -9,7 +9,7 @@
 //! 4. [`micro_batches`] buckets examples by padded length, so that shapes depend on an example alone.
 //! 5. [`Classifier::for_each_gradient`] gives one gradient an example, without a loop over examples (`gradients`), on several
 //!    cores (`parallel`). Whoever wants an ordinary gradient adds them up; whoever wants privacy clips each one first.
-//! 6. [`Classifier::evaluate`] gives [`Evaluation`]: loss, plain and macro accuracy, predictions.
+//! 6. [`Classifier::warm_up_head`] trains a head on public rows, to start from. [`Classifier::evaluate`] gives [`Evaluation`]: loss, plain and macro accuracy, predictions.
 
 mod attach;
 mod batch;
@@ -25,6 +25,7 @@ mod linear;
 mod load;
 mod parallel;
 mod tokenizer;
+mod warm_up;
 
 pub use crate::batch::{MicroBatch, micro_batches};
 pub use crate::classifier::Classifier;
@@ -34,3 +35,4 @@ pub use crate::error::LoraError;
 pub use crate::evaluate::Evaluation;
 pub use crate::gradients::Gradients;
 pub use crate::tokenizer::{Encoded, Tokenizer};
+pub use crate::warm_up::WarmUp;

@@ -13,12 +13,21 @@ pub(crate) struct Linear {
 /// The low-rank branch of one linear layer, `x · Aᵀ · Bᵀ · scaling`. The product of A and B is never formed.
 #[derive(Clone)]
 pub(crate) struct Branch {
-    /// Aᵀ, `[inputs, r]`.
-    pub(crate) down: Tensor<2>,
+    /// A, in one of its two forms.
+    pub(crate) down: Down,
     /// B, in one of its two forms.
     pub(crate) up: Up,
     /// `lora_alpha / r`, or `lora_alpha / sqrt(r)` with rank-stabilised LoRA.
     pub(crate) scaling: f32,
+}
+
+/// The matrix A of a branch.
+#[derive(Clone)]
+pub(crate) enum Down {
+    /// One A for all tokens, as Aᵀ, `[inputs, r]`.
+    Shared(Tensor<2>),
+    /// One copy of A for each example, `[examples, r, inputs]`.
+    PerExample(Tensor<3>),
 }
 
 /// The matrix B of a branch.
@@ -43,7 +52,16 @@ impl Linear {
 
 impl Branch {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let low = x.matmul(self.down.clone()).mul_scalar(self.scaling);
+        let low = match &self.down {
+            Down::Shared(down) => x.matmul(down.clone()),
+            Down::PerExample(down) => {
+                let [tokens, inputs] = x.dims();
+                let [examples, r, _] = down.dims();
+                let x = x.reshape([examples, tokens / examples, inputs]);
+                x.matmul(down.clone().swap_dims(1, 2)).reshape([tokens, r])
+            }
+        };
+        let low = low.mul_scalar(self.scaling);
         match &self.up {
             Up::Shared(up) => low.matmul(up.clone()),
             Up::PerExample(up) => {

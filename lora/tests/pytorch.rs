@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use adapter::{Adapter, Model};
-use lora::{Classifier, Encoded, micro_batches};
+use adapter::{Adapter, LoraConfig, Model, Train};
+use lora::{Classifier, Encoded, WarmUp, micro_batches};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -32,14 +32,27 @@ fn directory() -> PathBuf {
 }
 
 fn load() -> (Expected, Adapter, Classifier) {
+    load_training(Train::B)
+}
+
+fn load_training(train: Train) -> (Expected, Adapter, Classifier) {
     let dir = directory();
     let expected: Expected = serde_json::from_slice(&std::fs::read(dir.join("expected.json")).unwrap()).unwrap();
     let config = std::fs::read_to_string(dir.join("config.json")).unwrap();
     let model = Model::from_hf_config(&config, expected.labels as u32).unwrap();
-    let adapter = Adapter::load_dir(&dir.join("adapter"), &model).unwrap();
+    let saved = Adapter::load_dir(&dir.join("adapter"), &model).unwrap();
+    let adapter = training(&saved, train);
     let device = lora::device("cpu").unwrap();
     let classifier = Classifier::load(&dir, &adapter, expected.labels, &device).unwrap();
     (expected, adapter, classifier)
+}
+
+/// The same values with these factors trained.
+fn training(saved: &Adapter, train: Train) -> Adapter {
+    let config = LoraConfig { train: Train::AB, ..saved.config().clone() };
+    let all = Adapter::initial(saved.model(), &config, 0).unwrap();
+    let flat: Vec<f32> = saved.tensors().flat_map(|(_, tensor)| tensor.data.clone()).collect();
+    if train == Train::AB { all.with_flat(&flat).unwrap() } else { saved.clone() }
 }
 
 fn texts(rows: &[Row]) -> Vec<Encoded> {
@@ -65,7 +78,16 @@ fn hidden_states_and_logits_are_within_1e_4_of_pytorch() {
 
 #[test]
 fn per_example_gradients_are_those_of_a_loop_in_pytorch() {
-    let (expected, adapter, classifier) = load();
+    gradients_are_those_of_a_loop_in_pytorch(Train::B);
+}
+
+#[test]
+fn per_example_gradients_of_both_factors_are_those_of_a_loop_in_pytorch() {
+    gradients_are_those_of_a_loop_in_pytorch(Train::AB);
+}
+
+fn gradients_are_those_of_a_loop_in_pytorch(train: Train) {
+    let (expected, adapter, classifier) = load_training(train);
     let labels: Vec<usize> = expected.rows.iter().map(|row| row.label).collect();
     let mut seen = 0;
     classifier
@@ -124,6 +146,30 @@ fn the_sum_of_the_gradients_predicts_how_the_loss_falls() {
     let after = classifier.evaluate(&rows).unwrap().loss * rows.len() as f64;
     let predicted = f64::from(rate) * sum.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
     assert!((before - after - predicted).abs() < 0.05 * predicted, "{before} {after} {predicted}");
+}
+
+/// The gradient of the head by the per-example route, which PyTorch's numbers confirm above, is zero at a minimum of the loss with the penalty.
+#[test]
+fn a_warmed_up_head_is_the_minimum_of_the_penalised_loss_on_the_public_rows() {
+    let (expected, adapter, mut classifier) = load();
+    let texts = texts(&expected.rows);
+    let labels: Vec<usize> = expected.rows.iter().map(|row| row.label).collect();
+    let warm_up = WarmUp { steps: 4000, learning_rate: 2.0, momentum: 0.9, weight_decay: 0.01 };
+    let head = classifier.warm_up_head(&texts, &labels, &warm_up).unwrap();
+    let warmed = adapter.with_head(&head).unwrap();
+    let mut sum = vec![0.0f32; adapter.trainable_len()];
+    classifier.set_adapter(&warmed).unwrap();
+    let add = |_, _, gradient: &[f32]| sum.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value);
+    classifier.for_each_gradient(&texts, &labels, add).unwrap();
+    let rows = texts.len() as f32;
+    for place in adapter.trainable().into_iter().filter(|place| place.name.contains("classifier")) {
+        let penalty = if place.name.ends_with("weight") { 0.01 } else { 0.0 };
+        let weights = &warmed.get(&place.name).unwrap().data;
+        assert!(weights.iter().any(|weight| weight.abs() > 0.05));
+        for (gradient, weight) in sum[place.offset..].iter().zip(weights) {
+            assert!((gradient / rows + penalty * weight).abs() < 1e-4, "{}", gradient / rows + penalty * weight);
+        }
+    }
 }
 
 #[test]

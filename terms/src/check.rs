@@ -373,7 +373,7 @@ mod tests {
             Err(TermsError::Privacy(error)) => error,
             other => panic!("{other:?}"),
         };
-        // The rotated width is 65,536; 2 sqrt(n) is 512, of which nothing would be left for so small a norm.
+        // The rotated width is 65,536, and sqrt(n / 3) is 148.
         let small = with(&[("integer_norm = 600", "integer_norm = 100")]);
         assert!(matches!(refused(&small), PrivacyTermsError::Rounding(RoundingError { dimension: 65_536, .. })));
         let PrivacyTermsError::ClampCuts { needed, .. } = refused(&with(&[("clamp = 60", "clamp = 2")])) else {

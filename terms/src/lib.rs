@@ -18,6 +18,8 @@ pub use metrics::{Metrics, MetricsShape};
 pub use shape::{Norms, RoundShape, layout, rounding, whole_run};
 
 use adapter::{Adapter, AdapterError, Architecture, LoraConfig, Model, ServerOptimizer, State};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use protocol::Charter;
 use protocol::charter::Optimizer;
 use secure_sum::{Committee, CommitteeError, LayoutError};
@@ -31,8 +33,10 @@ pub struct Terms {
     pub lora: LoraConfig,
     /// How a sum is applied.
     pub optimizer: ServerOptimizer,
-    /// Seeds the frozen A matrices.
+    /// Seeds the A matrices.
     pub seed: u64,
+    /// The head to start from: weight row by row, then bias; `None`: zero.
+    pub initial_head: Option<Vec<f32>>,
 }
 
 /// Why a charter that parses still cannot be run.
@@ -49,6 +53,12 @@ pub enum TermsError {
     Alpha {
         /// What the charter says.
         found: f64,
+    },
+    /// `lora.initial_head` is not a head of this model.
+    #[error("charter: lora.initial_head: {rule}")]
+    InitialHead {
+        /// What it must be.
+        rule: String,
     },
     /// More labels than any head has rows.
     #[error("charter: model.labels has {0} entries; that is too many")]
@@ -87,6 +97,10 @@ impl Terms {
         };
         let targets: Vec<&str> = charter.lora.target_modules.iter().map(String::as_str).collect();
         let mut lora = LoraConfig::new(charter.lora.r, whole(charter.lora.lora_alpha)?, &targets);
+        lora.train = match charter.lora.train {
+            protocol::charter::Train::B => adapter::Train::B,
+            protocol::charter::Train::AB => adapter::Train::AB,
+        };
         lora.modules_to_save.clone_from(&charter.lora.modules_to_save);
         lora.base_model_name_or_path = Some(from.name.clone());
         let optimizer = match charter.optimizer {
@@ -95,7 +109,8 @@ impl Terms {
             }
             Optimizer::Sgd { learning_rate, momentum } => ServerOptimizer::Sgd { learning_rate, momentum },
         };
-        Ok(Self { model, lora, optimizer, seed: charter.lora.seed })
+        let initial_head = charter.lora.initial_head.as_deref().map(|text| head(text, &model)).transpose()?;
+        Ok(Self { model, lora, optimizer, seed: charter.lora.seed, initial_head })
     }
 
     /// The state before the first round, the same everywhere.
@@ -103,7 +118,11 @@ impl Terms {
     /// # Errors
     /// [`TermsError::Adapter`].
     pub fn first_state(&self) -> Result<State, TermsError> {
-        Ok(State::new(Adapter::initial(&self.model, &self.lora, self.seed)?, self.optimizer.clone())?)
+        let mut adapter = Adapter::initial(&self.model, &self.lora, self.seed)?;
+        if let Some(head) = &self.initial_head {
+            adapter = adapter.with_head(head)?;
+        }
+        Ok(State::new(adapter, self.optimizer.clone())?)
     }
 
     /// Reads a state that belongs to these terms.
@@ -130,6 +149,27 @@ pub fn unit(charter: &Charter) -> f64 {
     charter.privacy.clipping_norm / charter.privacy.integer_norm as f64
 }
 
+/// Reads `lora.initial_head`.
+fn head(text: &str, model: &Model) -> Result<Vec<f32>, TermsError> {
+    let refuse = |rule: String| TermsError::InitialHead { rule };
+    let bytes = BASE64_STANDARD.decode(text).map_err(|error| refuse(format!("is not base64: {error}")))?;
+    let expected = model.num_labels as usize * (model.hidden_size as usize + 1);
+    let (floats, rest) = bytes.as_chunks::<4>();
+    if floats.len() != expected || !rest.is_empty() {
+        let rule = format!("holds {} bytes, a head of this model has {}", bytes.len(), 4 * expected);
+        return Err(refuse(rule));
+    }
+    let values: Vec<f32> = floats.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let finite = values.iter().all(|value| value.is_finite());
+    if finite { Ok(values) } else { Err(refuse("holds a value that is not finite".to_owned())) }
+}
+
+/// The text of `lora.initial_head` for a head: weight row by row, then bias.
+#[must_use]
+pub fn head_text(head: &[f32]) -> String {
+    BASE64_STANDARD.encode(head.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
+}
+
 fn whole(alpha: f64) -> Result<u32, TermsError> {
     let fits = alpha.fract() == 0.0 && (1.0..=65_535.0).contains(&alpha);
     if fits { Ok(alpha as u32) } else { Err(TermsError::Alpha { found: alpha }) }
@@ -154,6 +194,30 @@ mod tests {
         let deviation = 0.81 * 4096.0 * (4.0_f64 / 2.0).sqrt();
         assert!((layout.values().noise_deviation / deviation - 1.0).abs() < 1e-5);
         assert!((unit(&charter) - 1.0 / 4096.0).abs() < f64::EPSILON);
+        Ok(())
+    }
+
+    #[test]
+    fn a_head_from_the_charter_is_what_the_first_round_starts_from() -> Result<(), Box<dyn std::error::Error>> {
+        let head: Vec<f32> = (0..3 * 385).map(|i| i as f32 / 7.0).collect();
+        let with = |text: &str| SAMPLE.replace("# initial_head = \"AAAAAA==\"", &format!("initial_head = {text:?}"));
+        let warm = Terms::of(&Charter::parse(&with(&head_text(&head)))?)?.first_state()?;
+        let cold = Terms::of(&Charter::parse(SAMPLE)?)?.first_state()?;
+        for (name, tensor) in warm.adapter().tensors() {
+            let wanted = match name.rsplit_once("classifier.") {
+                Some((_, "weight")) => &head[..3 * 384],
+                Some((_, _)) => &head[3 * 384..],
+                None => cold.adapter().get(name).map_or(&[][..], |tensor| &tensor.data),
+            };
+            assert_eq!(tensor.data, wanted, "{name}");
+        }
+        assert_ne!(warm.digest(), cold.digest());
+        let mut nan = head.clone();
+        nan[5] = f32::NAN;
+        for bad in ["?", "AAAA", &head_text(&head[1..]), &head_text(&nan)] {
+            let refused = Terms::of(&Charter::parse(&with(bad))?);
+            assert!(matches!(refused, Err(TermsError::InitialHead { .. })), "{refused:?}");
+        }
         Ok(())
     }
 

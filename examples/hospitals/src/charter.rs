@@ -2,7 +2,7 @@
 
 use protocol::charter::{
     Accountant, Committee, House, Local, Lora, Model, Optimizer, Privacy, PrivacyMode, Release, ReleasePolicy, Rounds,
-    Terms,
+    Terms, Train,
 };
 
 use crate::model;
@@ -27,8 +27,14 @@ pub struct Contract<'a> {
     pub houses: &'a [(String, usize)],
     /// Every house's sampling rate.
     pub rate: f64,
-    /// Seeds the frozen half of the adapter.
+    /// Seeds the adapter's A matrices.
     pub seed: u64,
+    /// Which factors of the adapter are trained.
+    pub train: Train,
+    /// A head to start from.
+    pub initial_head: Option<&'a [f32]>,
+    /// What a house does before it contributes.
+    pub local: Local,
     /// Who is protected, by how much noise, and how gradients are clipped.
     pub privacy: Privacy,
     /// The optimizer's step size.
@@ -91,6 +97,8 @@ impl Contract<'_> {
                 target_modules: TARGETS.map(str::to_owned).to_vec(),
                 modules_to_save: vec!["classifier".to_owned()],
                 seed: self.seed,
+                train: self.train,
+                initial_head: self.initial_head.map(terms::head_text),
             },
             optimizer: Optimizer::Sgd { learning_rate: self.learning_rate, momentum: self.momentum },
             privacy: self.privacy.clone(),
@@ -107,7 +115,7 @@ impl Contract<'_> {
             },
             committee: Committee { threshold: threshold(self.houses.len()) as u8, houses: None },
             release: Release { policy: self.release },
-            local: Local::default(),
+            local: self.local.clone(),
             adaptive_clipping: None,
             evaluation: None,
             houses: self.houses.iter().map(house).collect::<Result<_, _>>()?,
@@ -181,6 +189,9 @@ mod tests {
             houses: &houses,
             rate: 0.02,
             seed: options.seed,
+            train: Train::B,
+            initial_head: None,
+            local: Local::default(),
             privacy: privacy(&plan, &options),
             learning_rate: 4.0,
             momentum: 0.9,

@@ -2,7 +2,7 @@
 
 use adapter::Adapter;
 use protocol::Charter;
-use protocol::charter::{Accountant, Privacy, PrivacyMode, ReleasePolicy};
+use protocol::charter::{Accountant, Local, Privacy, PrivacyMode, ReleasePolicy, Train};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 use training::{FreshNoise, House, Rehearsal, Tools};
@@ -30,6 +30,12 @@ pub struct Recipe {
     pub rate: f64,
     /// Steps.
     pub rounds: u32,
+    /// Which factors of the adapter are trained.
+    pub train: Train,
+    /// Whether the head starts from the public rows.
+    pub warm_up: bool,
+    /// What a house does before it contributes.
+    pub local: Local,
     /// The optimizer's step size.
     pub learning_rate: f64,
     /// Its momentum.
@@ -70,7 +76,8 @@ impl Recipe {
         }
     }
 
-    fn charter(&self, task: &Task, parts: &[Vec<usize>]) -> anyhow::Result<Charter> {
+    fn charter(&self, task: &mut Task, parts: &[Vec<usize>]) -> anyhow::Result<Charter> {
+        let head = self.warm_up.then(|| task.warm_up()).transpose()?;
         let names = house_names(parts.len().max(FEWEST_HOUSES));
         let rows = parts.iter().map(Vec::len).chain(std::iter::repeat(1));
         let houses: Vec<(String, usize)> = names.into_iter().zip(rows).collect();
@@ -81,6 +88,9 @@ impl Recipe {
             houses: &houses,
             rate: self.rate,
             seed: self.seed,
+            train: self.train,
+            initial_head: head.as_deref(),
+            local: self.local.clone(),
             privacy: self.privacy(),
             learning_rate: self.learning_rate,
             momentum: self.momentum,

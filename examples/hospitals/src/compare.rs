@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use comfy_table::Table;
-use protocol::charter::PrivacyMode;
+use protocol::charter::{Local, PrivacyMode, Train};
 use serde::Serialize;
 
 use crate::clear::{Point, Recipe, train};
@@ -43,6 +43,9 @@ pub fn compare(
     let rate = task.rate();
     let pooled = [split.iter().flatten().copied().collect::<Vec<_>>()];
     let recipe = |mode, factor: f64| Recipe {
+        train: Train::B,
+        warm_up: false,
+        local: Local::default(),
         mode,
         noise_multiplier: plan.noise_multiplier,
         epsilon: plan.epsilon,

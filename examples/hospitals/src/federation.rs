@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use adapter::Adapter;
 use anyhow::{Context as _, bail, ensure};
+use protocol::charter::{Local, Train};
 use sha2::{Digest as _, Sha256};
 
 use crate::charter::{self, Contract, threshold};
@@ -117,6 +118,9 @@ fn found(
         houses,
         rate: task.rate(),
         seed: options.seed,
+        train: Train::B,
+        initial_head: None,
+        local: Local::default(),
         privacy: charter::privacy(plan, options),
         learning_rate: LEARNING_RATE,
         momentum: MOMENTUM,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use adapter::{Adapter, LoraConfig, Model};
 use anyhow::Context as _;
-use lora::{Classifier, Encoded, Evaluation, Tokenizer};
+use lora::{Classifier, Encoded, Evaluation, Tokenizer, WarmUp};
 use training::{Corpus, TextLearner};
 
 use crate::rows::{self, Row};
@@ -118,6 +118,15 @@ impl Task {
     /// An adapter of another shape.
     pub fn evaluate_public(&mut self, adapter: &Adapter) -> anyhow::Result<Evaluation> {
         evaluate(&mut self.learner, adapter, &self.public)
+    }
+
+    /// A head trained on the public rows.
+    ///
+    /// # Errors
+    /// A failure of the model.
+    pub fn warm_up(&mut self) -> anyhow::Result<Vec<f32>> {
+        self.learner.classifier.set_adapter(&self.initial)?;
+        Ok(self.learner.classifier.warm_up_head(&self.public.texts, &self.public.labels, &WarmUp::default())?)
     }
 
     /// How well it does on rows of unseen categories.

