@@ -44,6 +44,8 @@ pub struct DataConfig {
     pub label_column: String,
     /// Field that names the privacy unit.
     pub unit_column: Option<String>,
+    /// The ledger of this data set, where federations share one.
+    pub ledger: Option<PathBuf>,
 }
 
 /// How this machine trains.
@@ -159,11 +161,18 @@ impl Config {
         let base = file.parent().unwrap_or(Path::new(""));
         if let Some(data) = &mut config.data {
             data.file = base.join(&data.file);
+            data.ledger = data.ledger.take().map(|ledger| base.join(ledger));
         }
         if let Some(training) = &mut config.training {
             training.model = base.join(&training.model);
         }
         Ok(config)
+    }
+
+    /// The ledger's file: the data set's own, else the one in the client's state folder.
+    pub(crate) fn ledger_path(&self, state: &Path) -> PathBuf {
+        let own = self.data.as_ref().and_then(|data| data.ledger.clone());
+        own.unwrap_or_else(|| state.join("ledger"))
     }
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
@@ -241,6 +250,9 @@ mod tests {
     #[test]
     fn the_sample_parses_and_paths_start_at_its_folder() {
         let config = parse(SAMPLE).unwrap();
+        assert_eq!(config.ledger_path(Path::new("/house/state")), Path::new("/house/state/ledger"));
+        let shared = parse(&SAMPLE.replace("# ledger =", "ledger =")).unwrap();
+        assert_eq!(shared.ledger_path(Path::new("/house/state")), Path::new("/house/../shared/ledger"));
         assert_eq!(config.data.unwrap().file, Path::new("/house/train.tsv"));
         assert_eq!(config.training.unwrap().threads, Some(2));
         assert_eq!(config.policy.release, both());

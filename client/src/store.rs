@@ -15,7 +15,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use protocol::client::Memory;
-use protocol::{Attempt, Message as _, Roster, RoundNumber};
+use protocol::{Attempt, Digest, Message as _, Roster, RoundNumber};
 use rand::CryptoRng;
 use secure_sum::SealingKey;
 
@@ -103,9 +103,28 @@ impl Store {
         }
     }
 
-    /// The ledger's file.
-    pub fn ledger_path(&self) -> PathBuf {
-        self.dir.join("ledger")
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The digest of the ledger's last line when this house last sent something.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn ledger_head(&self) -> Result<Option<Digest>, StoreError> {
+        let path = self.dir.join("ledger-head");
+        let Some(bytes) = files::read(&path, MAX_BYTES)? else { return Ok(None) };
+        let bytes: [u8; 32] = bytes.try_into().map_err(|_| malformed(&path, "not 32 bytes"))?;
+        Ok(Some(Digest::from_bytes(bytes)))
+    }
+
+    /// Keeps it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_ledger_head(&self, head: &Digest) -> Result<(), StoreError> {
+        Ok(files::write(&self.dir.join("ledger-head"), head.as_bytes())?)
     }
 
     /// The pinned roster.
@@ -287,14 +306,6 @@ pub fn peek_memory(dir: &Path) -> Result<Option<Memory>, StoreError> {
     Memory::from_bytes(&bytes).map(Some).map_err(|e| malformed(&path, e))
 }
 
-/// The bytes of the ledger of the client in `dir`, whether it runs or not.
-///
-/// # Errors
-/// [`StoreError`].
-pub fn peek_ledger(dir: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    Ok(files::read(&dir.join("state").join("ledger"), MAX_BYTES)?)
-}
-
 fn malformed(path: &Path, reason: impl ToString) -> StoreError {
     StoreError::Malformed { path: path.to_owned(), reason: reason.to_string() }
 }
@@ -312,7 +323,7 @@ mod tests {
         assert!(matches!(Store::open(dir.path()), Err(StoreError::InUse(_))));
         store.put_state(Slot::Adapter, b"state").unwrap();
         store.put_handled(77).unwrap();
-        let memory = Memory::new(protocol::Digest::sha256(b"first"));
+        let memory = Memory::new(Digest::sha256(b"first"));
         store.put_memory(&memory).unwrap();
         store.attempt(round, attempt).unwrap().put("body", b"bytes").unwrap();
         drop(store);

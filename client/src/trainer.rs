@@ -1,9 +1,8 @@
 //! What makes this house's contributions.
 
 use adapter::State;
-use privacy::Entry;
-use privacy::accountant::{AccountantError, Rounds, group_epsilon};
-use protocol::{Attempt, Charter, HouseName, RoundNumber};
+use privacy::accountant::{AccountantError, group_epsilon};
+use protocol::{Charter, HouseName};
 use training::{FreshNoise, House, Loaded, Mechanism, Part, TextLearner, Tools, TrainError, Trained, mechanism};
 
 use crate::config::{DataConfig, TrainingConfig};
@@ -53,15 +52,6 @@ pub fn group_epsilons(charter: &Charter, house: &HouseName, count: usize) -> Res
     }
     let epsilon = |size| Ok((size, group_epsilon(&rounds, charter.privacy.delta, size)?.epsilon));
     GROUPS.into_iter().map(epsilon).collect::<Result<_, AccountantError>>().map_err(TrainError::from)
-}
-
-/// What one attempt of the largest cohort costs this house; nothing under mode `none`.
-///
-/// # Errors
-/// The charter's values break a rule.
-pub(crate) fn attempt_cost(charter: &Charter, house: &HouseName, count: usize) -> Result<Vec<Rounds>, TrainError> {
-    let ahead = Part::ahead(charter, house, RoundNumber::FIRST, Attempt::FIRST);
-    Ok(ahead.ledger_entries(count)?.iter().map(Entry::rounds).collect())
 }
 
 impl Trainer for HouseTrainer {

@@ -3,7 +3,7 @@
 //! The way through it, in the order of a round inside one house:
 //!
 //! 1. [`Ledger`]: before anything touches the data, the round is *reserved* ([`Ledger::reserve`]): durable,
-//!    hash-chained, refused past the house's ceiling ([`Filter`]). A reservation counts as spent.
+//!    hash-chained, refused past the house's ceiling ([`Limit`]). A reservation counts as spent.
 //! 2. [`poisson_sample`]: every privacy unit joins the batch by itself, with the charter's rate.
 //! 3. [`Clip`]: one unit's gradient becomes integers whose sum of squares is at most `integer_norm`^2, checked exactly;
 //!    only integers are summed. A unit with several rows is one [`UnitGradient`], clipped once.
@@ -29,7 +29,7 @@ mod sample;
 mod unit;
 
 pub use clip::{Clip, ClipError, Clipped, clamp};
-pub use ledger::{Entry, Filter, Head, Kind, Ledger, LedgerError};
+pub use ledger::{Entry, Filter, Head, Kind, Ledger, LedgerError, Limit, Plan, Planned, PlannedRounds};
 #[cfg(feature = "noise")]
 pub use noise::{NoiseError, NoiseShare, SMALLEST_DEVIATION};
 pub use quantile::next_clipping_norm;

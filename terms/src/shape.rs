@@ -125,7 +125,7 @@ pub fn whole_run(charter: &Charter, rate: f64, expected: u32, count: usize) -> V
         (&charter.evaluation, evaluated, charter.privacy.mode == PrivacyMode::Client)
     {
         let norm = Norms::of(charter, round).metrics;
-        let times = evaluations(charter, evaluation.every);
+        let times = evaluations(charter);
         if times > 0 {
             let grid = Grid { integer_norm: norm, ..grid };
             rounds.push(Rounds::new(1.0, evaluation.noise_multiplier, times).on_grid(grid));
@@ -135,7 +135,9 @@ pub fn whole_run(charter: &Charter, rate: f64, expected: u32, count: usize) -> V
 }
 
 /// Attempts that may be evaluations: one for each evaluated round, and any attempt that is charged beyond the rounds.
-fn evaluations(charter: &Charter, every: u32) -> u64 {
+#[must_use]
+pub fn evaluations(charter: &Charter) -> u64 {
+    let Some(every) = charter.evaluation.as_ref().map(|evaluation| evaluation.every.max(1)) else { return 0 };
     let again = charter.charged_rounds().saturating_sub(charter.rounds.count);
     let rounds = charter.rounds.count / every;
     if rounds == 0 { 0 } else { u64::from(rounds) + u64::from(again) }

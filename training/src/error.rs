@@ -53,6 +53,9 @@ pub enum TrainError {
     /// Accounting.
     #[error("accounting: {0}")]
     Accountant(#[from] privacy::accountant::AccountantError),
+    /// The ledger's limit.
+    #[error(transparent)]
+    Ledger(Box<privacy::LedgerError>),
     /// Noise.
     #[error("noise: {0}")]
     Noise(#[from] NoiseError),

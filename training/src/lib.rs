@@ -5,7 +5,8 @@
 //! 1. [`Dataset`] reads the rows of a file and their privacy units; [`Corpus`] is what they are as tokens, [`House`] which
 //!    units of a corpus are one house's.
 //! 2. [`Learner`] is a model that gives gradients of a corpus's rows; [`TextLearner`] is `lora`'s classifier.
-//! 3. [`Part`] is what a charter and an announcement say about one house's part: rate, noise share, ledger lines.
+//! 3. [`Part`] is what a charter and an announcement say about one house's part: rate, noise share, ledger lines; [`limit`] is what the
+//!    ledger may spend.
 //! 4. [`Mechanism`] turns a house's rows into the integers that it adds to the encrypted sum, with its [`Noise`] in them;
 //!    [`mechanism`] gives the charter's: [`DpSgd`] for the record modes, [`ClientUpdate`] for `client`. In rounds with
 //!    evaluation the metrics of held-out units go with it.
@@ -19,6 +20,7 @@ mod dp_sgd;
 mod error;
 mod held_out;
 mod learner;
+mod limit;
 mod load;
 mod mechanism;
 mod noise;
@@ -31,6 +33,7 @@ pub use data::{Columns, DataError, Dataset, Format, Row};
 pub use dp_sgd::DpSgd;
 pub use error::TrainError;
 pub use learner::{Learner, Sink, TextLearner};
+pub use limit::limit;
 pub use load::{DataSource, Loaded, ModelSource, load};
 pub use mechanism::{Mechanism, Tools, Trained, mechanism};
 pub use noise::{FreshNoise, Noise};

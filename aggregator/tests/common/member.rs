@@ -134,6 +134,7 @@ impl Member {
             chunk_count: u32::try_from(layout.chunk_count()).unwrap(),
             commitments: dealing.commitments.to_bytes(),
             sealed_shares: sealed.iter().map(|share| Digest::sha256(share)).collect(),
+            ledger_head: Digest::from_bytes([0; 32]),
         };
         let header = v1::SubmitHeader {
             contribution: Some(to_wire(&Signed::sign(&manifest, &self.signer))),

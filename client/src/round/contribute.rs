@@ -70,13 +70,13 @@ impl Work {
 }
 
 impl Member {
-    /// The ledger's line for an announcement that this house is expected in; `None` under `none` and for others.
-    pub(super) fn entry(&self, announcement: &Announcement) -> Result<Option<Entry>, RunError> {
+    /// The ledger's lines for an announcement that this house is expected in; none under `none` and for others.
+    pub(super) fn entries(&self, announcement: &Announcement) -> Result<Vec<Entry>, RunError> {
         if self.ledger.is_none() || !announcement.expects(self.me.name()) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let part = training::Part::announced(self.charter(), self.me.name(), announcement);
-        Ok(part.ledger_entries(self.state.adapter().trainable_len())?.pop())
+        Ok(part.ledger_entries(self.state.adapter().trainable_len())?)
     }
 
     /// Charges the ledger and trains beside the event loop; or takes up what was kept before a crash.
@@ -89,17 +89,18 @@ impl Member {
             return self.offer(Event::Contributed(signed));
         }
         let Some(trainer) = self.trainer.clone() else { return Ok(()) };
-        if let (Some(entry), Some(ledger)) = (self.entry(announcement)?, &mut self.ledger) {
+        let entries = self.entries(announcement)?;
+        if let (false, Some(ledger)) = (entries.is_empty(), &mut self.ledger) {
             // What left is not kept any more (an older state was put back): a second release is not in the charge.
-            if ledger.is_confirmed(&entry) {
+            if entries.iter().any(|entry| ledger.is_confirmed(entry)) {
                 let reason =
                     "the ledger says that a contribution to this attempt has left, and it is not kept any more";
                 self.report(announcement.round, announcement.attempt, Phase::Refused, Some(reason.to_owned()));
                 return Ok(());
             }
             // Reserved and not kept: a crash before anything left, so the charge still stands for this one release.
-            if !ledger.is_reserved(&entry) {
-                ledger.reserve(&entry)?;
+            if !entries.iter().all(|entry| ledger.is_reserved(entry)) {
+                ledger.reserve(&entries)?;
             }
         }
         self.report(announcement.round, announcement.attempt, Phase::Announced, None);
@@ -113,6 +114,7 @@ impl Member {
                 self.state.adapter().trainable_len(),
             )?,
             announcement: Arc::clone(announcement),
+            ledger_head: Digest::from_bytes(self.ledger.as_ref().map_or([0; 32], |ledger| ledger.head().digest)),
             committee: self.committee,
             state: self.state.clone(),
             trainer,
@@ -166,8 +168,10 @@ impl Member {
         };
         // From here on it may have left: the ledger says so first, and no other one is made for this attempt.
         let announcement = view.announcement.clone();
-        if let (Some(entry), Some(ledger)) = (self.entry(&announcement)?, &mut self.ledger) {
-            ledger.confirm(&entry)?;
+        let entries = self.entries(&announcement)?;
+        if let (false, Some(ledger)) = (entries.is_empty(), &mut self.ledger) {
+            ledger.confirm(&entries)?;
+            self.store.put_ledger_head(&Digest::from_bytes(ledger.head().digest))?;
         }
         let Some(view) = &mut self.view else { return Ok(()) };
         let sealed = read_sealed(&sealed).map_err(|e| RunError::Malformed(format!("kept shares: {e}")))?;
@@ -233,6 +237,7 @@ struct Job {
     identity: Arc<Identity>,
     layout: Layout,
     announcement: Arc<Announcement>,
+    ledger_head: Digest,
     committee: Committee,
     state: State,
     trainer: Arc<Mutex<Box<dyn Trainer>>>,
@@ -284,6 +289,7 @@ impl Job {
             chunk_count: u32::try_from(layout.chunk_count()).unwrap_or(u32::MAX),
             commitments: dealing.commitments.to_bytes(),
             sealed_shares: sealed.iter().map(|share| Digest::sha256(share)).collect(),
+            ledger_head: self.ledger_head,
         };
         Ok(Encrypted { signed: Signed::sign(&manifest, &self.identity.signer), sealed, body })
     }

@@ -1,14 +1,16 @@
 //! A member's parts, put together from its folder and the pinned roster.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use adapter::State;
-use privacy::{Filter, Ledger};
+use privacy::Ledger;
 use protocol::client::{Me, Memory, Policy, Round};
-use protocol::{Announcement, Attempt, Charter, Digest, Federation, HouseName, Roster, RoundNumber, Signed};
+use protocol::{
+    Announcement, Attempt, Charter, CohortList, Digest, Federation, HouseName, Roster, RoundNumber, Signed,
+};
 use protos::v1::federation_client::FederationClient;
 use secure_sum::{Committee, ShareSum};
 use tokio::sync::mpsc;
@@ -20,7 +22,7 @@ use crate::config::Config;
 use crate::identity::Identity;
 use crate::progress::{Phase, Report, Seconds};
 use crate::store::{Slot, Store};
-use crate::trainer::{Trainer, attempt_cost};
+use crate::trainer::Trainer;
 use terms::Terms;
 
 /// How far the aggregator's clock may be ahead of this machine's.
@@ -88,20 +90,24 @@ impl Home {
     }
 }
 
-/// The house's ledger, whose ceiling is the configuration's from its first line on.
+/// The house's ledger, whose limit is the configuration's from its first line on. It must be the one that this house spent
+/// from last.
 fn open_ledger(
+    path: PathBuf,
     store: &Store,
     config: &Config,
     charter: &Charter,
     house: &HouseName,
     count: usize,
 ) -> Result<Ledger, RunError> {
-    let mut ledger = Ledger::open(store.ledger_path())?;
-    let attempt = attempt_cost(charter, house, count)?;
+    let mut ledger = Ledger::open(&path)?;
+    if store.ledger_head()?.is_some_and(|head| !ledger.includes(head.as_bytes())) {
+        return Err(RunError::OldLedger { path, known: "this house's own state" });
+    }
+    let (ceiling, delta) = (config.policy.epsilon_ceiling, config.policy.delta_of(charter));
     // Under mode `none` nothing is charged, and nothing limited.
-    if !attempt.is_empty() {
-        let (ceiling, delta) = (config.policy.epsilon_ceiling, config.policy.delta_of(charter));
-        ledger.adopt(Filter::for_attempts(&attempt, ceiling, delta)?)?;
+    if let Some(limit) = training::limit(charter, house, count, ceiling, delta)? {
+        ledger.adopt(limit, &mut rand::rng())?;
     }
     Ok(ledger)
 }
@@ -126,7 +132,8 @@ impl Member {
         }
         let (memory, state) = recall(&store, &terms, me.is_house())?;
         let count = state.adapter().trainable_len();
-        let open = || open_ledger(&store, &config, &charter, me.name(), count);
+        let path = config.ledger_path(store.dir());
+        let open = || open_ledger(path, &store, &config, &charter, me.name(), count);
         let ledger = me.is_house().then(open).transpose()?;
         let (work, finished) = Work::new();
         Ok(Self {
@@ -148,6 +155,22 @@ impl Member {
             work,
             finished,
         })
+    }
+
+    /// A cohort that this house was in: the record has what its ledger came to then. A ledger that never stood there, an old
+    /// copy put back, has forgotten what was spent since.
+    pub(super) fn check_ledger(&self, list: &CohortList) -> Result<(), RunError> {
+        let Some(ledger) = &self.ledger else { return Ok(()) };
+        let own = list.contributions.iter().find(|signed| signed.signer() == self.me.name());
+        let Some(own) = own else { return Ok(()) };
+        // Signed by this house itself, so that nobody else can make it up.
+        match own.verify(self.me.federation().roster()) {
+            Ok(manifest) if !ledger.includes(manifest.ledger_head.as_bytes()) => {
+                let path = self.config.ledger_path(self.store.dir());
+                Err(RunError::OldLedger { path, known: "the federation's record" })
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn charter(&self) -> &Charter {

@@ -112,9 +112,17 @@ pub enum RunError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] privacy::LedgerError),
-    /// A ceiling that not even one attempt fits below, or another value outside the accountant's rules.
-    #[error("policy.epsilon_ceiling: {0}")]
-    Ceiling(#[from] privacy::accountant::AccountantError),
+    /// An old copy of the ledger was put back: what was spent since is missing from it.
+    #[error(
+        "ledger {}: {known} shows a later one of this house; put the newest copy back. If there is none, do not train on this data again before its whole epsilon is accounted for",
+        path.display()
+    )]
+    OldLedger {
+        /// The ledger's file.
+        path: PathBuf,
+        /// Who knows a later one.
+        known: &'static str,
+    },
     /// The charter cannot be run.
     #[error(transparent)]
     Terms(#[from] TermsError),

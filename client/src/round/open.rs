@@ -86,6 +86,7 @@ impl Member {
         }
         let federation = Arc::clone(self.me.federation());
         check::cohort_list(&federation, &announcement, announcement.digest(), &list)?;
+        self.check_ledger(&list)?;
         let Some((claim, _)) = self.fetch_checked(announcement.digest()).await? else { return Ok(false) };
         let claim = check::claim(&federation, announcement.digest(), cohort, &claim)?;
         let mut answers = self.fetch_answers(announcement.digest()).await?;

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use privacy::LedgerError;
 use protocol::client::{Effect, Event, Round};
 use protocol::{
     Abandonment, Announcement, Attempt, CommitteeSeat, Digest, HouseName, Outcome, RoundNumber, Signed, SumClaim,
@@ -126,12 +127,15 @@ impl Member {
         let (round, attempt) = place(gathering.round, gathering.attempt)?;
         let count = self.state.adapter().trainable_len();
         let ahead = Part::ahead(self.charter(), self.me.name(), round, attempt);
-        let entry = ahead.ledger_entries(count)?.pop();
-        if let (Some(entry), Some(ledger)) = (entry, &self.ledger) {
-            let checked = ledger.check(&entry);
-            if let Err(refused @ privacy::LedgerError::Ceiling { .. }) = checked {
-                self.report(round, attempt, Phase::Refused, Some(refused.to_string()));
-                return Ok(());
+        let entries = ahead.ledger_entries(count)?;
+        if let (false, Some(ledger)) = (entries.is_empty(), &mut self.ledger) {
+            match ledger.check(&entries) {
+                Ok(()) => {}
+                Err(refused @ (LedgerError::Ceiling { .. } | LedgerError::Unplanned { .. })) => {
+                    self.report(round, attempt, Phase::Refused, Some(refused.to_string()));
+                    return Ok(());
+                }
+                Err(other) => return Err(other.into()),
             }
         }
         self.offer(Event::BecomeReady { round, attempt })
@@ -178,10 +182,13 @@ impl Member {
             self.report(place.0, place.1, Phase::Refused, Some(reason));
             return Ok(());
         }
-        let epsilon_after = match (self.entry(&announcement)?, &self.ledger) {
-            (Some(entry), Some(ledger)) if ledger.is_reserved(&entry) => ledger.epsilon(self.delta())?.epsilon,
-            (Some(entry), Some(ledger)) => ledger.epsilon_with(&entry, self.delta())?.epsilon,
-            _ => 0.0,
+        let missing: Vec<_> = self.entries(&announcement)?;
+        let epsilon_after = match &self.ledger {
+            Some(ledger) => {
+                let missing: Vec<_> = missing.into_iter().filter(|entry| !ledger.is_reserved(entry)).collect();
+                ledger.epsilon_with(&missing, self.delta())?.epsilon
+            }
+            None => 0.0,
         };
         let record_proof = self.record_proof(&announcement).await?;
         let before = self.pending.len();
@@ -216,7 +223,10 @@ impl Member {
             return Ok(());
         }
         match self.fetch_cohort(digest).await? {
-            Some(list) => self.offer(Event::Cohort(list)),
+            Some(list) => {
+                self.check_ledger(&list)?;
+                self.offer(Event::Cohort(list))
+            }
             None => Ok(()),
         }
     }

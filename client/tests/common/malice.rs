@@ -111,6 +111,7 @@ impl Malice {
             chunk_count: u32::try_from(layout.chunk_count()).unwrap(),
             commitments: dealing.commitments.to_bytes(),
             sealed_shares: sealed.iter().map(|share| Digest::sha256(share)).collect(),
+            ledger_head: Digest::from_bytes([0; 32]),
         };
         let header = v1::SubmitHeader {
             contribution: Some(convert::to_wire(&Signed::sign(&manifest, &self.signer))),

@@ -150,6 +150,12 @@ impl Federation {
         Self::under(&template, "aggregator", 2, 0, &[]).await
     }
 
+    /// Two rounds, counted by privacy-loss distributions.
+    pub(crate) async fn by_loss_distributions() -> Self {
+        let template = CHARTER.replace("epsilon = 1.5", "accountant = \"pld\"\nepsilon = 1.5");
+        Self::under(&template, "aggregator", 2, 0, &[]).await
+    }
+
     async fn under(charter: &str, policy: &str, rounds: u32, may_vanish: u32, trustees: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut template = charter

@@ -7,7 +7,7 @@ use super::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, OpenOptions},
     io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
@@ -39,41 +39,28 @@ struct Line {
     digest: [u8; 32],
 }
 
-/// The open, locked file and the digest of each of its lines.
+/// The open file, how much of it is known, and the digest of each of its lines. It is locked only during an operation, so
+/// that several processes can spend from one ledger.
 #[derive(Debug)]
 pub(crate) struct Chain {
     file: File,
     path: PathBuf,
+    /// Bytes that were verified.
+    known: u64,
     digests: Vec<[u8; 32]>,
     /// A write failed half way: what is on the disk is unknown until the file is opened again.
     broken: bool,
 }
 
 impl Chain {
-    /// Opens or creates, locks, verifies every line and repairs a torn last one.
-    pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Event>), LedgerError> {
+    /// Opens or creates; nothing is read yet.
+    pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
         let io = |error| LedgerError::Io { path: path.to_owned(), error };
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LedgerError::Locked { path: path.to_owned() }),
-            Err(TryLockError::Error(error)) => return Err(io(error)),
-        }
         // The file's name must survive a crash as well as its content.
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
-
-        let length = file.metadata().map_err(io)?.len();
-        if length > LONGEST_FILE {
-            return Err(LedgerError::TooLong { path: path.to_owned() });
-        }
-        let mut bytes = Vec::with_capacity(length as usize);
-        (&file).take(LONGEST_FILE).read_to_end(&mut bytes).map_err(io)?;
-        let mut chain = Self { file, path: path.to_owned(), digests: Vec::new(), broken: false };
-        let events = chain.load(&bytes)?;
-        // A line that a process wrote and died before syncing is read back from memory: make it durable before it counts.
-        chain.file.sync_all().map_err(io)?;
-        Ok((chain, events))
+        Ok(Self { file, path: path.to_owned(), known: 0, digests: Vec::new(), broken: false })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -84,14 +71,27 @@ impl Chain {
         Head { lines: self.digests.len() as u64, digest: self.last() }
     }
 
-    pub(crate) fn includes(&self, head: &Head) -> bool {
-        match head.lines.checked_sub(1) {
-            None => head.digest == [0; 32],
-            Some(index) => usize::try_from(index).ok().and_then(|i| self.digests.get(i)) == Some(&head.digest),
-        }
+    pub(crate) fn includes(&self, digest: &[u8; 32]) -> bool {
+        *digest == [0; 32] || self.digests.contains(digest)
     }
 
-    /// Appends a line; it is on the disk when this returns.
+    /// Locks the file, waiting for who holds it, and gives what others wrote since; verifies it, and repairs a torn last line.
+    pub(crate) fn lock(&mut self) -> Result<Vec<Event>, LedgerError> {
+        self.file.lock().map_err(|error| self.io(error))?;
+        let events = self.catch_up();
+        if events.is_err() {
+            self.unlock();
+        }
+        events
+    }
+
+    /// Lets others at it.
+    pub(crate) fn unlock(&self) {
+        // The lock also ends with the file; nothing is lost if this fails.
+        let _ = self.file.unlock();
+    }
+
+    /// Appends a line to the locked file; it is on the disk when this returns.
     pub(crate) fn append(&mut self, event: &Event) -> Result<(), LedgerError> {
         if self.broken {
             return Err(LedgerError::Broken { path: self.path.clone() });
@@ -99,14 +99,19 @@ impl Chain {
         let number = self.digests.len() as u64 + 1;
         let (text, digest) = encode(number, event, self.last())?;
         self.broken = true;
-        self.write(text.as_bytes()).map_err(|error| LedgerError::Io { path: self.path.clone(), error })?;
+        self.write(text.as_bytes()).map_err(|error| self.io(error))?;
         self.broken = false;
         self.digests.push(digest);
+        self.known += text.len() as u64;
         Ok(())
     }
 
     fn last(&self) -> [u8; 32] {
         self.digests.last().copied().unwrap_or_default()
+    }
+
+    fn io(&self, error: std::io::Error) -> LedgerError {
+        LedgerError::Io { path: self.path.clone(), error }
     }
 
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
@@ -115,9 +120,32 @@ impl Chain {
         self.file.sync_all()
     }
 
+    fn catch_up(&mut self) -> Result<Vec<Event>, LedgerError> {
+        if self.broken {
+            return Err(LedgerError::Broken { path: self.path.clone() });
+        }
+        let length = self.file.metadata().map_err(|error| self.io(error))?.len();
+        if length > LONGEST_FILE {
+            return Err(LedgerError::TooLong { path: self.path.clone() });
+        }
+        let line = self.digests.len() as u64;
+        if length < self.known {
+            return Err(LedgerError::Altered { path: self.path.clone(), line, what: "lines that were there are gone" });
+        }
+        if length == self.known {
+            return Ok(Vec::new());
+        }
+        let mut bytes = Vec::with_capacity((length - self.known) as usize);
+        self.file.seek(SeekFrom::Start(self.known)).map_err(|error| self.io(error))?;
+        (&self.file).take(LONGEST_FILE).read_to_end(&mut bytes).map_err(|error| self.io(error))?;
+        let events = self.load(&bytes)?;
+        // A line that a process wrote and died before syncing is read back from memory: make it durable before it counts.
+        self.file.sync_all().map_err(|error| self.io(error))?;
+        Ok(events)
+    }
+
     fn load(&mut self, bytes: &[u8]) -> Result<Vec<Event>, LedgerError> {
         let mut events = Vec::new();
-        let mut good = 0;
         for text in bytes.split_inclusive(|byte| *byte == b'\n') {
             let number = self.digests.len() as u64 + 1;
             let decoded = decode(number, text.strip_suffix(b"\n").unwrap_or(text), self.last());
@@ -126,14 +154,15 @@ impl Chain {
                 Ok((event, digest)) => {
                     self.digests.push(digest);
                     events.push(event);
-                    good += text.len();
+                    self.known += text.len() as u64;
                     if !complete {
                         self.repair(|chain| chain.write(b"\n"))?;
+                        self.known += 1;
                     }
                 }
                 // Without its newline the line was never acknowledged: nothing was trained on its strength.
                 Err(_) if !complete && is_torn(number, text) => self.repair(|chain| {
-                    chain.file.set_len(good as u64)?;
+                    chain.file.set_len(chain.known)?;
                     chain.file.sync_all()
                 })?,
                 Err(what) => return Err(LedgerError::Altered { path: self.path.clone(), line: number, what }),
@@ -143,7 +172,7 @@ impl Chain {
     }
 
     fn repair(&mut self, how: impl FnOnce(&mut Self) -> std::io::Result<()>) -> Result<(), LedgerError> {
-        how(self).map_err(|error| LedgerError::Io { path: self.path.clone(), error })
+        how(self).map_err(|error| self.io(error))
     }
 }
 

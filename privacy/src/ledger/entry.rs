@@ -69,8 +69,13 @@ impl Entry {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Event {
-    /// The first line of a ledger with a ceiling.
-    Opened(super::Filter),
+    /// The first line of a ledger that spends. The salt hides everything about the lines from whoever sees a later
+    /// digest: each digest is over the one before.
+    Opened {
+        limit: super::Limit,
+        #[serde(with = "digest")]
+        salt: [u8; 32],
+    },
     Reserved(Entry),
     Confirmed {
         #[serde(with = "digest")]

@@ -8,8 +8,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::LedgerError;
 use super::entry::exact;
-use crate::accountant::{AccountantError, Rounds, filter_order, renyi_budget};
+use crate::accountant::{self, AccountantError, Rounds, filter_order, renyi_budget};
 
 /// A ceiling at a delta, and the Renyi order at which divergences are added up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -27,9 +28,16 @@ impl Filter {
     /// The filter for this ceiling at whose order the most attempts like `attempt` fit.
     ///
     /// # Errors
-    /// A rule that a value breaks, or [`AccountantError::NoOrder`] when not even one fits.
-    pub fn for_attempts(attempt: &[Rounds], ceiling: f64, delta: f64) -> Result<Self, AccountantError> {
-        Ok(Self { ceiling, delta, order: filter_order(attempt, ceiling, delta)? })
+    /// A rule that a value breaks, or [`LedgerError::CeilingTooLow`] when not even one fits.
+    pub fn for_attempts(attempt: &[Rounds], ceiling: f64, delta: f64) -> Result<Self, LedgerError> {
+        match filter_order(attempt, ceiling, delta) {
+            Ok(order) => Ok(Self { ceiling, delta, order }),
+            Err(AccountantError::NoOrder) => {
+                let needed = accountant::epsilon(attempt, delta)?.epsilon;
+                Err(LedgerError::CeilingTooLow { ceiling, delta, needed, what: "a single attempt" })
+            }
+            Err(other) => Err(other.into()),
+        }
     }
 
     /// The most epsilon.

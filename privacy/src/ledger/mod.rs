@@ -1,18 +1,20 @@
 //! What a house has spent: an append-only, hash-chained file, written before the data is touched.
 //!
 //! ```text
-//! adopt(filter), once  ->  reserve(entry)  ->  train, clip, noise, encrypt  ->  confirm  ->  submit
+//! adopt(limit), once  ->  reserve(entries)  ->  train, clip, noise, encrypt  ->  confirm  ->  submit
 //! ```
 //!
 //! A reservation counts as spent from the moment it is durable, whether it is confirmed or not: a crash costs its round.
 //! The file is fsynced before `reserve` returns, file and directory when the ledger is opened. A last line without its
 //! newline was never acknowledged: it is completed if it is whole and valid, else cut off. Any other line that is not
 //! what was written is an error that names it. Lines cut off at the end, or an old copy put back, keep the chain intact:
-//! compare with a [`Head`] kept elsewhere by [`Ledger::includes`]. One process at a time: the file is locked.
+//! compare with a digest kept elsewhere by [`Ledger::includes`]. Several processes may spend from one ledger: each operation locks the file and
+//! takes in what others wrote.
 
 mod chain;
 mod entry;
 mod filter;
+mod limit;
 
 use crate::accountant::{self, AccountantError, Epsilon, Rounds};
 use chain::Chain;
@@ -20,6 +22,8 @@ pub use chain::Head;
 pub use entry::{Entry, Kind};
 use entry::{Event, Name};
 pub use filter::Filter;
+pub use limit::{Limit, Plan, Planned, PlannedRounds};
+use rand::CryptoRng;
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
@@ -29,10 +33,12 @@ use std::{
 #[derive(Debug)]
 pub struct Ledger {
     chain: Chain,
-    filter: Option<Filter>,
+    limit: Option<Limit>,
     entries: Vec<Entry>,
     names: HashSet<Name>,
     confirmed: HashSet<Name>,
+    /// Lines taken in.
+    lines: u64,
 }
 
 /// Why the ledger refused, or failed.
@@ -46,12 +52,6 @@ pub enum LedgerError {
         /// What the operating system says.
         #[source]
         error: std::io::Error,
-    },
-    /// Another process holds the ledger.
-    #[error("ledger {path} is in use by another process")]
-    Locked {
-        /// The ledger's file.
-        path: PathBuf,
     },
     /// The file is longer than any ledger.
     #[error("ledger {path} is longer than 512 MiB")]
@@ -109,11 +109,35 @@ pub enum LedgerError {
         /// The filter's order.
         order: f64,
     },
-    /// The ledger was opened with another ceiling or delta, which cannot be changed after the fact.
+    /// Not even what is named fits below the house's ceiling.
     #[error(
-        "ledger {path} was opened with the ceiling {ceiling} at delta {delta:e}, not {asked} at {asked_delta:e}; write these values into the configuration, or, for other data, use another ledger"
+        "{what} cost epsilon {needed:.4} at delta {delta:e}, above this house's ceiling of {ceiling}; write an epsilon_ceiling of at least {needed:.4}, or do not join"
     )]
-    OtherFilter {
+    CeilingTooLow {
+        /// The ceiling.
+        ceiling: f64,
+        /// Delta of both.
+        delta: f64,
+        /// What would be enough.
+        needed: f64,
+        /// What for.
+        what: &'static str,
+    },
+    /// The ledger's plan has no such round.
+    #[error("round {round}, attempt {attempt} is not in the plan of this ledger: {rule}")]
+    Unplanned {
+        /// Round number.
+        round: u64,
+        /// Attempt.
+        attempt: u32,
+        /// Why.
+        rule: &'static str,
+    },
+    /// The ledger was opened with another limit, which cannot be changed after the fact.
+    #[error(
+        "ledger {path} was opened for {what}the ceiling {ceiling} at delta {delta:e}, not {asked} at {asked_delta:e}; write these values into the configuration, or, for other data, use another ledger"
+    )]
+    OtherLimit {
         /// The ledger's file.
         path: PathBuf,
         /// The ledger's ceiling.
@@ -124,12 +148,14 @@ pub enum LedgerError {
         asked: f64,
         /// The delta asked for.
         asked_delta: f64,
+        /// What else it is limited to.
+        what: &'static str,
     },
-    /// The ledger holds rounds, and no ceiling was fixed before them.
+    /// The ledger holds rounds, and no limit was fixed before them.
     #[error(
-        "ledger {path} holds rounds and no ceiling in its first line: an older version wrote it; nothing may be added to it"
+        "ledger {path} holds rounds and no limit in its first line: an older version wrote it; nothing may be added to it"
     )]
-    NoFilter {
+    NoLimit {
         /// The ledger's file.
         path: PathBuf,
     },
@@ -139,134 +165,133 @@ pub enum LedgerError {
 }
 
 impl Ledger {
-    /// Opens the ledger at `path`, or creates it; locks it, verifies every line, repairs a torn last one.
+    /// Opens the ledger at `path`, or creates it; verifies every line, repairs a torn last one.
     ///
     /// # Errors
-    /// [`LedgerError::Io`], `Locked`, `TooLong`, or `Altered` with the first wrong line.
+    /// [`LedgerError::Io`], `TooLong`, or `Altered` with the first wrong line.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LedgerError> {
-        let path = path.as_ref();
-        let (chain, events) = Chain::open(path)?;
-        let mut ledger =
-            Self { chain, filter: None, entries: Vec::new(), names: HashSet::new(), confirmed: HashSet::new() };
-        for (index, event) in events.into_iter().enumerate() {
-            let altered = |what| LedgerError::Altered { path: path.to_owned(), line: index as u64 + 1, what };
-            match event {
-                Event::Opened(filter) if index == 0 && filter.budget().is_ok() => ledger.filter = Some(filter),
-                Event::Opened(_) => return Err(altered("it is no first line with a ceiling")),
-                Event::Reserved(entry) => {
-                    entry.rounds().check().map_err(|_| altered("its values break the accountant's rules"))?;
-                    if !ledger.names.insert(entry.name()) {
-                        return Err(altered("it reserves a round twice"));
-                    }
-                    ledger.entries.push(entry);
-                }
-                Event::Confirmed { federation, round, attempt, kind } => {
-                    let name = (federation, round, attempt, kind);
-                    if !ledger.names.contains(&name) || !ledger.confirmed.insert(name) {
-                        return Err(altered("it confirms what is not open"));
-                    }
-                }
-            }
-        }
+        let chain = Chain::open(path.as_ref())?;
+        let mut ledger = Self {
+            chain,
+            limit: None,
+            entries: Vec::new(),
+            names: HashSet::new(),
+            confirmed: HashSet::new(),
+            lines: 0,
+        };
+        ledger.refresh()?;
         Ok(ledger)
     }
 
-    /// Fixes the ceiling of a new ledger, as its first line; or checks that the ledger has this ceiling at this delta. The
-    /// order stays the one of the first line.
+    /// Takes in what other processes wrote since.
     ///
     /// # Errors
-    /// [`LedgerError::OtherFilter`], [`LedgerError::NoFilter`], or `Io` / `Broken`.
-    pub fn adopt(&mut self, filter: Filter) -> Result<(), LedgerError> {
-        let path = || self.chain.path().to_owned();
-        match self.filter {
-            Some(own) if own.ceiling() == filter.ceiling() && own.delta() == filter.delta() => return Ok(()),
-            Some(own) => {
-                return Err(LedgerError::OtherFilter {
-                    path: path(),
-                    ceiling: own.ceiling(),
-                    delta: own.delta(),
-                    asked: filter.ceiling(),
-                    asked_delta: filter.delta(),
-                });
+    /// As [`Ledger::open`].
+    pub fn refresh(&mut self) -> Result<(), LedgerError> {
+        self.locked(|_| Ok(()))
+    }
+
+    /// Fixes the limit of a new ledger, as its first line; or checks that the ledger has this limit. The order of a filter stays the one of
+    /// the first line.
+    ///
+    /// # Errors
+    /// [`LedgerError::OtherLimit`], [`LedgerError::NoLimit`], or what [`Ledger::open`] gives.
+    pub fn adopt<R: CryptoRng + ?Sized>(&mut self, limit: Limit, rng: &mut R) -> Result<(), LedgerError> {
+        let mut salt = [0; 32];
+        rng.fill_bytes(&mut salt);
+        self.locked(|ledger| {
+            let path = || ledger.chain.path().to_owned();
+            match &ledger.limit {
+                Some(own) if own.agrees(&limit) => return Ok(()),
+                Some(own) => {
+                    return Err(LedgerError::OtherLimit {
+                        path: path(),
+                        ceiling: own.ceiling(),
+                        delta: own.delta(),
+                        asked: limit.ceiling(),
+                        asked_delta: limit.delta(),
+                        what: if matches!(own, Limit::Plan(_)) { "the rounds of one charter, with " } else { "" },
+                    });
+                }
+                None if !ledger.entries.is_empty() => return Err(LedgerError::NoLimit { path: path() }),
+                None => {}
             }
-            None if !self.entries.is_empty() => return Err(LedgerError::NoFilter { path: path() }),
-            None => {}
-        }
-        self.chain.append(&Event::Opened(filter))?;
-        self.filter = Some(filter);
-        Ok(())
+            ledger.write(&Event::Opened { limit, salt })
+        })
     }
 
-    /// The ceiling that was fixed, if one was.
-    pub fn filter(&self) -> Option<&Filter> {
-        self.filter.as_ref()
+    /// The limit that was fixed, if one was.
+    pub fn limit(&self) -> Option<&Limit> {
+        self.limit.as_ref()
     }
 
-    /// Reserves a round: when this returns, it is on the disk and counts as spent.
+    /// Reserves the lines of one attempt: when this returns, they are on the disk and count as spent. Lines of them that are there from a call that
+    /// did not return are not written again: nothing was trained on their strength.
     ///
     /// # Errors
-    /// [`LedgerError::Ceiling`], [`LedgerError::AlreadyReserved`] (a second reservation is refused, even of an equal entry:
-    /// the first may have been trained), a broken rule of the accountant, or `Io` / `Broken`: then do not train.
-    pub fn reserve(&mut self, entry: &Entry) -> Result<(), LedgerError> {
-        self.check_new(entry)?;
-        self.check(entry)?;
-        self.chain.append(&Event::Reserved(entry.clone()))?;
-        self.names.insert(entry.name());
-        self.entries.push(entry.clone());
-        Ok(())
+    /// [`LedgerError::Ceiling`] or [`LedgerError::Unplanned`] when they do not fit together, [`LedgerError::AlreadyReserved`] (a second reservation is refused, even of
+    /// equal entries: the first may have been trained), a broken rule of the accountant, or what [`Ledger::open`] gives: then do not
+    /// train.
+    pub fn reserve(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
+        self.locked(|ledger| {
+            entries.iter().try_for_each(|entry| entry.rounds().check())?;
+            let missing: Vec<&Entry> = entries.iter().filter(|entry| !ledger.is_reserved(entry)).collect();
+            if let (true, Some(first)) = (missing.is_empty(), entries.first()) {
+                return Err(LedgerError::AlreadyReserved { round: first.round, attempt: first.attempt });
+            }
+            ledger.fits(&missing)?;
+            missing.into_iter().try_for_each(|entry| ledger.write(&Event::Reserved(entry.clone())))
+        })
     }
 
-    /// Notes, before it is submitted, that the reserved round leaves: from then on nothing else may be released under this
+    /// Notes, before it is submitted, that the reserved attempt leaves: from then on nothing else may be released under this
     /// reservation. It changes nothing in what is spent. Confirming twice is harmless.
     ///
     /// # Errors
-    /// [`LedgerError::NotReserved`], `Io`, `Broken`.
-    pub fn confirm(&mut self, entry: &Entry) -> Result<(), LedgerError> {
-        let name = entry.name();
-        if !self.names.contains(&name) {
-            return Err(LedgerError::NotReserved { round: entry.round, attempt: entry.attempt });
-        }
-        if self.confirmed.contains(&name) {
-            return Ok(());
-        }
-        let (federation, round, attempt, kind) = name;
-        self.chain.append(&Event::Confirmed { federation, round, attempt, kind })?;
-        self.confirmed.insert(name);
-        Ok(())
+    /// [`LedgerError::NotReserved`], or what [`Ledger::open`] gives.
+    pub fn confirm(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
+        self.locked(|ledger| {
+            if let Some(unknown) = entries.iter().find(|entry| !ledger.is_reserved(entry)) {
+                return Err(LedgerError::NotReserved { round: unknown.round, attempt: unknown.attempt });
+            }
+            for entry in entries {
+                if !ledger.is_confirmed(entry) {
+                    let (federation, round, attempt, kind) = entry.name();
+                    ledger.write(&Event::Confirmed { federation, round, attempt, kind })?;
+                }
+            }
+            Ok(())
+        })
     }
 
-    /// Epsilon spent so far, at `delta`, over every federation whose rounds were reserved in this ledger.
+    /// Epsilon spent so far, at `delta`, over every federation whose rounds were reserved in this ledger; of a plan's ledger, what the whole plan
+    /// gives at its own delta, as soon as one round is in it.
     ///
     /// # Errors
     /// [`LedgerError::Accountant`].
     pub fn epsilon(&self, delta: f64) -> Result<Epsilon, LedgerError> {
-        Ok(accountant::epsilon(&self.spent(None), delta)?)
+        self.epsilon_with(&[], delta)
     }
 
-    /// Epsilon if `entry` were reserved too.
+    /// Epsilon if `entries` were reserved too.
     ///
     /// # Errors
     /// [`LedgerError::Accountant`].
-    pub fn epsilon_with(&self, entry: &Entry, delta: f64) -> Result<Epsilon, LedgerError> {
-        Ok(accountant::epsilon(&self.spent(Some(entry)), delta)?)
+    pub fn epsilon_with(&self, entries: &[Entry], delta: f64) -> Result<Epsilon, LedgerError> {
+        match &self.limit {
+            Some(Limit::Plan(plan)) if !(self.entries.is_empty() && entries.is_empty()) => {
+                Ok(Epsilon { epsilon: plan.epsilon(), order: 0.0 })
+            }
+            _ => Ok(accountant::epsilon(&self.spent(entries), delta)?),
+        }
     }
 
-    /// Whether `entry` still fits below the ceiling, by the filter's order; always, where no ceiling was fixed.
+    /// Whether `entries` still fit, all together, below the ceiling, or into the plan; always, where no limit was fixed.
     ///
     /// # Errors
-    /// [`LedgerError::Ceiling`], or a broken rule of the accountant.
-    pub fn check(&self, entry: &Entry) -> Result<(), LedgerError> {
-        let Some(filter) = &self.filter else { return Ok(()) };
-        let mut divergence = 0.0;
-        for rounds in self.spent(Some(entry)) {
-            divergence += accountant::renyi(&rounds, filter.order())?;
-        }
-        let (ceiling, delta, order) = (filter.ceiling(), filter.delta(), filter.order());
-        if divergence <= filter.budget()? {
-            return Ok(());
-        }
-        let would_be = accountant::epsilon_of_renyi(divergence, order, delta)?;
-        Err(LedgerError::Ceiling { would_be, ceiling, delta, order })
+    /// [`LedgerError::Ceiling`], [`LedgerError::Unplanned`], a broken rule of the accountant, or what [`Ledger::open`] gives.
+    pub fn check(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
+        self.locked(|ledger| ledger.fits(&entries.iter().collect::<Vec<_>>()))
     }
 
     /// Everything reserved, in order.
@@ -289,21 +314,70 @@ impl Ledger {
         self.chain.head()
     }
 
-    /// Whether this ledger once stood at `head`, so that it is the same ledger or a later one.
-    pub fn includes(&self, head: &Head) -> bool {
-        self.chain.includes(head)
+    /// Whether this ledger's last line once had this digest, so that it is the same ledger or a later one. Zeros, for no line, always.
+    pub fn includes(&self, digest: &[u8; 32]) -> bool {
+        self.chain.includes(digest)
     }
 
-    fn check_new(&self, entry: &Entry) -> Result<(), LedgerError> {
-        entry.rounds().check()?;
-        if self.is_reserved(entry) {
-            return Err(LedgerError::AlreadyReserved { round: entry.round, attempt: entry.attempt });
+    /// Runs `work` on the locked, up-to-date file.
+    fn locked<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        let events = self.chain.lock()?;
+        let result = events.into_iter().try_for_each(|event| self.take(event)).and_then(|()| work(self));
+        self.chain.unlock();
+        result
+    }
+
+    fn write(&mut self, event: &Event) -> Result<(), LedgerError> {
+        self.chain.append(event)?;
+        self.take(event.clone())
+    }
+
+    /// Takes a line's content in.
+    fn take(&mut self, event: Event) -> Result<(), LedgerError> {
+        self.lines += 1;
+        let (path, line) = (self.chain.path(), self.lines);
+        let altered = |what| LedgerError::Altered { path: path.to_owned(), line, what };
+        match event {
+            Event::Opened { limit, .. } if line == 1 && limit.check().is_ok() => self.limit = Some(limit),
+            Event::Opened { .. } => return Err(altered("it is no first line with a limit")),
+            Event::Reserved(entry) => {
+                entry.rounds().check().map_err(|_| altered("its values break the accountant's rules"))?;
+                if !self.names.insert(entry.name()) {
+                    return Err(altered("it reserves a round twice"));
+                }
+                self.entries.push(entry);
+            }
+            Event::Confirmed { federation, round, attempt, kind } => {
+                let name = (federation, round, attempt, kind);
+                if !self.names.contains(&name) || !self.confirmed.insert(name) {
+                    return Err(altered("it confirms what is not open"));
+                }
+            }
         }
         Ok(())
     }
 
+    fn fits(&self, entries: &[&Entry]) -> Result<(), LedgerError> {
+        match &self.limit {
+            None => Ok(()),
+            Some(Limit::Plan(plan)) => entries.iter().try_for_each(|entry| plan.admits(entry, &self.entries)),
+            Some(Limit::Filter(filter)) => {
+                let mut divergence = 0.0;
+                for rounds in self.spent(entries.iter().copied()) {
+                    divergence += accountant::renyi(&rounds, filter.order())?;
+                }
+                let (ceiling, delta, order) = (filter.ceiling(), filter.delta(), filter.order());
+                if divergence <= filter.budget()? {
+                    return Ok(());
+                }
+                let would_be = accountant::epsilon_of_renyi(divergence, order, delta)?;
+                Err(LedgerError::Ceiling { would_be, ceiling, delta, order })
+            }
+        }
+    }
+
     /// The entries with equal ones put together: a charter's rounds are mostly equal, and the accountant takes each once.
-    fn spent(&self, extra: Option<&Entry>) -> Vec<Rounds> {
+    fn spent<'a>(&'a self, extra: impl IntoIterator<Item = &'a Entry>) -> Vec<Rounds> {
         let mut index: HashMap<_, usize> = HashMap::new();
         let mut spent: Vec<Rounds> = Vec::new();
         for rounds in self.entries.iter().chain(extra).map(Entry::rounds) {

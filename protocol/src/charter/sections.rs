@@ -156,7 +156,7 @@ pub enum Accountant {
     /// Renyi differential privacy at an order fixed in advance: a house may join other federations with the same data.
     #[default]
     Rdp,
-    /// Privacy-loss distributions, only for the rounds that this charter fixes. Parsed; refused by `terms::check` until built.
+    /// Privacy-loss distributions, only for the rounds that this charter fixes: a house's ledger then takes these and no others.
     Pld,
 }
 

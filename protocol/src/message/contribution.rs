@@ -25,6 +25,9 @@ pub struct Contribution {
     pub commitments: Vec<u8>,
     /// Plain SHA-256 of each sealed share, one for every committee member by index.
     pub sealed_shares: Vec<Digest>,
+    /// The digest of the last line of the house's privacy ledger, with this attempt's lines in it; zeros where nothing is
+    /// charged. It is in the record for the house itself: a ledger that never stood there is an old copy.
+    pub ledger_head: Digest,
 }
 
 impl Message for Contribution {
@@ -37,6 +40,7 @@ impl Message for Contribution {
         writer.u32(self.chunk_count);
         writer.bytes(&self.commitments);
         writer.list(&self.sealed_shares, Writer::digest);
+        writer.digest(&self.ledger_head);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, EncodingError> {
@@ -47,6 +51,7 @@ impl Message for Contribution {
             chunk_count: reader.u32("chunk_count")?,
             commitments: reader.bytes("commitments", MAX_COMMITMENT_BYTES)?.to_vec(),
             sealed_shares: reader.list("sealed_shares", MAX_MEMBERS, |reader| reader.digest("sealed_shares"))?,
+            ledger_head: reader.digest("ledger_head")?,
         };
         if !(1..=MAX_CHUNKS).contains(&manifest.chunk_count) {
             let rule = format_args!("must be 1 to {MAX_CHUNKS}").to_string();

@@ -134,6 +134,7 @@ impl World {
             chunk_count: 1,
             commitments: content.to_vec(),
             sealed_shares: vec![Digest::sha256(content); self.federation.roster().committee().len()],
+            ledger_head: Digest::from_bytes([0; 32]),
         };
         Signed::sign(&manifest, signer)
     }
