@@ -3,10 +3,15 @@
 //! - [`budget`]: two of epsilon, noise and rounds give the third, by every accountant, with warnings and plots.
 //! - [`rows`] and [`table`]: results as flat rows, in Parquet and JSON.
 //! - [`plot`]: charts through `plotters`, as SVG and PNG, without a font of the system.
+//! - [`audit`]: a lower bound on epsilon from canaries in one run, and membership inference.
+//! - [`contract`] and [`task`]: a charter, rows and a model for federations in one process.
 //! - [`cli`]: the program itself.
 
+pub mod audit;
 pub mod budget;
 pub mod cli;
+pub mod contract;
 pub mod plot;
 pub mod rows;
 pub mod table;
+pub mod task;

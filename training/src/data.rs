@@ -1,6 +1,6 @@
 //! The house's rows: read from TSV, CSV or JSONL, checked against the charter's labels, grouped into privacy units.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -141,18 +141,20 @@ impl Dataset {
         columns: Columns<'_>,
         labels: &[String],
     ) -> Result<Self, DataError> {
-        let format = match format {
-            Some(format) => format,
-            None => Format::of(file)?,
-        };
-        let bytes = fs::read(file).map_err(|source| DataError::Read { file: file.to_owned(), source })?;
         let mut reading = Reading::new(file, columns, labels);
-        match format {
-            Format::Tsv => reading.separated(&bytes, b'\t', false)?,
-            Format::Csv => reading.separated(&bytes, b',', true)?,
-            Format::Jsonl => reading.objects(&bytes)?,
-        }
+        reading.all(format)?;
         reading.finish()
+    }
+
+    /// The labels that occur in `file`, sorted: for who has no charter that lists them.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`].
+    pub fn labels(file: &Path, format: Option<Format>, columns: Columns<'_>) -> Result<Vec<String>, DataError> {
+        let mut reading = Reading::new(file, columns, &[]);
+        reading.found = Some(BTreeSet::new());
+        reading.all(format)?;
+        Ok(reading.found.into_iter().flatten().collect())
     }
 
     /// All rows, in the file's order.
@@ -218,12 +220,37 @@ struct Reading<'a> {
     units: Vec<Vec<usize>>,
     places: Vec<u64>,
     unit_of: HashMap<String, usize>,
+    /// Labels that occur, where they are looked for and nothing else.
+    found: Option<BTreeSet<String>>,
 }
 
 impl<'a> Reading<'a> {
     fn new(file: &'a Path, columns: Columns<'a>, labels: &'a [String]) -> Self {
         let labels = labels.iter().enumerate().map(|(i, label)| (label.as_str(), i)).collect();
-        Self { file, columns, labels, rows: Vec::new(), units: Vec::new(), places: Vec::new(), unit_of: HashMap::new() }
+        Self {
+            file,
+            columns,
+            labels,
+            rows: Vec::new(),
+            units: Vec::new(),
+            places: Vec::new(),
+            unit_of: HashMap::new(),
+            found: None,
+        }
+    }
+
+    fn all(&mut self, format: Option<Format>) -> Result<(), DataError> {
+        let file = self.file;
+        let format = match format {
+            Some(format) => format,
+            None => Format::of(file)?,
+        };
+        let bytes = fs::read(file).map_err(|source| DataError::Read { file: file.to_owned(), source })?;
+        match format {
+            Format::Tsv => self.separated(&bytes, b'\t', false),
+            Format::Csv => self.separated(&bytes, b',', true),
+            Format::Jsonl => self.objects(&bytes),
+        }
     }
 
     fn separated(&mut self, bytes: &[u8], delimiter: u8, quoting: bool) -> Result<(), DataError> {
@@ -300,6 +327,10 @@ impl<'a> Reading<'a> {
         let filled = [(columns.text, text), (columns.label, label), (columns.unit.unwrap_or("-"), unit.unwrap_or("-"))];
         if let Some((column, _)) = filled.iter().find(|(_, value)| value.trim().is_empty()) {
             return Err(DataError::EmptyField { file: self.file.to_owned(), line, column: (*column).to_owned() });
+        }
+        if let Some(found) = &mut self.found {
+            found.insert(label.to_owned());
+            return Ok(());
         }
         let Some(&known) = self.labels.get(label) else {
             return Err(DataError::UnknownLabel { file: self.file.to_owned(), line, label: label.to_owned() });

@@ -1,6 +1,8 @@
 //! The program `plainchant-lab`.
 
+mod audit;
 mod budget;
+mod source;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -23,6 +25,7 @@ Examples:
   plainchant-lab budget --epsilon 3 --rounds 60 --rate 0.02              # how much noise?
   plainchant-lab budget --epsilon 3 --noise-multiplier 0.9 --rate 0.02   # how many rounds?
   plainchant-lab budget --noise-multiplier 0.9 --rounds 60 --rate 0.02   # what does it cost?
+  plainchant-lab audit canaries                                          # does it leak more than it claims?
 
 Exit codes: 0 done, 1 failed or out of reach, 2 wrong usage.
 Answers go to standard output; --json gives them to scripts.";
@@ -31,6 +34,8 @@ Answers go to standard output; --json gives them to scripts.";
 enum Command {
     /// Works out epsilon, noise or rounds from the other two.
     Budget(budget::Arguments),
+    /// Tries to prove that a run leaks more than it claims.
+    Audit(audit::Arguments),
 }
 
 /// How a command failed: its message and its exit code.
@@ -64,6 +69,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Budget(arguments) => budget::run(arguments),
+        Command::Audit(arguments) => audit::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -78,6 +78,12 @@ pub fn write<R: Row>(folder: &Path, name: &str, rows: &[R]) -> Result<(), TableE
     file::replace(&folder.join(format!("{name}.json")), json::encode(rows).as_bytes())
 }
 
+/// The rows as the JSON that [`write()`] writes.
+#[must_use]
+pub fn to_json<R: Row>(rows: &[R]) -> String {
+    json::encode(rows)
+}
+
 /// Reads a table's JSON file back.
 ///
 /// # Errors

@@ -1,0 +1,133 @@
+//! A charter for federations that live in one process: real terms, with a key that nobody's server holds.
+
+use adapter::Model as Shapes;
+use protocol::charter::{
+    AdaptiveClipping, Committee, Evaluation, House, Local, Lora, Model, Optimizer, Privacy, Release, ReleasePolicy,
+    Rounds, Terms, Train,
+};
+use protocol::{Charter, HouseName};
+
+/// No checkpoint has this digest: only the programs of one process go without the check.
+const NO_WEIGHTS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// What a charter for one process says.
+#[derive(Debug, Clone)]
+pub struct Contract {
+    /// The aggregator's public key, in hexadecimal.
+    pub aggregator_key: String,
+    /// The base model's shapes.
+    pub model: Shapes,
+    /// The classes.
+    pub labels: Vec<String>,
+    /// Longer texts are cut to this many tokens.
+    pub max_tokens: u32,
+    /// Rank of the adapter.
+    pub rank: u32,
+    /// Its alpha.
+    pub lora_alpha: u32,
+    /// The adapted layers.
+    pub targets: Vec<String>,
+    /// Which factors are trained.
+    pub train: Train,
+    /// Seeds the A matrices.
+    pub seed: u64,
+    /// How a sum is applied.
+    pub optimizer: Optimizer,
+    /// Who is protected, and how.
+    pub privacy: Privacy,
+    /// Each client's sampling rate and nominal batch.
+    pub clients: Vec<(f64, u32)>,
+    /// Clients of the committee, from the first on, and how many of them open.
+    pub committee: (usize, u8),
+    /// Rounds.
+    pub rounds: u32,
+    /// d: how many may vanish.
+    pub may_vanish: u32,
+    /// What a client does on its own.
+    pub local: Local,
+    /// A clipping norm that follows the updates.
+    pub adaptive_clipping: Option<AdaptiveClipping>,
+    /// Noised metrics of held-out units.
+    pub evaluation: Option<Evaluation>,
+}
+
+/// The name of a client.
+///
+/// # Errors
+/// Never for a number; the type says so.
+pub fn client_name(number: usize) -> Result<HouseName, protocol::IdError> {
+    HouseName::new(&format!("client-{number:05}"))
+}
+
+impl Contract {
+    /// The charter that says this.
+    ///
+    /// # Errors
+    /// [`ContractError`] naming the key at fault.
+    pub fn charter(&self) -> Result<Charter, ContractError> {
+        let count = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
+        let house = |(number, (sampling_rate, nominal_batch)): (usize, &(f64, u32))| {
+            Ok(House { name: client_name(number)?, sampling_rate: *sampling_rate, nominal_batch: *nominal_batch })
+        };
+        let houses = self.clients.iter().enumerate().map(house).collect::<Result<Vec<_>, protocol::IdError>>()?;
+        let (members, threshold) = self.committee;
+        let committee = houses.iter().take(members).map(|house| house.name.clone()).collect();
+        let terms = Terms {
+            name: HouseName::new("laboratory")?,
+            protocol_version: protocol::PROTOCOL_VERSION,
+            aggregator_key: self.aggregator_key.clone(),
+            model: Model {
+                name: "a model of this process".to_owned(),
+                sha256: NO_WEIGHTS.parse()?,
+                architecture: "bert".to_owned(),
+                num_hidden_layers: self.model.num_hidden_layers,
+                hidden_size: self.model.hidden_size,
+                intermediate_size: self.model.intermediate_size,
+                labels: self.labels.clone(),
+                max_tokens: self.max_tokens,
+            },
+            lora: Lora {
+                r: self.rank,
+                lora_alpha: f64::from(self.lora_alpha),
+                target_modules: self.targets.clone(),
+                modules_to_save: vec!["classifier".to_owned()],
+                seed: self.seed,
+                train: self.train,
+                initial_head: None,
+            },
+            optimizer: self.optimizer.clone(),
+            privacy: self.privacy.clone(),
+            rounds: Rounds {
+                count: self.rounds,
+                charged: None,
+                min_cohort: count.saturating_sub(self.may_vanish),
+                max_cohort: count,
+                may_vanish: self.may_vanish,
+                submit_at_ms: 1000,
+                close_ms: 2000,
+                open_ms: 3000,
+                max_attempts: 3,
+            },
+            committee: Committee { threshold, houses: Some(committee) },
+            release: Release { policy: ReleasePolicy::Aggregator },
+            local: self.local.clone(),
+            adaptive_clipping: self.adaptive_clipping.clone(),
+            evaluation: self.evaluation.clone(),
+            houses,
+            trustees: Vec::new(),
+        };
+        Ok(Charter::of(&terms)?)
+    }
+}
+
+/// Terms that make no charter.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContractError {
+    /// A name or a digest.
+    #[error(transparent)]
+    Id(#[from] protocol::IdError),
+    /// The charter's rules.
+    #[error(transparent)]
+    Charter(#[from] protocol::charter::CharterError),
+}

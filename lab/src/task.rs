@@ -1,0 +1,154 @@
+//! Real rows and a real model: what simulations and attacks train with.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use adapter::{Adapter, LoraConfig, Model};
+use lora::{Classifier, Tokenizer};
+use training::{Columns, Corpus, DataError, Dataset, Learner as _, TextLearner, TrainError};
+
+/// Where rows and model are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Source {
+    /// The rows to train on: TSV, CSV or JSONL, as the client reads them.
+    pub data: PathBuf,
+    /// The rows to test on, with no label that `data` lacks.
+    pub test: PathBuf,
+    /// Hugging Face folder of a BERT model.
+    pub model: PathBuf,
+    /// Field with the text.
+    pub text_column: String,
+    /// Field with the label.
+    pub label_column: String,
+    /// Field that names the privacy unit.
+    pub unit_column: Option<String>,
+    /// Longer texts are cut to this many tokens.
+    pub max_tokens: u32,
+}
+
+/// Rows as tokens, their units, and the model over them.
+pub struct Task {
+    /// The classes, sorted.
+    pub labels: Vec<String>,
+    /// The model's shapes.
+    pub model: Model,
+    /// The model over all rows: those to train on, then those to test on.
+    pub learner: TextLearner,
+    /// The units to train on, as positions of rows.
+    pub units: Vec<Vec<usize>>,
+    /// The rows to test on.
+    pub test: Vec<usize>,
+}
+
+/// How a model does on some rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Score {
+    /// Mean cross-entropy.
+    pub loss: f64,
+    /// Accuracy.
+    pub plain: f64,
+    /// Mean of the accuracies within each class that occurs.
+    pub macro_: f64,
+}
+
+/// Rows or a model that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// The rows.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] lora::LoraError),
+    /// The adapter.
+    #[error(transparent)]
+    Adapter(#[from] adapter::AdapterError),
+    /// The model's configuration.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl Task {
+    /// Reads rows and model; the adapter that is attached first has `lora`'s shapes.
+    ///
+    /// # Errors
+    /// [`TaskError`] naming the file, line or field at fault.
+    pub fn load(source: &Source, lora: &LoraConfig, threads: Option<usize>) -> Result<Self, TaskError> {
+        let columns =
+            Columns { text: &source.text_column, label: &source.label_column, unit: source.unit_column.as_deref() };
+        let labels = Dataset::labels(&source.data, None, columns)?;
+        let train = Dataset::load(&source.data, None, columns, &labels)?;
+        let held = Dataset::load(&source.test, None, columns, &labels)?;
+        let tokenizer = Tokenizer::from_file(&source.model.join("tokenizer.json"))?;
+        let mut corpus = Corpus::default();
+        for row in train.rows().iter().chain(held.rows()) {
+            corpus.examples.push(tokenizer.encode(&row.text, source.max_tokens as usize)?);
+            corpus.labels.push(row.label);
+        }
+        let model = shapes(&source.model, labels.len())?;
+        let initial = Adapter::initial(&model, lora, 0)?;
+        let mut classifier = Classifier::load(&source.model, &initial, labels.len(), &lora::device("cpu")?)?;
+        if let Some(threads) = threads {
+            classifier.set_threads(threads);
+        }
+        let first = train.rows().len();
+        Ok(Self {
+            labels,
+            model,
+            learner: TextLearner::new(classifier, Arc::new(corpus)),
+            units: train.units().to_vec(),
+            test: (first..first + held.rows().len()).collect(),
+        })
+    }
+
+    /// The label of a unit: its first row's.
+    #[must_use]
+    pub fn label_of(&self, unit: &[usize]) -> usize {
+        unit.first().and_then(|row| self.learner.label(*row)).unwrap_or(0)
+    }
+
+    /// How `adapter` does on `rows`.
+    ///
+    /// # Errors
+    /// An adapter of another shape, or a row that is not there.
+    pub fn score(&mut self, adapter: &Adapter, rows: &[usize]) -> Result<Score, TrainError> {
+        self.learner.set_adapter(adapter)?;
+        let mut classes = vec![(0usize, 0usize); self.labels.len()];
+        let (mut loss, logits) = (0.0, self.learner.logits(rows)?);
+        for (row, logits) in rows.iter().zip(&logits) {
+            let label = self.learner.label(*row).ok_or(TrainError::NoRow(*row))?;
+            loss -= log_softmax(logits, label);
+            let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(class, _)| class);
+            classes[label].0 += 1;
+            classes[label].1 += usize::from(best == Some(label));
+        }
+        let count = rows.len().max(1) as f64;
+        let within: Vec<f64> =
+            classes.iter().filter(|(all, _)| *all > 0).map(|(all, right)| *right as f64 / *all as f64).collect();
+        Ok(Score {
+            loss: loss / count,
+            plain: classes.iter().map(|(_, right)| *right as f64).sum::<f64>() / count,
+            macro_: within.iter().sum::<f64>() / within.len().max(1) as f64,
+        })
+    }
+}
+
+/// The logarithm of the softmax at `label`.
+#[must_use]
+pub fn log_softmax(logits: &[f32], label: usize) -> f64 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+    logits.get(label).map_or(f64::NEG_INFINITY, |logit| f64::from(logit - largest) - sum.ln())
+}
+
+fn shapes(folder: &Path, labels: usize) -> Result<Model, TaskError> {
+    let path = folder.join("config.json");
+    let json = std::fs::read_to_string(&path).map_err(|source| TaskError::Read { path, source })?;
+    Ok(Model::from_hf_config(&json, u32::try_from(labels).unwrap_or(u32::MAX))?)
+}
