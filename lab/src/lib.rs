@@ -4,6 +4,7 @@
 //! - [`rows`] and [`table`]: results as flat rows, in Parquet and JSON.
 //! - [`plot`]: charts through `plotters`, as SVG and PNG, without a font of the system.
 //! - [`audit`]: a lower bound on epsilon from canaries in one run, and membership inference.
+//! - [`simulate`]: whole federations in one process.
 //! - [`contract`] and [`task`]: a charter, rows and a model for federations in one process.
 //! - [`cli`]: the program itself.
 
@@ -13,5 +14,6 @@ pub mod cli;
 pub mod contract;
 pub mod plot;
 pub mod rows;
+pub mod simulate;
 pub mod table;
 pub mod task;

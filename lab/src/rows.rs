@@ -63,6 +63,8 @@ row! {
         pub macro_: f64,
         /// Spent so far.
         pub epsilon: f64,
+        /// Accuracy on the clients' held-out units as the encrypted sum gives it, noise and all; not a number where it was not evaluated, or drowned.
+        pub noised_plain: f64,
     }
 }
 

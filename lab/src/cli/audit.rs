@@ -41,7 +41,7 @@ A bound far below the claim is no proof of a smaller epsilon: one run shows abou
 #[command(after_help = CANARIES)]
 struct Canaries {
     /// What the run claims; noise is calibrated to it
-    #[arg(long, default_value_t = 2.0, value_name = "E")]
+    #[arg(long, default_value_t = 1.0, value_name = "E")]
     epsilon: f64,
     /// At this delta
     #[arg(long, default_value_t = 1e-5, value_name = "D")]
@@ -62,7 +62,7 @@ struct Canaries {
     #[arg(long, default_value_t = 40_000, value_name = "COUNT")]
     canaries: usize,
     /// Share of the canaries that is guessed about, fixed before anything is seen
-    #[arg(long, default_value_t = 0.01, value_name = "SHARE")]
+    #[arg(long, default_value_t = 0.015, value_name = "SHARE")]
     guessed: f64,
     /// Confidence of the bound
     #[arg(long, default_value_t = 0.95, value_name = "P")]

@@ -2,6 +2,7 @@
 
 mod audit;
 mod budget;
+mod simulate;
 mod source;
 
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ Examples:
   plainchant-lab budget --epsilon 3 --rounds 60 --rate 0.02              # how much noise?
   plainchant-lab budget --epsilon 3 --noise-multiplier 0.9 --rate 0.02   # how many rounds?
   plainchant-lab budget --noise-multiplier 0.9 --rounds 60 --rate 0.02   # what does it cost?
+  plainchant-lab simulate plan.toml --out results                        # what does it cost in accuracy?
   plainchant-lab audit canaries                                          # does it leak more than it claims?
 
 Exit codes: 0 done, 1 failed or out of reach, 2 wrong usage.
@@ -34,6 +36,8 @@ Answers go to standard output; --json gives them to scripts.";
 enum Command {
     /// Works out epsilon, noise or rounds from the other two.
     Budget(budget::Arguments),
+    /// Runs a whole federation in one process: real protocol, cryptography, mechanisms, rows and model.
+    Simulate(simulate::Arguments),
     /// Tries to prove that a run leaks more than it claims.
     Audit(audit::Arguments),
 }
@@ -69,6 +73,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match cli.command {
         Command::Budget(arguments) => budget::run(arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Audit(arguments) => audit::run(arguments),
     };
     match result {

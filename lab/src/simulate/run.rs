@@ -1,0 +1,475 @@
+//! Runs: a mode and a seed of a plan, from the first round, or from where it was stopped.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use adapter::{Adapter, LoraConfig, State};
+use privacy::accountant::{Accountant, Rounds};
+use protocol::charter::{Accountant as Counted, Optimizer, Privacy, PrivacyMode, Train};
+use protocol::{Charter, Digest, RoundNumber};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha20Rng;
+use serde::{Deserialize, Serialize};
+use terms::Terms;
+use training::{FreshNoise, House, Mechanism, Noise, Tools, mechanism};
+
+use super::SimulateError;
+use super::federation::{World, aggregator};
+use super::plan::{NoiseSource, Plan};
+use super::split::deal;
+use crate::contract::Contract;
+use crate::rows::{ClientRow, CurveRow, RunRow};
+use crate::table;
+use crate::task::Task;
+
+/// A coordinate is clamped to this many clipping norms before noise.
+const CLAMP_NORMS: u64 = 256;
+
+/// How far a simulation is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The run.
+    pub run: String,
+    /// Rounds done.
+    pub round: u32,
+    /// Rounds in all.
+    pub rounds: u32,
+    /// Runs before this one, of all of the plan.
+    pub done: usize,
+    /// Runs of the plan.
+    pub runs: usize,
+    /// The latest accuracy on the test rows.
+    pub plain: Option<f64>,
+}
+
+/// What the runs of a plan came to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Finished {
+    /// One a run.
+    pub runs: Vec<RunRow>,
+    /// One a scored round.
+    pub curve: Vec<CurveRow>,
+    /// One a client and run.
+    pub clients: Vec<ClientRow>,
+}
+
+/// Makes a mechanism for a charter.
+pub type MakeMechanism<'a> = dyn Fn(&Charter) -> Result<Box<dyn Mechanism>, SimulateError> + 'a;
+
+/// Runs every mode and seed of `plan`; what is in `folder` already is not run again, and what was stopped goes on.
+///
+/// # Errors
+/// [`SimulateError`].
+pub fn run(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(&Step)) -> Result<Finished, SimulateError> {
+    run_with(plan, folder, &|charter| Ok(mechanism(charter)?), progress)
+}
+
+/// The same with a mechanism of one's own in place of the charter's. What it costs is accounted for as the charter says: whoever changes noise or
+/// sampling must change the claim.
+///
+/// # Errors
+/// [`SimulateError`].
+pub fn run_with(
+    plan: &Plan,
+    folder: &Path,
+    make: &MakeMechanism<'_>,
+    progress: &mut dyn FnMut(&Step),
+) -> Result<Finished, SimulateError> {
+    plan.check()?;
+    let mut task = Task::load(&plan.source(), &lora(plan), None)?;
+    run_on(plan, &mut task, folder, make, progress)
+}
+
+/// The same on rows and a model that are loaded already.
+///
+/// # Errors
+/// [`SimulateError`].
+pub fn run_on(
+    plan: &Plan,
+    task: &mut Task,
+    folder: &Path,
+    make: &MakeMechanism<'_>,
+    progress: &mut dyn FnMut(&Step),
+) -> Result<Finished, SimulateError> {
+    plan.check()?;
+    let mut all = Finished::default();
+    let runs: Vec<(PrivacyMode, u64)> =
+        plan.privacy.modes.iter().flat_map(|mode| plan.training.seeds.iter().map(|seed| (*mode, *seed))).collect();
+    for (done, (mode, seed)) in runs.iter().enumerate() {
+        let name = format!("{}-seed-{seed}", mode.as_str());
+        let mut tell = |round: u32, plain: Option<f64>| {
+            progress(&Step { run: name.clone(), round, rounds: plan.training.rounds, done, runs: runs.len(), plain });
+        };
+        let one = Run { plan, mode: *mode, seed: *seed, name: &name, folder: folder.join(&name) };
+        let finished = one.play(task, make, &mut tell)?;
+        all.runs.extend(finished.runs);
+        all.curve.extend(finished.curve);
+        all.clients.extend(finished.clients);
+    }
+    table::write(folder, "runs", &all.runs)?;
+    table::write(folder, "curve", &all.curve)?;
+    table::write(folder, "clients", &all.clients)?;
+    Ok(all)
+}
+
+/// One mode and seed.
+struct Run<'a> {
+    plan: &'a Plan,
+    mode: PrivacyMode,
+    seed: u64,
+    name: &'a str,
+    folder: PathBuf,
+}
+
+/// What a stopped run goes on from.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    /// Of the charter but for the aggregator's key, and of the plan: another plan begins anew.
+    plan: String,
+    round: u32,
+    state: String,
+    bytes_up: u64,
+    seconds: f64,
+    vanished: u64,
+}
+
+impl Run<'_> {
+    fn play(
+        &self,
+        task: &mut Task,
+        make: &MakeMechanism<'_>,
+        tell: &mut dyn FnMut(u32, Option<f64>),
+    ) -> Result<Finished, SimulateError> {
+        if let Some(finished) = self.finished()? {
+            return Ok(finished);
+        }
+        let parts = self.parts(task);
+        let rng = &mut rand::rng();
+        let key = aggregator(rng)?;
+        let charter = self.charter(task, &parts, &hex::encode(key.public_key().as_bytes()))?;
+        let terms = Terms::of(&charter)?;
+        let first = terms.first_state()?;
+        let plan = self.digest(&charter);
+        let mut kept = self.kept(&plan)?.unwrap_or_else(|| Kept {
+            plan,
+            round: 0,
+            state: hex::encode(first.to_bytes()),
+            bytes_up: 0,
+            seconds: 0.0,
+            vanished: 0,
+        });
+        let mut curve =
+            if kept.round == 0 { Vec::new() } else { table::read::<CurveRow>(&self.folder.join("curve.json"))? };
+        let bytes = hex::decode(&kept.state).map_err(|_| self.foreign())?;
+        let state = terms.read_state(&bytes).map_err(|_| self.foreign())?;
+        let next = RoundNumber::new(kept.round + 1).map_err(SimulateError::internal)?;
+        let mut world = World::new(&charter, key, state, next, rng)?;
+        let mechanism = make(&charter)?;
+        let mut noise: Box<dyn Noise> = match self.plan.privacy.noise {
+            NoiseSource::Shares => Box::new(FreshNoise::stocked()),
+            NoiseSource::Pooled => Box::new(Pooled),
+        };
+        let pooled = self.plan.privacy.noise == NoiseSource::Pooled;
+        for number in kept.round + 1..=self.plan.training.rounds {
+            let start = Instant::now();
+            // Another stream for each round, so that a run that goes on samples what it would have sampled.
+            let mut batches = ChaCha20Rng::seed_from_u64(self.seed);
+            batches.set_stream(u64::from(number));
+            let absent = self.absent(&mut batches);
+            kept.vanished += absent.iter().filter(|absent| **absent).count() as u64;
+            let round = RoundNumber::new(number).map_err(SimulateError::internal)?;
+            let played = world.play(round, &absent, pooled, &mut |part, client, state| {
+                let mut tools = Tools { learner: &mut task.learner, noise: noise.as_mut(), rng: &mut batches };
+                Ok(mechanism.contribute(part, state, &parts[client], &mut tools)?.values)
+            })?;
+            kept.bytes_up += played.bytes_up;
+            kept.seconds += start.elapsed().as_secs_f64();
+            kept.round = number;
+            kept.state = hex::encode(world.state.to_bytes());
+            let mut plain = None;
+            if number % self.plan.training.evaluate_every == 0 || number == self.plan.training.rounds {
+                let mut row = self.point(task, &charter, world.state.adapter(), number)?;
+                row.noised_plain = played.metrics.and_then(|metrics| metrics.accuracy).unwrap_or(f64::NAN);
+                plain = Some(row.plain);
+                curve.push(row);
+            }
+            self.keep(&kept, &curve)?;
+            tell(number, plain);
+        }
+        self.finish(task, &charter, &world.state, &parts, &kept, curve)
+    }
+
+    /// Each client's units: those that it trains on and those that it does not.
+    fn parts(&self, task: &Task) -> Vec<House> {
+        let labels: Vec<usize> = task.units.iter().map(|unit| task.label_of(unit)).collect();
+        let dealt = deal(self.plan.clients.split, &labels, self.plan.clients.count, self.seed);
+        let share = self.plan.clients.held_out;
+        dealt
+            .into_iter()
+            .map(|units| {
+                // The units are in random order already.
+                let held = ((units.len() as f64 * share) as usize).min(units.len().saturating_sub(1));
+                let (held, trained) = units.split_at(held);
+                let of = |units: &[usize]| units.iter().map(|unit| task.units[*unit].clone()).collect();
+                House { units: of(trained), held_out: of(held) }
+            })
+            .collect()
+    }
+
+    /// Who vanishes: each with the plan's chance, but no more than may.
+    fn absent(&self, rng: &mut ChaCha20Rng) -> Vec<bool> {
+        let (count, most) = (self.plan.clients.count, self.plan.clients.may_vanish as usize);
+        let mut absent: Vec<bool> = (0..count).map(|_| rng.random_bool(self.plan.clients.dropout)).collect();
+        // The committee opens the sum: its members stay, which the plan's threshold could let go too.
+        absent.iter_mut().take(self.plan.clients.committee).for_each(|absent| *absent = false);
+        let mut left = most;
+        for absent in absent.iter_mut().filter(|absent| **absent) {
+            *absent = left > 0;
+            left = left.saturating_sub(1);
+        }
+        absent
+    }
+
+    fn charter(&self, task: &Task, parts: &[House], key: &str) -> Result<Charter, SimulateError> {
+        let (plan, private) = (self.plan, self.mode != PrivacyMode::None);
+        let units: usize = parts.iter().map(|part| part.units.len()).sum();
+        let client = self.mode == PrivacyMode::Client;
+        let rate = if client { 1.0 } else { (plan.training.batch / units.max(1) as f64).min(1.0) };
+        let nominal = |part: &House| ((part.units.len() as f64 * rate).round() as u32).max(1);
+        let local = plan.local.clone().filter(|_| matches!(self.mode, PrivacyMode::Client | PrivacyMode::RecordLocal));
+        let local = local.unwrap_or_default();
+        let steps = u64::from(plan.training.rounds)
+            * u64::from(if self.mode == PrivacyMode::RecordLocal { local.steps } else { 1 });
+        let noise_multiplier = if private { self.noise(rate, steps)? } else { 0.0 };
+        let norm = if private { plan.privacy.integer_norm } else { 1 << 36 };
+        let clamp = if private { norm.saturating_mul(CLAMP_NORMS) } else { 1 << 40 };
+        let contract = Contract {
+            aggregator_key: key.to_owned(),
+            model: task.model.clone(),
+            labels: task.labels.clone(),
+            max_tokens: plan.task.max_tokens,
+            rank: plan.training.rank,
+            lora_alpha: plan.training.lora_alpha,
+            targets: plan.training.target_modules.clone(),
+            train: plan.training.train,
+            seed: self.seed,
+            optimizer: Optimizer::Sgd { learning_rate: plan.training.learning_rate, momentum: plan.training.momentum },
+            privacy: Privacy {
+                mode: self.mode,
+                accountant: Counted::Rdp,
+                epsilon: if private { plan.privacy.epsilon } else { 0.0 },
+                delta: if private { plan.privacy.delta } else { 0.0 },
+                clipping_norm: if private { plan.privacy.clipping_norm } else { 1024.0 },
+                integer_norm: norm,
+                // The rotation spreads a client's update over all coordinates.
+                clamp: if client { norm } else { clamp },
+                noise_multiplier,
+                colluders: plan.clients.colluders,
+            },
+            clients: parts.iter().map(|part| (rate, nominal(part))).collect(),
+            committee: (plan.clients.committee, plan.clients.threshold),
+            rounds: plan.training.rounds,
+            may_vanish: plan.clients.may_vanish,
+            local,
+            adaptive_clipping: plan.adaptive_clipping.clone().filter(|_| client),
+            evaluation: plan.evaluation.clone(),
+        };
+        let charter = contract.charter()?;
+        terms::check(&charter)?;
+        Ok(charter)
+    }
+
+    /// Noise for the plan's epsilon, with what evaluations cost taken into account, and a thousandth more for the integer grid.
+    fn noise(&self, rate: f64, steps: u64) -> Result<f64, SimulateError> {
+        let privacy = &self.plan.privacy;
+        let mut noise = Accountant::Rdp.noise_for(privacy.epsilon, privacy.delta, rate, steps)?;
+        let evaluation = self.plan.evaluation.as_ref().filter(|_| self.mode != PrivacyMode::Client);
+        let times = evaluation.map_or(0, |evaluation| self.plan.training.rounds / evaluation.every.max(1));
+        if let (Some(evaluation), true) = (evaluation, times > 0) {
+            let evaluations = Rounds::new(1.0, evaluation.noise_multiplier, u64::from(times));
+            let gives =
+                |noise: f64| Accountant::Rdp.epsilon(&[Rounds::new(rate, noise, steps), evaluations], privacy.delta);
+            if Accountant::Rdp.epsilon(&[evaluations], privacy.delta)? >= privacy.epsilon {
+                return Err(super::PlanError::Value {
+                    key: "evaluation.noise_multiplier",
+                    rule: "spends all of privacy.epsilon; write a larger one".to_owned(),
+                }
+                .into());
+            }
+            while gives(noise)? > privacy.epsilon {
+                noise *= 1.001;
+            }
+        }
+        Ok(noise * 1.001)
+    }
+
+    fn point(
+        &self,
+        task: &mut Task,
+        charter: &Charter,
+        adapter: &Adapter,
+        round: u32,
+    ) -> Result<CurveRow, SimulateError> {
+        let test = task.test.clone();
+        let score = task.score(adapter, &test)?;
+        Ok(CurveRow {
+            run: self.name.to_owned(),
+            round: u64::from(round),
+            loss: score.loss,
+            plain: score.plain,
+            macro_: score.macro_,
+            epsilon: spent(charter, round)?,
+            noised_plain: f64::NAN,
+        })
+    }
+
+    fn finish(
+        &self,
+        task: &mut Task,
+        charter: &Charter,
+        state: &State,
+        parts: &[House],
+        kept: &Kept,
+        curve: Vec<CurveRow>,
+    ) -> Result<Finished, SimulateError> {
+        let mut clients = Vec::with_capacity(parts.len());
+        for (client, part) in parts.iter().enumerate() {
+            let own: Vec<usize> = part.held_out.iter().flatten().copied().collect();
+            if own.is_empty() {
+                continue;
+            }
+            let score = task.score(state.adapter(), &own)?;
+            clients.push(ClientRow {
+                run: self.name.to_owned(),
+                client: client as u64,
+                rows: part.rows() as u64,
+                plain: score.plain,
+                macro_: score.macro_,
+            });
+        }
+        let worst = clients.iter().map(|client| client.plain).fold(f64::NAN, f64::min);
+        let mean = clients.iter().map(|client| client.plain).sum::<f64>() / clients.len() as f64;
+        let spread =
+            (clients.iter().map(|client| (client.plain - mean).powi(2)).sum::<f64>() / clients.len() as f64).sqrt();
+        let last = curve.last().ok_or_else(|| SimulateError::internal("no round was scored"))?;
+        let plan = self.plan;
+        let run = RunRow {
+            run: self.name.to_owned(),
+            mode: self.mode.as_str().to_owned(),
+            epsilon: if self.mode == PrivacyMode::None { f64::INFINITY } else { plan.privacy.epsilon },
+            delta: charter.privacy.delta,
+            accountant: "rdp".to_owned(),
+            noise_multiplier: charter.privacy.noise_multiplier,
+            rounds: u64::from(plan.training.rounds),
+            clients: plan.clients.count as u64,
+            clipping_norm: charter.privacy.clipping_norm,
+            rank: u64::from(plan.training.rank),
+            learning_rate: plan.training.learning_rate,
+            seed: self.seed,
+            plain: last.plain,
+            macro_: last.macro_,
+            loss: last.loss,
+            worst_client: worst,
+            client_spread: spread,
+            seconds: kept.seconds,
+            bytes_up: kept.bytes_up,
+            noise: plan.privacy.noise.as_str().to_owned(),
+        };
+        let finished = Finished { runs: vec![run], curve, clients };
+        table::write(&self.folder, "curve", &finished.curve)?;
+        table::write(&self.folder, "clients", &finished.clients)?;
+        state.adapter().save_dir(&self.folder.join("adapter")).map_err(SimulateError::internal)?;
+        // Last: a folder with this file is whole.
+        table::write(&self.folder, "run", &finished.runs)?;
+        let _ = std::fs::remove_file(self.state_file());
+        Ok(finished)
+    }
+
+    /// What a folder holds that is whole already, if it is of this plan.
+    fn finished(&self) -> Result<Option<Finished>, SimulateError> {
+        let file = self.folder.join("run.json");
+        if !file.exists() {
+            return Ok(None);
+        }
+        let runs: Vec<RunRow> = table::read(&file)?;
+        let plan = self.plan;
+        let same = runs.first().is_some_and(|run| {
+            run.rounds == u64::from(plan.training.rounds)
+                && run.clients == plan.clients.count as u64
+                && run.rank == u64::from(plan.training.rank)
+                && run.learning_rate == plan.training.learning_rate
+                && run.noise == plan.privacy.noise.as_str()
+                && (self.mode == PrivacyMode::None
+                    || (run.epsilon, run.delta, run.clipping_norm)
+                        == (plan.privacy.epsilon, plan.privacy.delta, plan.privacy.clipping_norm))
+        });
+        if !same {
+            return Err(self.foreign());
+        }
+        let curve = table::read(&self.folder.join("curve.json"))?;
+        let clients = table::read(&self.folder.join("clients.json"))?;
+        Ok(Some(Finished { runs, curve, clients }))
+    }
+
+    fn state_file(&self) -> PathBuf {
+        self.folder.join("state.json")
+    }
+
+    fn foreign(&self) -> SimulateError {
+        SimulateError::Foreign(self.folder.display().to_string())
+    }
+
+    fn digest(&self, charter: &Charter) -> String {
+        // The aggregator's key is drawn anew each time.
+        let terms =
+            charter.text().lines().filter(|line| !line.starts_with("aggregator_key")).collect::<Vec<_>>().join("\n");
+        let plan = serde_json::to_string(&self.plan.clients).unwrap_or_default();
+        Digest::sha256(format!("{terms}\n{plan}").as_bytes()).to_string()
+    }
+
+    fn kept(&self, plan: &str) -> Result<Option<Kept>, SimulateError> {
+        let Ok(text) = std::fs::read_to_string(self.state_file()) else { return Ok(None) };
+        let kept: Kept = serde_json::from_str(&text).map_err(|_| self.foreign())?;
+        if kept.plan == plan { Ok(Some(kept)) } else { Err(self.foreign()) }
+    }
+
+    fn keep(&self, kept: &Kept, curve: &[CurveRow]) -> Result<(), SimulateError> {
+        table::write(&self.folder, "curve", curve)?;
+        let text = serde_json::to_vec(kept).map_err(SimulateError::internal)?;
+        Ok(table::write_file(&self.state_file(), &text)?)
+    }
+}
+
+/// What a client has spent after so many rounds, by the charter's accountant.
+fn spent(charter: &Charter, rounds: u32) -> Result<f64, SimulateError> {
+    if charter.privacy.mode == PrivacyMode::None {
+        return Ok(f64::INFINITY);
+    }
+    let rate = charter.houses.iter().map(|house| house.sampling_rate).fold(0.0, f64::max);
+    let whole = terms::whole_run(charter, rate, charter.rounds.max_cohort, 1);
+    let all = u64::from(charter.charged_rounds());
+    let part = whole.iter().map(|one| Rounds { rounds: (one.rounds * u64::from(rounds)).div_ceil(all), ..*one });
+    Ok(Accountant::Rdp.epsilon(&part.collect::<Vec<_>>(), charter.privacy.delta)?)
+}
+
+/// Clients that add no noise: it is added to the sum.
+struct Pooled;
+
+impl Noise for Pooled {
+    fn begin(&mut self, _: &privacy::NoiseShare, _: usize) {}
+
+    fn add(&mut self, _: &privacy::NoiseShare, _: &mut [i64]) -> Result<std::time::Duration, training::TrainError> {
+        Ok(std::time::Duration::ZERO)
+    }
+}
+
+/// The adapter's settings.
+pub(crate) fn lora(plan: &Plan) -> LoraConfig {
+    let targets: Vec<&str> = plan.training.target_modules.iter().map(String::as_str).collect();
+    let mut lora = LoraConfig::new(plan.training.rank, plan.training.lora_alpha, &targets);
+    lora.train = match plan.training.train {
+        Train::B => adapter::Train::B,
+        Train::AB => adapter::Train::AB,
+    };
+    lora
+}
