@@ -77,7 +77,7 @@ async fn all_agree_on_what_the_contributions_add_up_to(mode: &str) {
     });
     let completed = all_completed(tasks.into()).await;
     let mut state = Terms::of(charter).unwrap().first_state().unwrap();
-    let record = record.lock().unwrap();
+    let record = record.lock().unwrap().clone();
     for round in 1..=2 {
         let lines: Vec<_> = record.iter().filter(|line| line.0 == round).collect();
         assert_eq!(lines.len(), 4);

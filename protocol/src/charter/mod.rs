@@ -30,6 +30,8 @@ pub const MAX_CHARTER_BYTES: usize = 2 << 20;
 pub struct Charter {
     terms: Terms,
     text: String,
+    /// Of the text: with thousands of houses, hashing it for every message would be most of the work.
+    digest: Digest,
     aggregator_key: PublicKey,
 }
 
@@ -44,7 +46,8 @@ impl Charter {
         }
         let terms: Terms = toml::from_str(text).map_err(|error| CharterError::Syntax(error.to_string()))?;
         let aggregator_key = validate::check(&terms)?;
-        Ok(Self { terms, text: text.to_owned(), aggregator_key })
+        let digest = Digest::sha256(text.as_bytes());
+        Ok(Self { terms, text: text.to_owned(), digest, aggregator_key })
     }
 
     /// The charter that says these terms, as a program writes one. Its text has no comments.
@@ -62,7 +65,7 @@ impl Charter {
 
     /// SHA-256 over the exact text, as `sha256sum` prints it.
     pub fn digest(&self) -> Digest {
-        Digest::sha256(self.text.as_bytes())
+        self.digest
     }
 
     /// The key that signs announcements and checkpoints.
