@@ -93,7 +93,7 @@ fn equal_rounds_cost_what_the_accountant_says_of_them_together() {
         ledger.reserve(&[entry(round).clone()]).unwrap();
     }
     let other = Entry { kind: Kind::Evaluation, rate: 1.0, noise_multiplier: 20.0, share_deviation: 4e5, ..entry(60) };
-    ledger.reserve(&[other.clone()]).unwrap();
+    ledger.reserve(std::slice::from_ref(&other)).unwrap();
     let expected = epsilon(&[Rounds::new(256.0 / 11945.0, 0.81, 60), Rounds::new(1.0, 20.0, 1)], DELTA).unwrap();
     assert!((ledger.epsilon(DELTA).unwrap().epsilon / expected.epsilon - 1.0).abs() < 1e-12);
 }
@@ -152,7 +152,7 @@ fn a_mixture_of_rounds_is_counted_at_the_order_that_was_fixed_first() {
         let next = Entry { rate, noise_multiplier, share_deviation, ..entry(round) };
         let cost = renyi(&next.rounds(), order).unwrap();
         let fits = epsilon_of_renyi(spent + cost, order, DELTA).unwrap() <= 3.0;
-        assert_eq!(ledger.reserve(&[next.clone()]).is_ok(), fits, "round {round}");
+        assert_eq!(ledger.reserve(std::slice::from_ref(&next)).is_ok(), fits, "round {round}");
         if fits {
             spent += cost;
         }
@@ -196,14 +196,20 @@ fn a_round_is_reserved_once_but_a_new_attempt_or_kind_is_another() {
     ledger.reserve(&[entry(1)]).unwrap();
     let louder = Entry { noise_multiplier: 0.5, ..entry(1) };
     for again in [entry(1), louder] {
-        assert!(matches!(ledger.reserve(&[again.clone()]), Err(LedgerError::AlreadyReserved { round: 1, attempt: 1 })));
+        assert!(matches!(
+            ledger.reserve(std::slice::from_ref(&again)),
+            Err(LedgerError::AlreadyReserved { round: 1, attempt: 1 })
+        ));
     }
     ledger.reserve(&[Entry { attempt: 2, ..entry(1) }]).unwrap();
     ledger.reserve(&[Entry { kind: Kind::Evaluation, ..entry(1) }]).unwrap();
     ledger.reserve(&[Entry { federation: [8; 32], ..entry(1) }]).unwrap();
     assert!(matches!(ledger.confirm(&[entry(5)]), Err(LedgerError::NotReserved { round: 5, attempt: 1 })));
     let wrong = Entry { rate: 1.5, ..entry(9) };
-    assert!(matches!(ledger.reserve(&[wrong.clone()]), Err(LedgerError::Accountant(AccountantError::Rate(_)))));
+    assert!(matches!(
+        ledger.reserve(std::slice::from_ref(&wrong)),
+        Err(LedgerError::Accountant(AccountantError::Rate(_)))
+    ));
     assert_eq!(ledger.head().lines, 4);
 }
 
