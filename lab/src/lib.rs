@@ -5,6 +5,7 @@
 //! - [`plot`]: charts through `plotters`, as SVG and PNG, without a font of the system.
 //! - [`audit`]: a lower bound on epsilon from canaries in one run, and membership inference.
 //! - [`simulate`]: whole federations in one process.
+//! - [`sweep`]: a plan over grids. [`report`]: one page about runs.
 //! - [`contract`] and [`task`]: a charter, rows and a model for federations in one process.
 //! - [`cli`]: the program itself.
 
@@ -13,7 +14,9 @@ pub mod budget;
 pub mod cli;
 pub mod contract;
 pub mod plot;
+pub mod report;
 pub mod rows;
 pub mod simulate;
+pub mod sweep;
 pub mod table;
 pub mod task;

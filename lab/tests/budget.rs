@@ -248,8 +248,9 @@ fn text_and_lines_reach_the_png() {
         title: title.to_owned(),
         x: "x".to_owned(),
         y: "y".to_owned(),
-        lines: vec![lab::plot::Line { name: "line".to_owned(), points }],
+        lines: vec![lab::plot::Line { name: "line".to_owned(), points, ..lab::plot::Line::default() }],
         mark: None,
+        ..lab::plot::Chart::default()
     };
     let ink = |chart: lab::plot::Chart| {
         let bytes = lab::plot::png(&[chart]).unwrap();

@@ -63,7 +63,8 @@ pub fn charts(answer: &Answer, points: &[CurvePoint]) -> [Chart; 2] {
         let of = move |accountant: &str| {
             let fits = |point: &&CurvePoint| point.over == over && point.accountant == accountant;
             let drawn = points.iter().filter(fits).filter(|point| point.epsilon < MOST_EPSILON);
-            Line { name: accountant.to_uppercase(), points: drawn.map(|point| (x(point), point.epsilon)).collect() }
+            let points = drawn.map(|point| (x(point), point.epsilon)).collect();
+            Line { name: accountant.to_uppercase(), points, ..Line::default() }
         };
         answer.by.iter().map(|by| of(by.accountant.as_str())).collect()
     };
@@ -75,6 +76,7 @@ pub fn charts(answer: &Answer, points: &[CurvePoint]) -> [Chart; 2] {
             y: format!("epsilon at delta {:e}", setting.delta),
             lines: line("rounds", |point| point.rounds as f64),
             mark: mark(first.rounds as f64),
+            ..Chart::default()
         },
         Chart {
             title: format!("Epsilon over noise ({} rounds{rate})", first.rounds),
@@ -82,6 +84,7 @@ pub fn charts(answer: &Answer, points: &[CurvePoint]) -> [Chart; 2] {
             y: format!("epsilon at delta {:e}", setting.delta),
             lines: line("noise", |point| point.noise_multiplier),
             mark: mark(first.noise_multiplier),
+            ..Chart::default()
         },
     ]
 }

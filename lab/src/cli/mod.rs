@@ -4,6 +4,7 @@ mod audit;
 mod budget;
 mod simulate;
 mod source;
+mod sweep;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -38,6 +39,10 @@ enum Command {
     Budget(budget::Arguments),
     /// Runs a whole federation in one process: real protocol, cryptography, mechanisms, rows and model.
     Simulate(simulate::Arguments),
+    /// Simulates a plan over grids of epsilon, clipping norm, rank, learning rate and clients, and reports.
+    Sweep(sweep::SweepArguments),
+    /// Makes the report of what a simulation or a sweep left.
+    Report(sweep::ReportArguments),
     /// Tries to prove that a run leaks more than it claims.
     Audit(audit::Arguments),
 }
@@ -74,6 +79,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Budget(arguments) => budget::run(arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Sweep(arguments) => sweep::run(&arguments),
+        Command::Report(arguments) => sweep::report(&arguments),
         Command::Audit(arguments) => audit::run(arguments),
     };
     match result {

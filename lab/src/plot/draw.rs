@@ -5,7 +5,7 @@ use std::ops::Range;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::{Chart, PlotError};
+use super::{Chart, Line, PlotError, Scale};
 
 /// Colours that people with any colour vision tell apart (Okabe, Ito 2008).
 const COLORS: [RGBColor; 6] = [
@@ -25,32 +25,37 @@ const TICKS: [f64; 3] = [1.0, 2.0, 5.0];
 /// Draws the charts from left to right.
 pub(super) fn side_by_side<B: DrawingBackend>(area: &DrawingArea<B, Shift>, charts: &[Chart]) -> Result<(), PlotError> {
     area.fill(&WHITE).map_err(failed)?;
-    for (part, chart) in area.split_evenly((1, charts.len().max(1))).iter().zip(charts) {
+    for (part, chart) in area.split_evenly(super::arrangement(charts)).iter().zip(charts) {
         draw(part, chart)?;
     }
     area.present().map_err(failed)
 }
 
-/// The coordinates are logarithms, so that both axes are plain ones with ticks of our own.
+/// The coordinates are places on an axis, logarithms or the numbers themselves, so that both axes are plain ones with ticks of our
+/// own.
 fn draw<B: DrawingBackend>(area: &DrawingArea<B, Shift>, chart: &Chart) -> Result<(), PlotError> {
-    let seen = |&&(x, y): &&(f64, f64)| x > 0.0 && y > 0.0 && x.is_finite() && y.is_finite();
-    let points = || chart.lines.iter().flat_map(|line| &line.points).filter(seen);
+    let [across, up] = chart.scales;
+    let at = |(x, y): (f64, f64)| Some((across.place(x)?, up.place(y)?));
+    let points = || chart.lines.iter().flat_map(|line| line.points.iter().filter_map(|point| at(*point)));
+    let spans = || chart.lines.iter().flat_map(bars).filter_map(|(x, low, high)| Some((at((x, low))?, at((x, high))?)));
     let none = || PlotError::NoPoints(chart.title.clone());
-    let xs = extent(points().map(|point| point.0), 0.0).ok_or_else(none)?;
-    let ys = extent(points().map(|point| point.1), 0.06).ok_or_else(none)?;
+    let xs =
+        extent(points().map(|point| point.0), if across == Scale::Linear { 0.03 } else { 0.0 }).ok_or_else(none)?;
+    let heights = points().map(|point| point.1).chain(spans().flat_map(|(low, high)| [low.1, high.1]));
+    let ys = extent(heights, 0.06).ok_or_else(none)?;
     let mut context = ChartBuilder::on(area)
         .caption(&chart.title, (FONT, 20).into_font().color(&INK))
         .margin(18)
         .x_label_area_size(48)
         .y_label_area_size(62)
-        .build_cartesian_2d(Log::new(xs), Log::new(ys))
+        .build_cartesian_2d(Axis { range: xs, scale: across }, Axis { range: ys, scale: up })
         .map_err(failed)?;
     context
         .configure_mesh()
         .x_desc(&chart.x)
         .y_desc(&chart.y)
-        .x_label_formatter(&|x| label(*x))
-        .y_label_formatter(&|y| label(*y))
+        .x_label_formatter(&|x| across.label(*x))
+        .y_label_formatter(&|y| up.label(*y))
         .label_style((FONT, 13).into_font().color(&INK))
         .axis_desc_style((FONT, 14).into_font().color(&INK))
         .axis_style(FAINT)
@@ -60,14 +65,24 @@ fn draw<B: DrawingBackend>(area: &DrawingArea<B, Shift>, chart: &Chart) -> Resul
         .map_err(failed)?;
     for (line, color) in chart.lines.iter().zip(COLORS.iter().cycle()) {
         let stroke = color.stroke_width(3);
-        let path = line.points.iter().filter(|point| seen(point)).map(|(x, y)| (x.log10(), y.log10()));
-        let series = context.draw_series(LineSeries::new(path, stroke)).map_err(failed)?;
+        let places: Vec<(f64, f64)> = line.points.iter().filter_map(|point| at(*point)).collect();
+        // A point among others is seen by the line's turn; one alone would not be seen at all.
+        if places.len() == 1 || !line.errors.is_empty() {
+            let dots = places.iter().map(|place| Circle::new(*place, 5, color.filled()));
+            context.draw_series(dots).map_err(failed)?;
+        }
+        for (x, low, high) in bars(line) {
+            let (Some(low), Some(high)) = (at((x, low)), at((x, high))) else { continue };
+            context.draw_series([PathElement::new([low, high], color.stroke_width(2))]).map_err(failed)?;
+        }
+        let series = context.draw_series(LineSeries::new(places, stroke)).map_err(failed)?;
         let key = move |(x, y)| PathElement::new([(x, y), (x + 22, y)], stroke);
         series.label(&line.name).legend(key);
     }
-    if let Some(((x, y), about)) = &chart.mark {
-        let at = (x.log10(), y.log10());
-        let dot = Circle::new(at, 6, INK.filled());
+    if let Some((point, about)) = &chart.mark
+        && let Some(place) = at(*point)
+    {
+        let dot = Circle::new(place, 6, INK.filled());
         let series = context.draw_series([dot]).map_err(failed)?;
         series.label(about).legend(|(x, y)| Circle::new((x + 11, y), 6, INK.filled()));
     }
@@ -86,12 +101,34 @@ fn failed(error: impl std::fmt::Display) -> PlotError {
     PlotError::Drawing(error.to_string())
 }
 
-/// Logarithms of the smallest and the largest, with room above and below.
+/// Where each error bar stands, begins and ends.
+fn bars(line: &Line) -> Vec<(f64, f64, f64)> {
+    line.points.iter().zip(&line.errors).map(|((x, y), error)| (*x, y - error, y + error)).collect()
+}
+
+/// The smallest and the largest, with room below and above.
 fn extent(values: impl Iterator<Item = f64>, room: f64) -> Option<Range<f64>> {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
-    let (low, high) = (low.log10(), high.log10());
     let margin = (high - low).max(0.1) * room + if high - low < 1e-9 { 0.1 } else { 0.0 };
     (low.is_finite() && high.is_finite()).then_some(low - margin..high + margin)
+}
+
+impl Scale {
+    /// Where a number stands on the axis, if anywhere.
+    fn place(self, value: f64) -> Option<f64> {
+        match self {
+            Self::Logarithmic => (value > 0.0 && value.is_finite()).then(|| value.log10()),
+            Self::Linear => value.is_finite().then_some(value),
+        }
+    }
+
+    fn label(self, place: f64) -> String {
+        match self {
+            Self::Logarithmic => label(place),
+            // Ticks are multiples of a round step; what is left of rounding is not shown.
+            Self::Linear => format!("{}", (place * 1e6).round() / 1e6),
+        }
+    }
 }
 
 /// The number whose logarithm this is, as short as it can be.
@@ -109,41 +146,57 @@ fn label(log: f64) -> String {
     format!("{value:.digits$}")
 }
 
-/// An axis of logarithms with ticks where the number is 1, 2 or 5 times a power of ten.
-struct Log(Range<f64>);
-
-impl Log {
-    fn new(range: Range<f64>) -> Self {
-        Self(range)
-    }
+/// An axis: of logarithms with ticks where the number is 1, 2 or 5 times a power of ten, or of numbers with ticks at multiples of
+/// such a step.
+struct Axis {
+    range: Range<f64>,
+    scale: Scale,
 }
 
-impl Ranged for Log {
-    type FormatOption = plotters::coord::ranged1d::NoDefaultFormatting;
-    type ValueType = f64;
-
-    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
-        let part = (value - self.0.start) / (self.0.end - self.0.start);
-        limit.0 + (part * f64::from(limit.1 - limit.0)).round() as i32
-    }
-
-    fn key_points<H: plotters::coord::ranged1d::KeyPointHint>(&self, hint: H) -> Vec<f64> {
-        let decades = self.0.start.floor() as i32..=self.0.end.ceil() as i32;
-        let inside = |at: &f64| *at >= self.0.start - 1e-9 && *at <= self.0.end + 1e-9;
+impl Axis {
+    fn logarithmic(&self, most: usize) -> Vec<f64> {
+        let decades = self.range.start.floor() as i32..=self.range.end.ceil() as i32;
+        let inside = |at: &f64| *at >= self.range.start - 1e-9 && *at <= self.range.end + 1e-9;
         let ticks = |of: &[f64]| -> Vec<f64> {
             let at = |decade: i32| of.iter().map(move |x| f64::from(decade) + x.log10());
             decades.clone().flat_map(at).filter(inside).collect()
         };
         let all = ticks(&TICKS);
-        if all.len() <= hint.max_num_points().max(8) { all } else { ticks(&TICKS[..1]) }
+        if all.len() <= most.max(8) { all } else { ticks(&TICKS[..1]) }
     }
 
-    fn range(&self) -> Range<f64> {
-        self.0.clone()
+    fn linear(&self, most: usize) -> Vec<f64> {
+        let span = self.range.end - self.range.start;
+        let power = 10f64.powf((span / most.max(2) as f64).log10().floor());
+        let steps = TICKS.iter().chain(&[10.0]).map(|tick| tick * power);
+        let step = steps.into_iter().find(|step| span / step <= most.max(2) as f64).unwrap_or(span);
+        let (first, last) = ((self.range.start / step).ceil() as i64, (self.range.end / step).floor() as i64);
+        (first..=last).map(|tick| tick as f64 * step).collect()
     }
 }
 
-impl plotters::coord::ranged1d::ValueFormatter<f64> for Log {
+impl Ranged for Axis {
+    type FormatOption = plotters::coord::ranged1d::NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        let part = (value - self.range.start) / (self.range.end - self.range.start);
+        limit.0 + (part * f64::from(limit.1 - limit.0)).round() as i32
+    }
+
+    fn key_points<H: plotters::coord::ranged1d::KeyPointHint>(&self, hint: H) -> Vec<f64> {
+        match self.scale {
+            Scale::Logarithmic => self.logarithmic(hint.max_num_points()),
+            Scale::Linear => self.linear(hint.max_num_points().min(8)),
+        }
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.range.clone()
+    }
+}
+
+impl plotters::coord::ranged1d::ValueFormatter<f64> for Axis {
     fn format(value: &f64) -> String {
         label(*value)
     }

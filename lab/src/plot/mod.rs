@@ -13,8 +13,18 @@ use crate::table::{self, TableError};
 /// Width and height of one chart, in pixels of the SVG; a PNG has twice as many.
 pub const SIZE: (u32, u32) = (760, 480);
 
-/// Lines over two logarithmic axes.
-#[derive(Debug, Clone)]
+/// How an axis is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scale {
+    /// By factors; what is not positive is left out.
+    #[default]
+    Logarithmic,
+    /// By differences.
+    Linear,
+}
+
+/// Lines over two axes.
+#[derive(Debug, Clone, Default)]
 pub struct Chart {
     /// What it shows.
     pub title: String,
@@ -22,19 +32,23 @@ pub struct Chart {
     pub x: String,
     /// The vertical axis.
     pub y: String,
-    /// One line for each name; points with a coordinate that is not positive and finite are left out.
+    /// How they are divided.
+    pub scales: [Scale; 2],
+    /// One line for each name; points with a coordinate that has no place on its axis are left out.
     pub lines: Vec<Line>,
     /// A point that matters, and what it is.
     pub mark: Option<((f64, f64), String)>,
 }
 
 /// A named line.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Line {
     /// Its name in the legend.
     pub name: String,
     /// Its points, from left to right.
     pub points: Vec<(f64, f64)>,
+    /// How far each point may be off, up and down; empty for lines without error bars.
+    pub errors: Vec<f64>,
 }
 
 /// A chart that cannot be drawn or written.
@@ -55,7 +69,7 @@ pub enum PlotError {
     File(#[from] TableError),
 }
 
-/// These charts side by side, as an SVG.
+/// These charts on one page, as an SVG.
 ///
 /// # Errors
 /// [`PlotError::NoPoints`] or [`PlotError::Drawing`].
@@ -65,7 +79,7 @@ pub fn svg(charts: &[Chart]) -> Result<String, PlotError> {
     Ok(text)
 }
 
-/// These charts side by side, as a PNG.
+/// These charts on one page, as a PNG.
 ///
 /// # Errors
 /// [`PlotError::NoPoints`] or [`PlotError::Drawing`].
@@ -89,6 +103,16 @@ pub fn write(path: &Path, charts: &[Chart]) -> Result<(), PlotError> {
 }
 
 fn size(charts: &[Chart]) -> (u32, u32) {
-    let count = u32::try_from(charts.len().clamp(1, 8)).unwrap_or(1);
-    (SIZE.0 * count, SIZE.1)
+    let (rows, columns) = arrangement(charts);
+    let count = |n: usize| u32::try_from(n.min(16)).unwrap_or(1);
+    (SIZE.0 * count(columns), SIZE.1 * count(rows))
+}
+
+/// Rows and columns: up to three charts side by side, more in two columns.
+fn arrangement(charts: &[Chart]) -> (usize, usize) {
+    match charts.len() {
+        0 => (1, 1),
+        few @ 1..=3 => (1, few),
+        more => (more.div_ceil(2), 2),
+    }
 }

@@ -1,6 +1,7 @@
 //! One round, by the same steps and the same cryptography as the programs: ready, announced, contributions, cohort, claim,
 //! checksums, answers, opening, outcomes, record. Nothing is sent; every message is signed and checked all the same.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use privacy::NoiseShare;
@@ -62,21 +63,26 @@ impl World {
     ) -> Result<Played, SimulateError> {
         let announced = self.announce(round)?;
         let Announced { announcement, signed, keys, layout, mut server } = announced;
-        let digest = announcement.digest();
-        let proofs = self.record.consistency(self.clients[0].memory.record.size, announcement.record.size);
-        let mut members: Vec<client::Round> = Vec::with_capacity(self.clients.len());
-        for client in &self.clients {
-            let start = client::Round::start(Arc::clone(&client.me), client.memory.clone());
-            let proof = proofs.clone().filter(|_| client.memory.record.size > 0);
-            let event = client::Event::Announced { signed: signed.clone(), epsilon_after: 0.0, record_proof: proof };
-            members.push(start.step(&client::Input { at_ms: self.now_ms, event })?.next);
-        }
         let present: Vec<usize> = (0..self.clients.len()).filter(|client| !absent[*client]).collect();
-        let made = self.contributions(&announcement, &layout, &present, pooled, contribute)?;
-        for one in &made {
-            let event = client::Event::Contributed(one.signed.clone());
-            members[one.client] = self.hear(&members[one.client], event)?.next;
-            server = self.serve(&server, server::Event::Contribution(one.signed.clone()))?.next;
+        let watchers = self.clients.len().min(self.seats() + WITNESSES);
+        let listening = (0..watchers).map(|client| Ok((client, self.listen(client, &signed, &announcement)?)));
+        let mut members = listening.collect::<Result<BTreeMap<usize, client::Round>, SimulateError>>()?;
+        let mut pool = if pooled { self.pooled_noise(&announcement, present.len(), &layout)? } else { None };
+        let mut made = Vec::with_capacity(present.len());
+        for group in present.chunks(TOGETHER) {
+            for one in self.contributions(&announcement, &layout, group, &mut pool, contribute)? {
+                let member = match members.remove(&one.client) {
+                    Some(member) => member,
+                    None => self.listen(one.client, &signed, &announcement)?,
+                };
+                let member = self.hear(&member, client::Event::Contributed(one.signed.clone()))?.next;
+                // Only who checks the round to its end is kept: a state holds the names of all clients.
+                if one.client < watchers {
+                    members.insert(one.client, member);
+                }
+                server = self.serve(&server, server::Event::Contribution(one.signed.clone()))?.next;
+                made.push(one);
+            }
         }
         if server.name() == "collecting" {
             self.now_ms = announcement.close_time_ms();
@@ -86,8 +92,23 @@ impl World {
         let list = list.ok_or(SimulateError::Stuck { round: round.get(), state: server.name() })?;
         let played = self.open(&announcement, &layout, &keys, &made, &list, server, members)?;
         let bytes = |one: &Made| one.body.len() + one.sealed.iter().map(Vec::len).sum::<usize>();
-        self.catch_up(&signed, digest, &list, &played.outcomes)?;
+        self.catch_up(&signed, &list, &played.outcomes)?;
         Ok(Played { bytes_up: made.iter().map(bytes).sum::<usize>() as u64, metrics: played.metrics })
+    }
+
+    /// A client that accepted the announcement.
+    fn listen(
+        &self,
+        client: usize,
+        signed: &Signed<Announcement>,
+        announcement: &Announcement,
+    ) -> Result<client::Round, SimulateError> {
+        let client = &self.clients[client];
+        let start = client::Round::start(Arc::clone(&client.me), client.memory.clone());
+        let known = client.memory.record.size;
+        let record_proof = if known > 0 { self.record.consistency(known, announcement.record.size) } else { None };
+        let event = client::Event::Announced { signed: signed.clone(), epsilon_after: 0.0, record_proof };
+        Ok(self.hear(&start, event)?.next)
     }
 
     fn serve(&self, round: &server::Round, event: server::Event) -> Result<server::Step, SimulateError> {
@@ -145,33 +166,27 @@ impl World {
         Ok(Announced { announcement: Arc::new(announcement), signed, keys, layout, server })
     }
 
-    /// Each present client trains, one after the other, and encrypts, many at a time.
+    /// Each client of `group` trains, one after the other; then all encrypt, side by side. The first takes what is in `pool`.
     fn contributions(
         &self,
         announcement: &Announcement,
         layout: &Layout,
-        present: &[usize],
-        pooled: bool,
+        group: &[usize],
+        pool: &mut Option<Zeroizing<Vec<i64>>>,
         contribute: &mut Contribute<'_>,
     ) -> Result<Vec<Made>, SimulateError> {
-        let mut pool = if pooled { self.pooled_noise(announcement, present.len(), layout)? } else { None };
-        let mut made = Vec::with_capacity(present.len());
-        for group in present.chunks(TOGETHER) {
-            let mut values = Vec::with_capacity(group.len());
-            for client in group {
-                let name = self.clients[*client].signer.name();
-                let part = Part::announced(self.charter(), name, announcement);
-                let mut own = contribute(&part, *client, &self.state)?;
-                if let Some(noise) = pool.take() {
-                    own.iter_mut().zip(noise.iter()).for_each(|(own, noise)| *own = own.saturating_add(*noise));
-                }
-                values.push((*client, own));
+        let mut values = Vec::with_capacity(group.len());
+        for client in group {
+            let name = self.clients[*client].signer.name();
+            let part = Part::announced(self.charter(), name, announcement);
+            let mut own = contribute(&part, *client, &self.state)?;
+            if let Some(noise) = pool.take() {
+                own.iter_mut().zip(noise.iter()).for_each(|(own, noise)| *own = own.saturating_add(*noise));
             }
-            let encrypted =
-                values.par_iter().map(|(client, values)| self.encrypt(announcement, layout, *client, values));
-            made.extend(encrypted.collect::<Result<Vec<_>, _>>()?);
+            values.push((*client, own));
         }
-        Ok(made)
+        let encrypted = values.par_iter().map(|(client, values)| self.encrypt(announcement, layout, *client, values));
+        encrypted.collect()
     }
 
     /// One draw with the variance of all the shares of `cohort` together.
@@ -237,7 +252,7 @@ impl World {
         made: &[Made],
         list: &Arc<CohortList>,
         mut server: server::Round,
-        mut members: Vec<client::Round>,
+        mut members: BTreeMap<usize, client::Round>,
     ) -> Result<Opened, SimulateError> {
         let digest = announcement.digest();
         let bodies: Vec<&[u8]> = made.iter().map(|one| one.body.as_slice()).collect();
@@ -249,7 +264,6 @@ impl World {
         let claim = SumClaim { announcement: digest, cohort: list.digest(), body_sum };
         let claimed = Signed::sign(&claim, &self.aggregator);
         server = self.serve(&server, server::Event::Claimed(claimed.clone()))?.next;
-        let watchers: Vec<usize> = (0..self.clients.len().min(self.seats() + WITNESSES)).collect();
         let challenge = Challenge(claim.challenge());
         let mut total = Checksum::zero(layout);
         for one in made {
@@ -278,13 +292,12 @@ impl World {
         let (claim_shown, checksums) =
             checked.ok_or(SimulateError::Stuck { round: announcement.round.get(), state: server.name() })?;
         let mut answers = Vec::new();
-        for watcher in &watchers {
-            let member = &members[*watcher];
-            let member = self.hear(member, client::Event::Cohort(CohortList::clone(list)))?.next;
-            let member = self.hear(&member, client::Event::Claimed(claimed.clone()))?.next;
+        for (watcher, member) in &mut members {
+            let heard = self.hear(member, client::Event::Cohort(CohortList::clone(list)))?.next;
+            let heard = self.hear(&heard, client::Event::Claimed(claimed.clone()))?.next;
             let event = client::Event::Checked { claim: claim_shown.clone(), checksums: checksums.clone() };
-            let step = self.hear(&member, event)?;
-            members[*watcher] = step.next;
+            let step = self.hear(&heard, event)?;
+            *member = step.next;
             if step.effects.iter().any(|effect| matches!(effect, Effect::Answer { .. })) {
                 answers.push(self.answer(announcement, layout, &keys[*watcher], *watcher, made, list, body_sum)?);
             }
@@ -294,7 +307,7 @@ impl World {
                 server = self.serve(&server, server::Event::Answer(answer.clone()))?.next;
             }
         }
-        self.settle(announcement, layout, &sum, list, &answers, server, members, &watchers)
+        self.settle(announcement, layout, &sum, list, &answers, server, members)
     }
 
     /// A committee member's answer: the shares of exactly this cohort, unsealed, each checked against its dealer's commitments, and added.
@@ -348,8 +361,7 @@ impl World {
         list: &Arc<CohortList>,
         answers: &[Signed<Answer>],
         mut server: server::Round,
-        mut members: Vec<client::Round>,
-        watchers: &[usize],
+        members: BTreeMap<usize, client::Round>,
     ) -> Result<Opened, SimulateError> {
         let round = announcement.round;
         let mut summed = Commitments::zero(layout, &self.committee);
@@ -378,8 +390,7 @@ impl World {
         opened.apply(&charter, &mut state)?;
         let verdict = Verdict::Applied { state: Digest::from_bytes(state.digest()) };
         let mut outcomes = Vec::new();
-        for watcher in watchers {
-            let mut member = members[*watcher].clone();
+        for (watcher, mut member) in members {
             let (mut combine, mut outcome) = (false, None);
             for answer in answers {
                 let step = self.hear(&member, client::Event::Answered(answer.clone()));
@@ -393,15 +404,13 @@ impl World {
             }
             if combine {
                 let step = self.hear(&member, client::Event::Combined(verdict))?;
-                member = step.next;
                 outcome = step.effects.into_iter().find_map(|effect| match effect {
                     Effect::SendOutcome(outcome) => Some(outcome),
                     _ => None,
                 });
             }
-            members[*watcher] = member;
             if let Some(outcome) = outcome {
-                outcomes.push(Signed::sign(&outcome, &self.clients[*watcher].signer));
+                outcomes.push(Signed::sign(&outcome, &self.clients[watcher].signer));
             }
         }
         let mut settled = Vec::new();
@@ -429,7 +438,6 @@ impl World {
     fn catch_up(
         &mut self,
         signed: &Signed<Announcement>,
-        digest: Digest,
         list: &CohortList,
         outcomes: &[Signed<Outcome>],
     ) -> Result<(), SimulateError> {
@@ -441,7 +449,6 @@ impl World {
             Ok(start.step(&client::Input { at_ms: now_ms, event })?.next)
         });
         let next = next.collect::<Result<Vec<_>, _>>()?;
-        debug_assert_eq!(list.announcement, digest);
         for (client, round) in self.clients.iter_mut().zip(next) {
             client.memory = round.memory().clone();
         }
