@@ -270,7 +270,13 @@ fn text_and_lines_reach_the_png() {
 /// `LAB_GOLDEN=1` writes the golden files anew.
 #[test]
 fn help_is_as_it_was_read_last() {
-    for (command, file) in [(None, "help"), (Some("budget"), "help-budget")] {
+    for (command, file) in [
+        (None, "help"),
+        (Some("budget"), "help-budget"),
+        (Some("simulate"), "help-simulate"),
+        (Some("sweep"), "help-sweep"),
+        (Some("warm-up"), "help-warm-up"),
+    ] {
         let path = format!("{}/tests/golden/{file}.txt", env!("CARGO_MANIFEST_DIR"));
         let found = lab::cli::help(command).unwrap();
         if std::env::var_os("LAB_GOLDEN").is_some() {

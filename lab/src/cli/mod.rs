@@ -5,6 +5,7 @@ mod budget;
 mod simulate;
 mod source;
 mod sweep;
+mod warm_up;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -43,6 +44,8 @@ enum Command {
     Sweep(sweep::SweepArguments),
     /// Makes the report of what a simulation or a sweep left.
     Report(sweep::ReportArguments),
+    /// Trains a head on public rows and writes it into a charter, for its federation to start from.
+    WarmUp(warm_up::Arguments),
     /// Tries to prove that a run leaks more than it claims.
     Audit(audit::Arguments),
 }
@@ -81,6 +84,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Report(arguments) => sweep::report(&arguments),
+        Command::WarmUp(arguments) => warm_up::run(&arguments),
         Command::Audit(arguments) => audit::run(arguments),
     };
     match result {

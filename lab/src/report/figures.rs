@@ -82,7 +82,9 @@ fn utility(runs: &[RunRow], what: &str, of: fn(&RunRow) -> f64) -> Option<Figure
     for (name, own) in grouped(runs, false) {
         let mut by_epsilon: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
         for run in own {
-            by_epsilon.entry(run.epsilon.to_bits()).or_default().push(of(run));
+            // Without privacy epsilon is infinite, or, read back from JSON, no number.
+            let epsilon = if run.epsilon.is_finite() { run.epsilon } else { f64::INFINITY };
+            by_epsilon.entry(epsilon.to_bits()).or_default().push(of(run));
         }
         let (mut points, mut errors) = (Vec::new(), Vec::new());
         for (epsilon, values) in by_epsilon {

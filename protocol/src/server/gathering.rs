@@ -1,6 +1,6 @@
 //! Gathering: houses say ready; the caller announces a round over the ready ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::effect::{Effect, Step};
@@ -79,7 +79,8 @@ impl Gathering {
 
     fn announce(self, signed: &Signed<Announcement>) -> Result<Step, Rejection> {
         let announced = Announced::new(self.federation, self.start, signed)?;
-        let absent = announced.announcement().expected.iter().find(|name| !self.ready.values().any(|r| r == *name));
+        let ready: BTreeSet<&HouseName> = self.ready.values().collect();
+        let absent = announced.announcement().expected.iter().find(|name| !ready.contains(name));
         if let Some(name) = absent {
             let rule = format!("`{name}` has not said ready");
             return Err(Rejection::BadAnnouncement { who: Party::Aggregator, field: "expected", rule });
