@@ -1,13 +1,15 @@
 //! The accountant's inverses.
 
-use super::{Accountant, AccountantError, Curve, Rounds, check_delta, check_epsilon, check_noise, check_rate, epsilon};
+use super::{
+    Accountant, AccountantError, Curve, Rounds, check_delta, check_epsilon, check_noise, check_rate, epsilon, pld,
+};
 
 /// Search ends when the noise multiplier is known to this part.
 const TOLERANCE: f64 = 1e-7;
 /// Noise multipliers outside are not searched.
 const NOISE_RANGE: (f64, f64) = (1e-2, 1e6);
 /// The same for the accountants whose epsilon takes milliseconds.
-const COARSE_TOLERANCE: f64 = 1e-5;
+const COARSE_TOLERANCE: f64 = 3e-5;
 /// A number of rounds is known to this part by them; below 10,000 exactly.
 const ROUNDS_TOLERANCE: f64 = 1e-4;
 /// Numbers of rounds above are not searched.
@@ -45,7 +47,10 @@ pub fn noise_for(target: f64, delta: f64, rate: f64, rounds: u64) -> Result<f64,
     Ok(high)
 }
 
-/// The noise multiplier by another accountant: a search by regula falsi between logarithms, from the Renyi accountant's.
+/// What a search asks an accountant: rounds and delta give epsilon.
+type Cost = dyn Fn(Rounds, f64) -> Result<f64, AccountantError>;
+
+/// The noise multiplier by another accountant.
 pub(super) fn noise_by(
     by: Accountant,
     target: f64,
@@ -53,14 +58,32 @@ pub(super) fn noise_by(
     rate: f64,
     rounds: u64,
 ) -> Result<f64, AccountantError> {
+    let whole = move |rounds: Rounds, delta: f64| by.epsilon(&[rounds], delta);
+    if by == Accountant::Pld {
+        let found = noise_search(&half, target, delta, rate, rounds)?;
+        if whole(Rounds::new(rate, found, rounds), delta)? <= target {
+            return Ok(found);
+        }
+    }
+    noise_search(&whole, target, delta, rate, rounds)
+}
+
+/// The direction of privacy-loss distributions that is nearly always the larger one, in half of the time; whoever searches with it
+/// asks for both at the end.
+fn half(rounds: Rounds, delta: f64) -> Result<f64, AccountantError> {
+    pld::epsilon_of_removal(&[rounds], delta)
+}
+
+/// A search by regula falsi between logarithms, from the Renyi accountant's answer.
+fn noise_search(cost: &Cost, target: f64, delta: f64, rate: f64, rounds: u64) -> Result<f64, AccountantError> {
     let known = noise_for(target, delta, rate, rounds)?;
     // How far above the target, as a logarithm; a cost of 0 is far below.
-    let above = |noise: f64| Ok(by.epsilon(&[Rounds::new(rate, noise, rounds)], delta)?.max(1e-300).ln() - target.ln());
+    let above = |noise: f64| Ok(cost(Rounds::new(rate, noise, rounds), delta)?.max(1e-300).ln() - target.ln());
     let mut high = (known, above(known)?);
     while high.1 > 0.0 {
         high = (high.0 * 1.02, above(high.0 * 1.02)?);
         if high.0 > NOISE_RANGE.1 {
-            let best = by.epsilon(&[Rounds::new(rate, high.0, rounds)], delta)?;
+            let best = cost(Rounds::new(rate, high.0, rounds), delta)?;
             return Err(AccountantError::Unreachable { target, best, with: "the largest noise multiplier" });
         }
     }
@@ -99,11 +122,29 @@ pub(super) fn rounds_by(
 ) -> Result<u64, AccountantError> {
     check_epsilon(target)?;
     check_delta(delta)?;
-    let cost = |rounds: u64| by.epsilon(&[Rounds::new(rate, noise_multiplier, rounds)], delta);
-    let one = cost(1)?;
+    let whole = move |rounds: Rounds, delta: f64| by.epsilon(&[rounds], delta);
+    let one = whole(Rounds::new(rate, noise_multiplier, 1), delta)?;
     if one > target {
         return Err(AccountantError::Unreachable { target, best: one, with: "a single round" });
     }
+    if by == Accountant::Pld {
+        let found = rounds_search(&half, target, delta, rate, noise_multiplier)?;
+        if whole(Rounds::new(rate, noise_multiplier, found), delta)? <= target {
+            return Ok(found);
+        }
+    }
+    rounds_search(&whole, target, delta, rate, noise_multiplier)
+}
+
+/// As [`noise_search`], over whole numbers of rounds, of which one fits.
+fn rounds_search(
+    cost: &Cost,
+    target: f64,
+    delta: f64,
+    rate: f64,
+    noise_multiplier: f64,
+) -> Result<u64, AccountantError> {
+    let cost = |rounds: u64| cost(Rounds::new(rate, noise_multiplier, rounds), delta);
     let above = |rounds: u64| Ok::<_, AccountantError>(cost(rounds)?.max(1e-300).ln() - target.ln());
     // The Renyi accountant's answer fits; where it has none, a single round does.
     let known = rounds_for(target, delta, rate, noise_multiplier).unwrap_or(1).min(MOST_ROUNDS);

@@ -47,7 +47,7 @@ impl Accountant {
         }
     }
 
-    /// A noise multiplier (within a hundred-thousandth, rounded up, of the smallest) with which `rounds` rounds at `rate`
+    /// A noise multiplier (within a ten-thousandth, rounded up, of the smallest; by Renyi divergences a ten-millionth) with which `rounds` rounds at `rate`
     /// cost at most `target` at `delta`.
     ///
     /// # Errors

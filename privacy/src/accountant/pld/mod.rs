@@ -44,12 +44,14 @@ const ROUNDED_CLOSENESS: f64 = 1e-75;
 pub fn epsilon(rounds: &[Rounds], delta: f64) -> Result<f64, AccountantError> {
     check_delta(delta)?;
     let Some(parts) = parts(rounds)? else { return Ok(0.0) };
-    let target = delta * (-parts.closeness).exp();
-    let of = |direction| {
-        let near = compose::Near::Delta(target);
-        compose::refined(&parts.losses(direction), near, |all| all.epsilon(target)).min(parts.bound(direction))
-    };
-    Ok(worst(&parts, of) + 2.0 * parts.closeness)
+    Ok(worst(&parts, |direction| parts.epsilon(direction, delta)) + 2.0 * parts.closeness)
+}
+
+/// The same for a unit that is removed alone: no bound, unless the other direction is known to be smaller.
+pub(super) fn epsilon_of_removal(rounds: &[Rounds], delta: f64) -> Result<f64, AccountantError> {
+    check_delta(delta)?;
+    let Some(parts) = parts(rounds)? else { return Ok(0.0) };
+    Ok(parts.epsilon(Direction::Remove, delta) + 2.0 * parts.closeness)
 }
 
 /// Delta of all these rounds together, at `epsilon`: an upper bound, at most 1.
@@ -80,6 +82,12 @@ impl Parts {
             Direction::Remove => f64::INFINITY,
             Direction::Add => self.rounds.iter().map(|(rate, _, count)| -(-rate).ln_1p() * *count as f64).sum(),
         }
+    }
+
+    fn epsilon(&self, direction: Direction, delta: f64) -> f64 {
+        let target = delta * (-self.closeness).exp();
+        let near = compose::Near::Delta(target);
+        compose::refined(&self.losses(direction), near, |all| all.epsilon(target)).min(self.bound(direction))
     }
 
     fn losses(&self, direction: Direction) -> Vec<(Loss, u64)> {
