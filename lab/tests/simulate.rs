@@ -72,9 +72,17 @@ fn a_run_that_was_stopped_goes_on_to_the_same_adapter() {
     );
     // Again: nothing is left to do. Another plan: refused.
     run(&whole, &two, &mut |_| panic!("it is done")).unwrap();
-    let mut other = whole;
-    other.training.rounds = 5;
-    assert!(matches!(run(&other, &two, &mut |_| ()), Err(SimulateError::Foreign(_))));
+    let changes: [fn(&mut Plan); 3] =
+        [|plan| plan.training.rounds = 5, |plan| plan.training.momentum = 0.5, |plan| plan.clients.held_out = 0.2];
+    for change in changes {
+        let mut other = whole.clone();
+        change(&mut other);
+        assert!(matches!(run(&other, &two, &mut |_| ()), Err(SimulateError::Foreign(_))));
+    }
+    // Another mode beside it leaves it alone.
+    let mut more = whole;
+    more.privacy.modes.push(PrivacyMode::RecordShared);
+    assert_eq!(run(&more, &two, &mut |_| ()).unwrap().runs.len(), 2);
 }
 
 type Make = dyn Fn(&protocol::Charter) -> Result<Box<dyn Mechanism>, SimulateError>;

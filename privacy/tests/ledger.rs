@@ -233,6 +233,24 @@ fn two_openings_of_one_ledger_share_its_ceiling() {
     // Lines that were there and are gone are noticed by who knew them.
     fs::write(&home.path, "").unwrap();
     assert!(matches!(pair[0].reserve(&[entry(900)]), Err(LedgerError::Altered { .. })));
+    // And nothing goes on from what was read half.
+    fs::write(&home.path, b"not a ledger at all, and long enough to be past what was known").unwrap();
+    assert!(matches!(pair[0].reserve(&[entry(900)]), Err(LedgerError::Broken { .. })));
+}
+
+/// Lines that another process appended, the last of them wrong: the right ones before it must not be forgotten by going on.
+#[test]
+fn a_ledger_that_met_a_wrong_line_refuses_everything_until_it_is_opened_again() {
+    let home = home();
+    let mut first = Ledger::open(&home.path).unwrap();
+    let mut second = Ledger::open(&home.path).unwrap();
+    second.reserve(&[entry(1)]).unwrap();
+    let mut bytes = fs::read(&home.path).unwrap();
+    bytes.extend(b"{}\n");
+    fs::write(&home.path, bytes).unwrap();
+    assert!(matches!(first.reserve(&[entry(2)]), Err(LedgerError::Altered { line: 2, .. })));
+    assert!(matches!(first.reserve(&[entry(2)]), Err(LedgerError::Broken { .. })));
+    assert!(matches!(first.check(&[entry(2)]), Err(LedgerError::Broken { .. })));
 }
 
 #[test]

@@ -9,10 +9,14 @@
 //! without checking every other client's; keys live only as long as the process, so a federation that goes on has new ones. With
 //! `noise = "pooled"` one draw stands for all shares.
 
+mod contribute;
 mod federation;
+mod files;
+mod open;
 mod plan;
 mod round;
 mod run;
+mod settings;
 mod split;
 
 pub use plan::{ClientsPlan, MOST_CLIENTS, NoiseSource, Plan, PlanError, PrivacyPlan, SAMPLE, TaskPlan, TrainingPlan};

@@ -4,26 +4,22 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use adapter::{Adapter, LoraConfig, State};
-use privacy::accountant::{Accountant, Rounds};
-use protocol::charter::{Accountant as Counted, Optimizer, Privacy, PrivacyMode, Train};
-use protocol::{Charter, Digest, RoundNumber};
+use protocol::charter::{PrivacyMode, Train};
+use protocol::{Charter, RoundNumber};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
-use serde::{Deserialize, Serialize};
 use terms::Terms;
 use training::{FreshNoise, House, Mechanism, Noise, Tools, mechanism};
 
 use super::SimulateError;
 use super::federation::{World, aggregator};
+use super::files::Kept;
 use super::plan::{NoiseSource, Plan};
+use super::settings::spent;
 use super::split::deal;
-use crate::contract::Contract;
 use crate::rows::{ClientRow, CurveRow, RunRow};
 use crate::table;
 use crate::task::Task;
-
-/// A coordinate is clamped to this many clipping norms before noise.
-const CLAMP_NORMS: u64 = 256;
 
 /// How far a simulation is.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,24 +109,12 @@ pub fn run_on(
 }
 
 /// One mode and seed.
-struct Run<'a> {
-    plan: &'a Plan,
-    mode: PrivacyMode,
-    seed: u64,
-    name: &'a str,
-    folder: PathBuf,
-}
-
-/// What a stopped run goes on from.
-#[derive(Debug, Serialize, Deserialize)]
-struct Kept {
-    /// Of the charter but for the aggregator's key, and of the plan: another plan begins anew.
-    plan: String,
-    round: u32,
-    state: String,
-    bytes_up: u64,
-    seconds: f64,
-    vanished: u64,
+pub(super) struct Run<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) mode: PrivacyMode,
+    pub(super) seed: u64,
+    pub(super) name: &'a str,
+    pub(super) folder: PathBuf,
 }
 
 impl Run<'_> {
@@ -149,7 +133,7 @@ impl Run<'_> {
         let charter = self.charter(task, &parts, &hex::encode(key.public_key().as_bytes()))?;
         let terms = Terms::of(&charter)?;
         let first = terms.first_state()?;
-        let plan = self.digest(&charter);
+        let plan = self.digest()?;
         let mut kept = self.kept(&plan)?.unwrap_or_else(|| Kept {
             plan,
             round: 0,
@@ -230,79 +214,6 @@ impl Run<'_> {
         absent
     }
 
-    fn charter(&self, task: &Task, parts: &[House], key: &str) -> Result<Charter, SimulateError> {
-        let (plan, private) = (self.plan, self.mode != PrivacyMode::None);
-        let units: usize = parts.iter().map(|part| part.units.len()).sum();
-        let client = self.mode == PrivacyMode::Client;
-        let rate = if client { 1.0 } else { (plan.training.batch / units.max(1) as f64).min(1.0) };
-        let nominal = |part: &House| ((part.units.len() as f64 * rate).round() as u32).max(1);
-        let local = plan.local.clone().filter(|_| matches!(self.mode, PrivacyMode::Client | PrivacyMode::RecordLocal));
-        let local = local.unwrap_or_default();
-        let steps = u64::from(plan.training.rounds)
-            * u64::from(if self.mode == PrivacyMode::RecordLocal { local.steps } else { 1 });
-        let noise_multiplier = if private { self.noise(rate, steps)? } else { 0.0 };
-        let norm = if private { plan.privacy.integer_norm } else { 1 << 36 };
-        let clamp = if private { norm.saturating_mul(CLAMP_NORMS) } else { 1 << 40 };
-        let contract = Contract {
-            aggregator_key: key.to_owned(),
-            model: task.model.clone(),
-            labels: task.labels.clone(),
-            max_tokens: plan.task.max_tokens,
-            rank: plan.training.rank,
-            lora_alpha: plan.training.lora_alpha,
-            targets: plan.training.target_modules.clone(),
-            train: plan.training.train,
-            seed: self.seed,
-            optimizer: Optimizer::Sgd { learning_rate: plan.training.learning_rate, momentum: plan.training.momentum },
-            privacy: Privacy {
-                mode: self.mode,
-                accountant: Counted::Rdp,
-                epsilon: if private { plan.privacy.epsilon } else { 0.0 },
-                delta: if private { plan.privacy.delta } else { 0.0 },
-                clipping_norm: if private { plan.privacy.clipping_norm } else { 1024.0 },
-                integer_norm: norm,
-                // The rotation spreads a client's update over all coordinates.
-                clamp: if client { norm } else { clamp },
-                noise_multiplier,
-                colluders: plan.clients.colluders,
-            },
-            clients: parts.iter().map(|part| (rate, nominal(part))).collect(),
-            committee: (plan.clients.committee, plan.clients.threshold),
-            rounds: plan.training.rounds,
-            may_vanish: plan.clients.may_vanish,
-            local,
-            adaptive_clipping: plan.adaptive_clipping.clone().filter(|_| client),
-            evaluation: plan.evaluation.clone(),
-        };
-        let charter = contract.charter()?;
-        terms::check(&charter)?;
-        Ok(charter)
-    }
-
-    /// Noise for the plan's epsilon, with what evaluations cost taken into account, and a thousandth more for the integer grid.
-    fn noise(&self, rate: f64, steps: u64) -> Result<f64, SimulateError> {
-        let privacy = &self.plan.privacy;
-        let mut noise = Accountant::Rdp.noise_for(privacy.epsilon, privacy.delta, rate, steps)?;
-        let evaluation = self.plan.evaluation.as_ref().filter(|_| self.mode != PrivacyMode::Client);
-        let times = evaluation.map_or(0, |evaluation| self.plan.training.rounds / evaluation.every.max(1));
-        if let (Some(evaluation), true) = (evaluation, times > 0) {
-            let evaluations = Rounds::new(1.0, evaluation.noise_multiplier, u64::from(times));
-            let gives =
-                |noise: f64| Accountant::Rdp.epsilon(&[Rounds::new(rate, noise, steps), evaluations], privacy.delta);
-            if Accountant::Rdp.epsilon(&[evaluations], privacy.delta)? >= privacy.epsilon {
-                return Err(super::PlanError::Value {
-                    key: "evaluation.noise_multiplier",
-                    rule: "spends all of privacy.epsilon; write a larger one".to_owned(),
-                }
-                .into());
-            }
-            while gives(noise)? > privacy.epsilon {
-                noise *= 1.001;
-            }
-        }
-        Ok(noise * 1.001)
-    }
-
     fn point(
         &self,
         task: &mut Task,
@@ -379,77 +290,12 @@ impl Run<'_> {
         table::write(&self.folder, "curve", &finished.curve)?;
         table::write(&self.folder, "clients", &finished.clients)?;
         state.adapter().save_dir(&self.folder.join("adapter")).map_err(SimulateError::internal)?;
+        self.name_plan(&kept.plan)?;
         // Last: a folder with this file is whole.
         table::write(&self.folder, "run", &finished.runs)?;
         let _ = std::fs::remove_file(self.state_file());
         Ok(finished)
     }
-
-    /// What a folder holds that is whole already, if it is of this plan.
-    fn finished(&self) -> Result<Option<Finished>, SimulateError> {
-        let file = self.folder.join("run.json");
-        if !file.exists() {
-            return Ok(None);
-        }
-        let runs: Vec<RunRow> = table::read(&file)?;
-        let plan = self.plan;
-        let same = runs.first().is_some_and(|run| {
-            run.rounds == u64::from(plan.training.rounds)
-                && run.clients == plan.clients.count as u64
-                && run.rank == u64::from(plan.training.rank)
-                && run.learning_rate == plan.training.learning_rate
-                && run.noise == plan.privacy.noise.as_str()
-                && (self.mode == PrivacyMode::None
-                    || (run.epsilon, run.delta, run.clipping_norm)
-                        == (plan.privacy.epsilon, plan.privacy.delta, plan.privacy.clipping_norm))
-        });
-        if !same {
-            return Err(self.foreign());
-        }
-        let curve = table::read(&self.folder.join("curve.json"))?;
-        let clients = table::read(&self.folder.join("clients.json"))?;
-        Ok(Some(Finished { runs, curve, clients }))
-    }
-
-    fn state_file(&self) -> PathBuf {
-        self.folder.join("state.json")
-    }
-
-    fn foreign(&self) -> SimulateError {
-        SimulateError::Foreign(self.folder.display().to_string())
-    }
-
-    fn digest(&self, charter: &Charter) -> String {
-        // The aggregator's key is drawn anew each time.
-        let terms =
-            charter.text().lines().filter(|line| !line.starts_with("aggregator_key")).collect::<Vec<_>>().join("\n");
-        let plan = serde_json::to_string(&self.plan.clients).unwrap_or_default();
-        Digest::sha256(format!("{terms}\n{plan}").as_bytes()).to_string()
-    }
-
-    fn kept(&self, plan: &str) -> Result<Option<Kept>, SimulateError> {
-        let Ok(text) = std::fs::read_to_string(self.state_file()) else { return Ok(None) };
-        let kept: Kept = serde_json::from_str(&text).map_err(|_| self.foreign())?;
-        if kept.plan == plan { Ok(Some(kept)) } else { Err(self.foreign()) }
-    }
-
-    fn keep(&self, kept: &Kept, curve: &[CurveRow]) -> Result<(), SimulateError> {
-        table::write(&self.folder, "curve", curve)?;
-        let text = serde_json::to_vec(kept).map_err(SimulateError::internal)?;
-        Ok(table::write_file(&self.state_file(), &text)?)
-    }
-}
-
-/// What a client has spent after so many rounds, by the charter's accountant.
-fn spent(charter: &Charter, rounds: u32) -> Result<f64, SimulateError> {
-    if charter.privacy.mode == PrivacyMode::None {
-        return Ok(f64::INFINITY);
-    }
-    let rate = charter.houses.iter().map(|house| house.sampling_rate).fold(0.0, f64::max);
-    let whole = terms::whole_run(charter, rate, charter.rounds.max_cohort, 1);
-    let all = u64::from(charter.charged_rounds());
-    let part = whole.iter().map(|one| Rounds { rounds: (one.rounds * u64::from(rounds)).div_ceil(all), ..*one });
-    Ok(Accountant::Rdp.epsilon(&part.collect::<Vec<_>>(), charter.privacy.delta)?)
 }
 
 /// Clients that add no noise: it is added to the sum.

@@ -48,7 +48,7 @@ pub(crate) struct Chain {
     /// Bytes that were verified.
     known: u64,
     digests: Vec<[u8; 32]>,
-    /// A write failed half way: what is on the disk is unknown until the file is opened again.
+    /// A write or a reading failed half way: what is known is not what is on the disk until the file is opened again.
     broken: bool,
 }
 
@@ -80,9 +80,16 @@ impl Chain {
         self.file.lock().map_err(|error| self.io(error))?;
         let events = self.catch_up();
         if events.is_err() {
+            // Lines before the wrong one were read and are not in what was given: going on would forget them.
+            self.spoil();
             self.unlock();
         }
         events
+    }
+
+    /// Refuses everything until the file is opened again.
+    pub(crate) fn spoil(&mut self) {
+        self.broken = true;
     }
 
     /// Lets others at it.

@@ -69,8 +69,8 @@ pub enum LedgerError {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// An earlier write failed: open the ledger again, which repairs it.
-    #[error("an earlier write to ledger {path} failed; open it again")]
+    /// An earlier write or reading failed: open the ledger again, which repairs it or says what is wrong.
+    #[error("an earlier write to or reading of ledger {path} failed; open it again")]
     Broken {
         /// The ledger's file.
         path: PathBuf,
@@ -322,7 +322,11 @@ impl Ledger {
     /// Runs `work` on the locked, up-to-date file.
     fn locked<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
         let events = self.chain.lock()?;
-        let result = events.into_iter().try_for_each(|event| self.take(event)).and_then(|()| work(self));
+        let taken = events.into_iter().try_for_each(|event| self.take(event));
+        if taken.is_err() {
+            self.chain.spoil();
+        }
+        let result = taken.and_then(|()| work(self));
         self.chain.unlock();
         result
     }
