@@ -9,19 +9,25 @@ use std::path::Path;
 use client::round::RunError;
 use common::{Federation, HOUSES, all_completed, logs, wait_for};
 
-/// Runs all houses until two rounds are over for the first, and keeps a copy of its folder from between the two.
-async fn stopped_after_two_rounds(federation: &Federation, copied: &Path) {
-    let mut tasks: Vec<_> = HOUSES.iter().map(|house| federation.spawn(house, federation.options(house))).collect();
-    wait_for(&federation.progress("abbey"), "applied", 1).await;
-    tasks.drain(..).for_each(|task| task.abort());
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+/// Runs all houses until the first has contributed to two rounds, keeps a copy of its folder, and runs them until it has contributed twice more: the first of these is in a settled round.
+async fn spent_more_since(federation: &Federation, copied: &Path) {
+    run_until(federation, 2).await;
     copy(&federation.house("abbey"), copied);
+    run_until(federation, contributed(federation) + 2).await;
+}
+
+async fn run_until(federation: &Federation, rounds: usize) {
     let tasks: Vec<_> = HOUSES.iter().map(|house| federation.spawn(house, federation.options(house))).collect();
-    wait_for(&federation.progress("abbey"), "applied", 2).await;
+    wait_for(&federation.progress("abbey"), "contributed", rounds).await;
     for task in tasks {
         task.abort();
+        // Its folder is free once it is gone.
         let _ = task.await;
     }
+}
+
+fn contributed(federation: &Federation) -> usize {
+    std::fs::read_to_string(federation.progress("abbey")).unwrap().matches("\"phase\":\"contributed\"").count()
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -48,9 +54,9 @@ async fn refusal(federation: &Federation) -> RunError {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_copy_of_the_ledger_put_back_is_noticed_by_the_houses_own_state() {
     logs();
-    let federation = Federation::new("aggregator", 6, 0).await;
+    let federation = Federation::new("aggregator", 60, 0).await;
     let kept = tempfile::tempdir().unwrap();
-    stopped_after_two_rounds(&federation, kept.path()).await;
+    spent_more_since(&federation, kept.path()).await;
     let ledger = federation.house("abbey").join("state/ledger");
     std::fs::copy(kept.path().join("state/ledger"), &ledger).unwrap();
     let error = refusal(&federation).await;
@@ -60,9 +66,9 @@ async fn an_old_copy_of_the_ledger_put_back_is_noticed_by_the_houses_own_state()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_folder_put_back_is_noticed_by_the_federations_record() {
     logs();
-    let federation = Federation::new("aggregator", 6, 0).await;
+    let federation = Federation::new("aggregator", 60, 0).await;
     let kept = tempfile::tempdir().unwrap();
-    stopped_after_two_rounds(&federation, kept.path()).await;
+    spent_more_since(&federation, kept.path()).await;
     std::fs::remove_dir_all(federation.house("abbey")).unwrap();
     copy(kept.path(), &federation.house("abbey"));
     let error = refusal(&federation).await;

@@ -1,5 +1,6 @@
 //! Real rows and a real model: what simulations and attacks train with.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -118,24 +119,53 @@ impl Task {
     /// # Errors
     /// An adapter of another shape, or a row that is not there.
     pub fn score(&mut self, adapter: &Adapter, rows: &[usize]) -> Result<Score, TrainError> {
+        Ok(Score::of(&self.answers(adapter, rows)?))
+    }
+
+    /// What `adapter` answers to each of `rows`: many clients' rows at once, to be scored apart.
+    ///
+    /// # Errors
+    /// As [`Task::score`].
+    pub fn answers(&mut self, adapter: &Adapter, rows: &[usize]) -> Result<Vec<Answer>, TrainError> {
         self.learner.set_adapter(adapter)?;
-        let mut classes = vec![(0usize, 0usize); self.labels.len()];
-        let (mut loss, logits) = (0.0, self.learner.logits(rows)?);
-        for (row, logits) in rows.iter().zip(&logits) {
+        let logits = self.learner.logits(rows)?;
+        let answer = |(row, logits): (&usize, &Vec<f32>)| {
             let label = self.learner.label(*row).ok_or(TrainError::NoRow(*row))?;
-            loss -= log_softmax(logits, label);
             let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(class, _)| class);
-            classes[label].0 += 1;
-            classes[label].1 += usize::from(best == Some(label));
+            Ok(Answer { label, is_right: best == Some(label), loss: -log_softmax(logits, label) })
+        };
+        rows.iter().zip(&logits).map(answer).collect()
+    }
+}
+
+/// What a model answers to a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Answer {
+    /// The row's label.
+    pub label: usize,
+    /// Whether the answer is it.
+    pub is_right: bool,
+    /// Cross-entropy.
+    pub loss: f64,
+}
+
+impl Score {
+    /// The score of these answers.
+    #[must_use]
+    pub fn of(answers: &[Answer]) -> Self {
+        let mut classes: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+        for answer in answers {
+            let (all, right) = classes.entry(answer.label).or_default();
+            *all += 1;
+            *right += usize::from(answer.is_right);
         }
-        let count = rows.len().max(1) as f64;
-        let within: Vec<f64> =
-            classes.iter().filter(|(all, _)| *all > 0).map(|(all, right)| *right as f64 / *all as f64).collect();
-        Ok(Score {
-            loss: loss / count,
-            plain: classes.iter().map(|(_, right)| *right as f64).sum::<f64>() / count,
-            macro_: within.iter().sum::<f64>() / within.len().max(1) as f64,
-        })
+        let count = answers.len().max(1) as f64;
+        let within = classes.values().map(|(all, right)| *right as f64 / *all as f64).sum::<f64>();
+        Self {
+            loss: answers.iter().map(|answer| answer.loss).sum::<f64>() / count,
+            plain: answers.iter().filter(|answer| answer.is_right).count() as f64 / count,
+            macro_: within / classes.len().max(1) as f64,
+        }
     }
 }
 
@@ -151,4 +181,19 @@ fn shapes(folder: &Path, labels: usize) -> Result<Model, TaskError> {
     let path = folder.join("config.json");
     let json = std::fs::read_to_string(&path).map_err(|source| TaskError::Read { path, source })?;
     Ok(Model::from_hf_config(&json, u32::try_from(labels).unwrap_or(u32::MAX))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_are_those_counted_by_hand() {
+        let answer = |label, is_right, loss| Answer { label, is_right, loss };
+        let answers = [answer(0, true, 0.5), answer(0, true, 0.5), answer(0, false, 1.5), answer(2, false, 1.5)];
+        let score = Score::of(&answers);
+        // Two of four; two thirds of class 0 and none of class 2.
+        assert_eq!((score.plain, score.loss), (0.5, 1.0));
+        assert!((score.macro_ - 1.0 / 3.0).abs() < 1e-15);
+    }
 }

@@ -16,9 +16,11 @@ pub(crate) fn sums(part: &Part<'_>, house: &House, learner: &dyn Learner) -> Res
     let mut mean = Zeroizing::new(vec![0.0; shape.len()]);
     let whole = part.charter.privacy.mode == PrivacyMode::Client;
     let units = house.held_out.len() as f64;
+    let rows: Vec<usize> = house.held_out.iter().flatten().copied().collect();
+    let mut logits = learner.logits(&rows)?.into_iter();
     for unit in &house.held_out {
         let each = 1.0 / unit.len() as f64;
-        for (row, logits) in unit.iter().zip(learner.logits(unit)?) {
+        for (row, logits) in unit.iter().zip(logits.by_ref()) {
             let label = learner.label(*row).ok_or(TrainError::NoRow(*row))?;
             shape.add_row(label, &softmax(&logits), if whole { each / units } else { each }, &mut mean);
         }

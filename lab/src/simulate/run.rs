@@ -19,7 +19,7 @@ use super::settings::spent;
 use super::split::deal;
 use crate::rows::{ClientRow, CurveRow, RunRow};
 use crate::table;
-use crate::task::Task;
+use crate::task::{Score, Task};
 
 /// How far a simulation is.
 #[derive(Debug, Clone, PartialEq)]
@@ -244,12 +244,16 @@ impl Run<'_> {
         curve: Vec<CurveRow>,
     ) -> Result<Finished, SimulateError> {
         let mut clients = Vec::with_capacity(parts.len());
+        let rows: Vec<usize> = parts.iter().flat_map(|part| part.held_out.iter().flatten().copied()).collect();
+        let answers = task.answers(state.adapter(), &rows)?;
+        let mut rest = answers.as_slice();
         for (client, part) in parts.iter().enumerate() {
-            let own: Vec<usize> = part.held_out.iter().flatten().copied().collect();
+            let (own, others) = rest.split_at(part.held_out.iter().map(Vec::len).sum());
+            rest = others;
             if own.is_empty() {
                 continue;
             }
-            let score = task.score(state.adapter(), &own)?;
+            let score = Score::of(own);
             clients.push(ClientRow {
                 run: self.name.to_owned(),
                 client: client as u64,
