@@ -290,7 +290,8 @@ mod tests {
         let by_pld = charter(&[less, ("accountant = \"rdp\"", "accountant = \"pld\"")]);
         check(&by_pld).unwrap();
         let pld = epsilon(&by_pld, 0.02, 1000).unwrap();
-        assert!(pld < 3.0 && given > 3.0 && pld > 0.85 * given, "{pld} {given}");
+        // dp-accounting 0.6.0's PLD accountant says 2.3720 of 60 rounds at rate 0.02 and noise 0.79.
+        assert!(given > 3.0 && (pld / 2.3720 - 1.0).abs() < 0.01, "{pld} {given}");
         let stated = ("epsilon = 3.0", "epsilon = 2.0");
         let refused = refusal(&[stated, less, ("accountant = \"rdp\"", "accountant = \"pld\"")]);
         let PrivacyTermsError::Epsilon { needed, .. } = refused else { panic!() };
