@@ -26,8 +26,8 @@ pub enum Split {
     },
 }
 
-/// Deals `labels.len()` units among `clients`; gives each client's positions. Every unit is dealt once, and every client gets one at least where there
-/// are enough.
+/// Deals `labels.len()` units among `clients`; gives each client's positions. Every unit is dealt once, each client's in random order, and every client
+/// gets one at least where there are enough.
 #[must_use]
 pub fn deal(split: Split, labels: &[usize], clients: usize, seed: u64) -> Vec<Vec<usize>> {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
@@ -54,6 +54,8 @@ pub fn deal(split: Split, labels: &[usize], clients: usize, seed: u64) -> Vec<Ve
         }
     }
     give_to_the_empty(&mut parts);
+    // Some were dealt label by label: who takes the first few of a client's units must not take one label's.
+    parts.iter_mut().for_each(|part| part.shuffle(&mut rng));
     parts
 }
 
@@ -143,6 +145,20 @@ mod tests {
         };
         assert!(purity(Split::Iid) < 0.35 && purity(Split::Dirichlet { alpha: 100.0 }) < 0.35);
         assert!(purity(Split::Dirichlet { alpha: 0.05 }) > 0.75 && purity(Split::Label) > 0.95);
+    }
+
+    /// A tenth of each client's units, the first ones, as a simulation holds them out: of every label about a tenth.
+    #[test]
+    fn the_first_units_of_a_client_are_of_all_its_labels() {
+        let labels: Vec<usize> = (0..4000).map(|i| i % 4).collect();
+        for split in [Split::Iid, Split::Dirichlet { alpha: 0.5 }, Split::Size { exponent: 1.0 }] {
+            let parts = deal(split, &labels, 10, 3);
+            let first = parts.iter().flat_map(|part| &part[..part.len() / 10]);
+            let mut counts = [0usize; 4];
+            first.for_each(|unit| counts[labels[*unit]] += 1);
+            // 100 of each label in the mean, deviation below 10.
+            assert!(counts.iter().all(|count| count.abs_diff(100) < 50), "{split:?} {counts:?}");
+        }
     }
 
     /// Mean and variance of a gamma variable are its shape.
