@@ -42,21 +42,21 @@ fn a_mechanism_without_clipping_and_one_that_reuses_its_noise_are_refuted() {
     }
 }
 
-/// Half the noise doubles the shift of a canary: at 40,000 of them the claim is refuted with 95% confidence in nearly every run, and four runs
-/// do not all miss it.
+/// Half the noise doubles the shift of a canary. Of 400 simulated audits in this setting with a continuous Gaussian none missed it (the least
+/// bound was 1.09), so two real ones do not both.
 #[test]
-fn half_the_noise_is_found_in_four_runs() {
+fn half_the_noise_is_found_in_two_runs() {
     let half = Setting {
         canaries: 40_000,
         error: 0.05,
-        guessed: 0.015,
+        guessed: 0.03,
         delta: 1e-5,
         rate: 1.0,
         rounds: 1,
         ..setting(Some(Broken::NoiseHalf))
     };
     let refuted =
-        (0..4).any(|seed| one_run(&half, &mut ChaCha20Rng::seed_from_u64(seed), |_| ()).unwrap().is_violated());
+        (0..2).any(|seed| one_run(&half, &mut ChaCha20Rng::seed_from_u64(seed), |_| ()).unwrap().is_violated());
     assert!(refuted);
 }
 
@@ -76,6 +76,10 @@ fn settings_that_prove_nothing_are_refused_by_name() {
     assert_eq!(refused(|s| s.error = 1.0), "error");
     assert_eq!(refused(|s| s.colluders = 0), "colluders");
     assert_eq!(refused(|s| s.colluders = 3), "colluders");
+    assert_eq!(refused(|s| s.colluders = usize::MAX), "colluders");
+    assert_eq!(refused(|s| s.houses = usize::MAX), "houses");
+    assert_eq!(refused(|s| (s.broken, s.rate) = (Some(Broken::SeedReused), 1.0)), "rounds");
+    assert_eq!(refused(|s| (s.broken, s.rounds) = (Some(Broken::SeedReused), 1)), "rounds");
     assert_eq!(refused(|s| s.rounds = 0), "rounds");
     let epsilon = one_run(&Setting { epsilon: -1.0, ..setting(None) }, &mut ChaCha20Rng::seed_from_u64(1), |_| ());
     assert!(matches!(epsilon, Err(AuditError::Accountant(_))));

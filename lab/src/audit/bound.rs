@@ -93,6 +93,34 @@ mod tests {
         assert_eq!(all.epsilon(0.5, 0.05), 0.0);
     }
 
+    /// Computed with scipy's binomial distribution from the p-value of the paper's appendix D.
+    #[test]
+    fn bounds_at_a_delta_above_zero_are_those_of_another_program() {
+        let cases = [
+            (1000, 600, 600, 1e-5, 5.270399463514697),
+            (40_000, 600, 440, 1e-5, 0.8352477624777586),
+            (40_000, 1200, 800, 1e-5, 0.5816143337710822),
+            (2000, 500, 400, 1e-3, 0.7589459226838574),
+        ];
+        for (canaries, guesses, right, delta, bound) in cases {
+            let found = Guesses { canaries, guesses, right }.epsilon(delta, 0.05);
+            assert!((found - bound).abs() < 1e-6, "{found} for {bound}");
+        }
+    }
+
+    /// The bisection rests on it: what refutes an epsilon refutes all below.
+    #[test]
+    fn a_larger_epsilon_is_never_refuted_where_a_smaller_one_is_not() {
+        for (canaries, guesses, right) in [(50, 10, 9), (10_000, 300, 210), (40_000, 1200, 760), (1000, 900, 899)] {
+            for delta in [0.0, 1e-6, 1e-4, 1e-3] {
+                let of = |step: i32| Guesses { canaries, guesses, right }.chance(f64::from(step) / 20.0, delta);
+                let chances: Vec<f64> = (0..160).map(of).collect();
+                let first = chances.iter().position(|chance| *chance >= 0.05).unwrap_or(chances.len());
+                assert!(chances[first..].iter().all(|chance| *chance >= 0.05), "{canaries} {guesses} {right} {delta}");
+            }
+        }
+    }
+
     /// Randomised response is the mechanism that is exactly epsilon-private: its guesses are right with exactly that chance. The bound may
     /// exceed epsilon in one run of twenty, and must come near it.
     #[test]

@@ -15,8 +15,8 @@ use crate::row;
 
 /// A canary's gradient is longer than the clipping norm by this: a mechanism that forgets to clip is moved that much further.
 const CANARY_NORM: f32 = 8.0;
-/// Attacks that each audit tries; each may err with an equal part of the probability.
-const ATTACKS: usize = 2;
+/// A federation's greatest number of houses here: a charter of more is not made.
+const MOST_HOUSES: usize = 10_000;
 /// Classes of the audited adapter: its head gives coordinates, nothing is classified.
 const LABELS: u32 = 21;
 
@@ -233,11 +233,23 @@ fn check(setting: &Setting) -> Result<(), AuditError> {
     if !(setting.error > 0.0 && setting.error < 1.0) {
         return refuse("error", setting.error.to_string(), "write a probability, say 0.05");
     }
-    if setting.houses < setting.colluders + 2 || setting.colluders == 0 {
+    if !(3..=MOST_HOUSES).contains(&setting.houses) {
+        return refuse("houses", setting.houses.to_string(), "write 3 to 10000");
+    }
+    if setting.colluders == 0 || setting.colluders > setting.houses - 2 {
         return refuse("colluders", setting.colluders.to_string(), "write at least 1, and at least two honest houses");
     }
     if setting.rounds == 0 {
         return refuse("rounds", "0".to_owned(), "write at least 1");
+    }
+    // Where each unit is in every round, rounds with the same noise are one round, and leak no more than one.
+    if setting.broken == Some(Broken::SeedReused) && (setting.rounds == 1 || setting.rate == 1.0) {
+        let found = format!("{} at rate {}", setting.rounds, setting.rate);
+        return refuse(
+            "rounds",
+            found,
+            "a noise that is used again shows in 2 or more at a rate below 1, say 8 at 0.5",
+        );
     }
     Ok(())
 }
@@ -314,17 +326,21 @@ impl Seen {
         }
     }
 
-    /// Both attacks: a canary that is in moves the sum of all rounds; and, where it is sampled in some rounds and not in others, it spreads
-    /// them, which shows where the same noise is in all of them.
+    /// A canary that is in moves the sum of all rounds; and, where it is sampled in some rounds and not in others, it spreads them, which
+    /// shows where the same noise is in all of them. A single round has no spread. Which attacks are tried follows from the setting alone,
+    /// and each may err with an equal part of the probability.
     fn findings(&self, setting: &Setting, included: &[bool]) -> Vec<Finding> {
-        let spread: Vec<i64> = self.most.iter().zip(&self.least).map(|(most, least)| most - least).collect();
-        let attacks: [(&'static str, &[i64]); ATTACKS] =
-            [("sum of the rounds", &self.sum), ("spread of the rounds", &spread)];
-        let find = |(attack, scores): (&'static str, &[i64])| {
+        let mut attacks = vec![("sum of the rounds", self.sum.clone())];
+        if setting.rounds > 1 {
+            let spread = self.most.iter().zip(&self.least).map(|(most, least)| most - least);
+            attacks.push(("spread of the rounds", spread.collect()));
+        }
+        let error = setting.error / attacks.len() as f64;
+        let find = |(attack, scores): &(&'static str, Vec<i64>)| {
             let guesses = guess(scores, included, setting.guessed);
-            Finding { attack, guesses, bound: guesses.epsilon(setting.delta, setting.error / ATTACKS as f64) }
+            Finding { attack, guesses, bound: guesses.epsilon(setting.delta, error) }
         };
-        attacks.into_iter().map(find).collect()
+        attacks.iter().map(find).collect()
     }
 }
 

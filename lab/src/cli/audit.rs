@@ -8,7 +8,7 @@ use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Failure;
-use crate::audit::{self, Broken, Setting, membership};
+use crate::audit::{self, AuditError, Broken, Setting, membership};
 use crate::table;
 use crate::task::{Source, Task};
 
@@ -32,10 +32,10 @@ Examples:
   plainchant-lab audit canaries                                    # the mechanism as it is
   plainchant-lab audit canaries --broken noise-half                # must be caught
   plainchant-lab audit canaries --broken no-clipping
-  plainchant-lab audit canaries --broken seed-reused --rate 0.5 --rounds 8
+  plainchant-lab audit canaries --broken seed-reused --epsilon 2 --rate 0.5 --rounds 8
 
 Exit codes: 0 the claim stands, 1 it is refuted (VIOLATED) or the audit failed, 2 wrong usage.
-A bound far below the claim is no proof of a smaller epsilon: one run shows about half of it at best.";
+A bound far below the claim is no proof of a smaller epsilon: one run shows half to two thirds of it.";
 
 #[derive(Debug, Args)]
 #[command(after_help = CANARIES)]
@@ -62,7 +62,7 @@ struct Canaries {
     #[arg(long, default_value_t = 40_000, value_name = "COUNT")]
     canaries: usize,
     /// Share of the canaries that is guessed about, fixed before anything is seen
-    #[arg(long, default_value_t = 0.015, value_name = "SHARE")]
+    #[arg(long, default_value_t = 0.03, value_name = "SHARE")]
     guessed: f64,
     /// Confidence of the bound
     #[arg(long, default_value_t = 0.95, value_name = "P")]
@@ -134,7 +134,10 @@ fn canaries(arguments: &Canaries) -> Result<(), Failure> {
     let bar = bar(u64::from(setting.rounds), "rounds");
     let found = audit::one_run(&setting, &mut rand::rng(), |round| bar.set_position(u64::from(round)));
     bar.finish_and_clear();
-    let found = found.map_err(Failure::usage)?;
+    let found = found.map_err(|error| match error {
+        AuditError::Value { .. } | AuditError::Accountant(_) => Failure::usage(error),
+        _ => Failure::failed(error),
+    })?;
     let rows = found.rows(&setting);
     if let Some(folder) = &arguments.out {
         table::write(folder, "audit", &rows).map_err(Failure::failed)?;
