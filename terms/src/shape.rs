@@ -114,17 +114,13 @@ pub fn whole_run(charter: &Charter, rate: f64, expected: u32, count: usize) -> V
         return Vec::new();
     }
     let attempts = u64::from(charter.charged_rounds());
-    let plain = RoundNumber::FIRST;
-    let evaluated = charter.evaluation.as_ref().and_then(|evaluation| RoundNumber::new(evaluation.every).ok());
-    let widest = evaluated.unwrap_or(plain);
-    let dimension = RoundShape::of(charter, widest, count).len();
+    let fullest = fullest_round(charter);
+    let dimension = RoundShape::of(charter, fullest, count).len();
     let grid = grid(charter, expected, dimension);
     let steps = attempts * u64::from(charter.noised_steps());
     let mut rounds = vec![Rounds::new(rate, charter.privacy.noise_multiplier, steps).on_grid(grid)];
-    if let (Some(evaluation), Some(round), false) =
-        (&charter.evaluation, evaluated, charter.privacy.mode == PrivacyMode::Client)
-    {
-        let norm = Norms::of(charter, round).metrics;
+    if let Some(evaluation) = charter.evaluation.as_ref().filter(|_| charter.privacy.mode != PrivacyMode::Client) {
+        let norm = Norms::of(charter, fullest).metrics;
         let times = evaluations(charter);
         if times > 0 {
             let grid = Grid { integer_norm: norm, ..grid };
@@ -132,6 +128,13 @@ pub fn whole_run(charter: &Charter, rate: f64, expected: u32, count: usize) -> V
         }
     }
     rounds
+}
+
+/// The first round whose vector has every part that the charter knows of: with an evaluation, if it has any.
+#[must_use]
+pub fn fullest_round(charter: &Charter) -> RoundNumber {
+    let every = charter.evaluation.as_ref().map_or(1, |evaluation| evaluation.every);
+    RoundNumber::new(every).unwrap_or(RoundNumber::FIRST)
 }
 
 /// Attempts that may be evaluations: one for each evaluated round, and any attempt that is charged beyond the rounds.
@@ -160,13 +163,12 @@ pub(crate) fn grid(charter: &Charter, expected: u32, dimension: usize) -> Grid {
 
 /// Refuses parts of a vector that rounding would fill, or cut to nothing.
 pub(crate) fn check_parts(charter: &Charter, count: usize) -> Result<(), PrivacyTermsError> {
-    let evaluated = charter.evaluation.as_ref().and_then(|evaluation| RoundNumber::new(evaluation.every).ok());
     if let Some(cells) =
         MetricsShape::of(charter).map(|metrics| metrics.len()).filter(|cells| *cells > MetricsShape::MOST_CELLS)
     {
         return Err(PrivacyTermsError::TooManyMetrics { labels: charter.model.labels.len(), cells });
     }
-    for round in std::iter::once(RoundNumber::FIRST).chain(evaluated) {
+    for round in [RoundNumber::FIRST, fullest_round(charter)] {
         let norms = Norms::of(charter, round);
         let parts = [
             ("adaptive_clipping", charter.adaptive_clipping.is_some(), norms.indicator, 1),

@@ -2,7 +2,7 @@
 
 use privacy::{Filter, Kind, LedgerError, Limit, Plan, Planned, PlannedRounds};
 use protocol::charter::Accountant;
-use protocol::{Attempt, Charter, HouseName, RoundNumber};
+use protocol::{Attempt, Charter, HouseName};
 
 use crate::{Part, TrainError};
 
@@ -21,10 +21,9 @@ pub fn limit(
     ceiling: f64,
     delta: f64,
 ) -> Result<Option<Limit>, TrainError> {
-    // A round with evaluation has all kinds of lines, and the largest vector.
-    let every = charter.evaluation.as_ref().map_or(1, |evaluation| evaluation.every);
-    let round = RoundNumber::new(every).unwrap_or(RoundNumber::FIRST);
-    let entries = Part::ahead(charter, house, round, Attempt::FIRST).ledger_entries(count)?;
+    // It has all kinds of lines, and the largest vector.
+    let fullest = terms::fullest_round(charter);
+    let entries = Part::ahead(charter, house, fullest, Attempt::FIRST).ledger_entries(count)?;
     if entries.is_empty() {
         return Ok(None);
     }
