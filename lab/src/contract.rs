@@ -2,13 +2,16 @@
 
 use adapter::Model as Shapes;
 use protocol::charter::{
-    AdaptiveClipping, Committee, Evaluation, House, Local, Lora, Model, Optimizer, Privacy, Release, ReleasePolicy,
-    Rounds, Terms, Train,
+    Accountant, AdaptiveClipping, Committee, Evaluation, House, Local, Lora, Model, Optimizer, Privacy, PrivacyMode,
+    Release, ReleasePolicy, Rounds, Terms, Train,
 };
 use protocol::{Charter, HouseName};
 
 /// No checkpoint has this digest: only the programs of one process go without the check.
 const NO_WEIGHTS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// A key of RFC 8032's test vectors (section 7.1, test 1), for charters under which nothing is signed.
+pub const UNUSED_KEY: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
 
 /// What a charter for one process says.
 #[derive(Debug, Clone)]
@@ -49,6 +52,22 @@ pub struct Contract {
     pub adaptive_clipping: Option<AdaptiveClipping>,
     /// Noised metrics of held-out units.
     pub evaluation: Option<Evaluation>,
+}
+
+/// What a charter of mode `none` says of privacy: no noise, a grid of 2^-26, and a clipping norm far above those of gradients.
+#[must_use]
+pub fn unprotected(colluders: u32) -> Privacy {
+    Privacy {
+        mode: PrivacyMode::None,
+        accountant: Accountant::Rdp,
+        epsilon: 0.0,
+        delta: 0.0,
+        clipping_norm: 1024.0,
+        integer_norm: 1 << 36,
+        clamp: 1 << 40,
+        noise_multiplier: 0.0,
+        colluders,
+    }
 }
 
 /// The name of a client.

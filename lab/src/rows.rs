@@ -83,3 +83,8 @@ row! {
         pub macro_: f64,
     }
 }
+
+/// Epsilon for a person: a run without privacy has none.
+pub(crate) fn epsilon(epsilon: f64) -> String {
+    if epsilon.is_finite() { epsilon.to_string() } else { "none".to_owned() }
+}

@@ -6,25 +6,51 @@ use std::sync::Arc;
 
 use adapter::{Adapter, LoraConfig, Model};
 use lora::{Classifier, Tokenizer};
+use serde::{Deserialize, Serialize};
 use training::{Columns, Corpus, DataError, Dataset, Learner as _, TextLearner, TrainError};
 
-/// Where rows and model are.
-#[derive(Debug, Clone, PartialEq)]
+/// Rows and a model: a section of a plan, and options of the program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
 pub struct Source {
-    /// The rows to train on: TSV, CSV or JSONL, as the client reads them.
+    /// The rows to train on: TSV, CSV or JSONL
+    #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// The rows to test on, with no label that `data` lacks.
+    /// The rows to test on
+    // With no label that `data` lacks.
+    #[arg(long, value_name = "FILE")]
     pub test: PathBuf,
-    /// Hugging Face folder of a BERT model.
+    /// Hugging Face folder of a BERT model
+    #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Field with the text.
+    /// Field with the text
+    #[arg(long, default_value_t = text(), value_name = "FIELD")]
+    #[serde(default = "text")]
     pub text_column: String,
-    /// Field with the label.
+    /// Field with the label
+    #[arg(long, default_value_t = label(), value_name = "FIELD")]
+    #[serde(default = "label")]
     pub label_column: String,
-    /// Field that names the privacy unit.
+    /// Field that names the privacy unit
+    #[arg(long, value_name = "FIELD")]
+    #[serde(default)]
     pub unit_column: Option<String>,
-    /// Longer texts are cut to this many tokens.
+    /// Longer texts are cut to this many tokens
+    #[arg(long, default_value_t = tokens(), value_name = "TOKENS")]
+    #[serde(default = "tokens")]
     pub max_tokens: u32,
+}
+
+fn text() -> String {
+    "text".to_owned()
+}
+
+fn label() -> String {
+    "label".to_owned()
+}
+
+fn tokens() -> u32 {
+    64
 }
 
 /// Rows as tokens, their units, and the model over them.

@@ -1,33 +1,13 @@
 //! A sweep over a tiny plan, its report, and a charter with a head from public rows.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
 use std::path::Path;
 use std::process::Command;
 
 use lab::rows::RunRow;
 use lab::{report, table};
-
-const WORDS: [&str; 6] = ["fracture", "of", "left", "arm", "eye", "ear"];
-
-/// The tiny checkpoint of `lora`'s tests, a word tokenizer and rows.
-fn files(dir: &Path) {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lora/tests/fixtures/tiny-bert");
-    for file in ["config.json", "model.safetensors"] {
-        std::fs::copy(fixture.join(file), dir.join(file)).unwrap();
-    }
-    let vocabulary: serde_json::Map<_, _> =
-        WORDS.iter().zip(1..).map(|(word, id)| ((*word).to_owned(), serde_json::json!(id))).collect();
-    let tokenizer = serde_json::json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-        "pre_tokenizer": { "type": "Whitespace" }, "post_processor": null, "decoder": null,
-        "model": { "type": "WordLevel", "vocab": vocabulary, "unk_token": "of" },
-    });
-    std::fs::write(dir.join("tokenizer.json"), tokenizer.to_string()).unwrap();
-    let row = |i: usize| format!("{} of {},{}\n", WORDS[i % 6], WORDS[(i / 6) % 6], ["a", "b", "c"][i % 3]);
-    let rows = |from, to| "text,label\n".to_owned() + &(from..to).map(row).collect::<String>();
-    std::fs::write(dir.join("train.csv"), rows(0, 90)).unwrap();
-    std::fs::write(dir.join("test.csv"), rows(90, 120)).unwrap();
-}
 
 fn program(dir: &Path, arguments: &[&str]) -> (bool, String) {
     let done = Command::new(env!("CARGO_BIN_EXE_plainchant-lab")).current_dir(dir).args(arguments).output().unwrap();
@@ -37,7 +17,7 @@ fn program(dir: &Path, arguments: &[&str]) -> (bool, String) {
 #[test]
 fn a_sweep_leaves_every_run_and_one_page_that_loads_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    files(dir.path());
+    common::files(dir.path(), 90);
     let plan = lab::simulate::SAMPLE
         .replace("../examples/hospitals/data/train.tsv", "train.csv")
         .replace("../examples/hospitals/data/test.tsv", "test.csv")
@@ -81,7 +61,7 @@ fn a_sweep_leaves_every_run_and_one_page_that_loads_nothing() {
 #[test]
 fn a_head_from_public_rows_goes_into_the_charter_and_its_federation_starts_from_it() {
     let dir = tempfile::tempdir().unwrap();
-    files(dir.path());
+    common::files(dir.path(), 90);
     let charter = protocol::charter::SAMPLE
         .replace("num_hidden_layers = 6", "num_hidden_layers = 2")
         .replace("hidden_size = 384", "hidden_size = 32")

@@ -1,6 +1,8 @@
 //! Federations in one process with a tiny model: the sum, absences, going on after a stop, and noise drawn at once.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 
 use lab::rows::CurveRow;
@@ -10,28 +12,9 @@ use protocol::charter::PrivacyMode;
 use training::{House, Mechanism, Part, Tools, TrainError, Trained};
 use zeroize::Zeroizing;
 
-const WORDS: [&str; 6] = ["fracture", "of", "left", "arm", "eye", "ear"];
-
-/// The tiny checkpoint of `lora`'s tests, a word tokenizer, and 120 rows.
+/// A plan over 120 rows.
 fn plan(dir: &Path, clients: usize, rounds: u32, mode: PrivacyMode) -> Plan {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lora/tests/fixtures/tiny-bert");
-    for file in ["config.json", "model.safetensors"] {
-        std::fs::copy(fixture.join(file), dir.join(file)).unwrap();
-    }
-    let vocabulary: serde_json::Map<_, _> =
-        WORDS.iter().zip(1..).map(|(word, id)| ((*word).to_owned(), serde_json::json!(id))).collect();
-    let tokenizer = serde_json::json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-        "pre_tokenizer": { "type": "Whitespace" }, "post_processor": null, "decoder": null,
-        "model": { "type": "WordLevel", "vocab": vocabulary, "unk_token": "of" },
-    });
-    std::fs::write(dir.join("tokenizer.json"), tokenizer.to_string()).unwrap();
-    let rows = |from: usize, to: usize| -> String {
-        let row = |i: usize| format!("{} of {},{}\n", WORDS[i % 6], WORDS[(i / 6) % 6], ["a", "b", "c"][i % 3]);
-        "text,label\n".to_owned() + &(from..to).map(row).collect::<String>()
-    };
-    std::fs::write(dir.join("train.csv"), rows(0, 120)).unwrap();
-    std::fs::write(dir.join("test.csv"), rows(120, 150)).unwrap();
+    common::files(dir, 120);
     let mut plan: Plan = toml::from_str(lab::simulate::SAMPLE).unwrap();
     plan.task.data = dir.join("train.csv");
     plan.task.test = dir.join("test.csv");

@@ -12,7 +12,7 @@ use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha20Rng;
 use training::{FreshNoise, House, Learner as _, Rehearsal, Tools, TrainError};
 
-use crate::contract::{Contract, ContractError, client_name};
+use crate::contract::{Contract, ContractError, UNUSED_KEY, client_name, unprotected};
 use crate::row;
 use crate::task::{Task, log_softmax};
 
@@ -148,19 +148,27 @@ pub fn attack(
 fn train(task: &mut Task, training: &Training, units: Vec<Vec<usize>>, model: u64) -> Result<Adapter, MembershipError> {
     const HOUSES: usize = 10;
     let rate = (training.batch / units.len() as f64).min(1.0);
-    let noise_multiplier = match training.epsilon {
-        Some(epsilon) => Accountant::Rdp.noise_for(epsilon, training.delta, rate, u64::from(training.rounds))?,
-        None => 0.0,
+    let privacy = match training.epsilon {
+        Some(epsilon) => Privacy {
+            mode: PrivacyMode::RecordShared,
+            accountant: Counted::Rdp,
+            epsilon,
+            delta: training.delta,
+            clipping_norm: 1.0,
+            integer_norm: 4096,
+            clamp: 1 << 20,
+            noise_multiplier: Accountant::Rdp.noise_for(epsilon, training.delta, rate, u64::from(training.rounds))?,
+            colluders: 1,
+        },
+        None => unprotected(1),
     };
     let mut shares: Vec<Vec<Vec<usize>>> = vec![Vec::new(); HOUSES];
     for (place, unit) in units.into_iter().enumerate() {
         shares[place % HOUSES].push(unit);
     }
     let nominal = |units: &Vec<Vec<usize>>| ((units.len() as f64 * rate).round() as u32).max(1);
-    let private = training.epsilon.is_some();
     let contract = Contract {
-        // A key of RFC 8032's test vectors: nothing here is signed.
-        aggregator_key: "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".to_owned(),
+        aggregator_key: UNUSED_KEY.to_owned(),
         model: task.model.clone(),
         labels: task.labels.clone(),
         max_tokens: 64,
@@ -170,17 +178,7 @@ fn train(task: &mut Task, training: &Training, units: Vec<Vec<usize>>, model: u6
         train: Train::B,
         seed: training.seed,
         optimizer: Optimizer::Sgd { learning_rate: training.learning_rate, momentum: 0.9 },
-        privacy: Privacy {
-            mode: if private { PrivacyMode::RecordShared } else { PrivacyMode::None },
-            accountant: Counted::Rdp,
-            epsilon: training.epsilon.unwrap_or(0.0),
-            delta: if private { training.delta } else { 0.0 },
-            clipping_norm: if private { 1.0 } else { 1024.0 },
-            integer_norm: if private { 4096 } else { 1 << 36 },
-            clamp: if private { 1 << 20 } else { 1 << 40 },
-            noise_multiplier,
-            colluders: 1,
-        },
+        privacy,
         clients: shares.iter().map(|units| (rate, nominal(units))).collect(),
         committee: (5, 3),
         rounds: training.rounds,

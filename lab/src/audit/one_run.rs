@@ -10,7 +10,7 @@ use training::{FreshNoise, House, Mechanism, Noise, Part, Tools, TrainError, mec
 use super::Guesses;
 use super::broken::{Broken, HalfNoise, ReusedNoise, Unclipped};
 use super::canaries::Canaries;
-use crate::contract::{Contract, ContractError, client_name};
+use crate::contract::{Contract, ContractError, UNUSED_KEY, client_name};
 use crate::row;
 
 /// A canary's gradient is longer than the clipping norm by this: a mechanism that forgets to clip is moved that much further.
@@ -186,7 +186,7 @@ pub fn one_run<R: CryptoRng>(
     let included: Vec<bool> = (0..setting.canaries).map(|_| rng.random()).collect();
     let honest = setting.houses - setting.colluders;
     let houses = deal(&included, honest)?;
-    let mut learner = Canaries { inner: None, rows: 0, width, norm: CANARY_NORM };
+    let mut learner = Canaries { width, norm: CANARY_NORM };
     let mechanism: Box<dyn Mechanism> = match setting.broken {
         Some(Broken::NoClipping) => Box::new(Unclipped),
         _ => mechanism(&charter)?,
@@ -263,8 +263,7 @@ fn charter(setting: &Setting, noise_multiplier: f64) -> Result<Charter, AuditErr
         num_labels: LABELS,
     };
     let contract = Contract {
-        // A key of RFC 8032's test vectors: nothing here is signed.
-        aggregator_key: "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".to_owned(),
+        aggregator_key: UNUSED_KEY.to_owned(),
         model,
         labels: (0..LABELS).map(|label| format!("class {label}")).collect(),
         max_tokens: 64,

@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use adapter::LoraConfig;
-use clap::{Args, Subcommand, ValueEnum as _};
+use clap::{Args, Subcommand};
 use comfy_table::Table;
-use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Failure;
+use super::{Failure, bar};
 use crate::audit::{self, AuditError, Broken, Setting, membership};
-use crate::table;
 use crate::task::{Source, Task};
+use crate::{rows, table};
 
 /// Canaries and membership inference.
 #[derive(Debug, Args)]
@@ -81,7 +80,7 @@ struct Canaries {
 #[derive(Debug, Args)]
 struct Membership {
     #[command(flatten)]
-    source: super::source::SourceArguments,
+    source: Source,
     /// Attacks models trained with this epsilon beside one without privacy
     #[arg(long, default_value_t = 3.0, value_name = "E")]
     epsilon: f64,
@@ -175,8 +174,8 @@ fn canaries(arguments: &Canaries) -> Result<(), Failure> {
 }
 
 fn membership(arguments: &Membership) -> Result<(), Failure> {
-    let source: Source = arguments.source.source();
-    let mut task = Task::load(&source, &LoraConfig::new(8, 2, &["query", "value"]), None).map_err(Failure::usage)?;
+    let mut task =
+        Task::load(&arguments.source, &LoraConfig::new(8, 2, &["query", "value"]), None).map_err(Failure::usage)?;
     let mut rows = Vec::new();
     for epsilon in [None, Some(arguments.epsilon)] {
         let training = membership::Training {
@@ -202,7 +201,7 @@ fn membership(arguments: &Membership) -> Result<(), Failure> {
     for row in &rows {
         shown.add_row([
             row.mode.clone(),
-            if row.epsilon.is_finite() { row.epsilon.to_string() } else { "none".to_owned() },
+            rows::epsilon(row.epsilon),
             format!("{:.3}", row.accuracy),
             format!("{:.3} ± {:.3}", row.auc, row.auc_margin),
             format!("{:.3}", row.tpr_at_1_percent),
@@ -211,20 +210,4 @@ fn membership(arguments: &Membership) -> Result<(), Failure> {
     }
     println!("{shown}");
     Ok(())
-}
-
-/// A progress bar on standard error.
-pub(super) fn bar(steps: u64, what: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(&format!(
-        "{{elapsed}} {{bar:30}} {{pos}} of {{len}} {what} {{msg}}, {{eta}} left"
-    ));
-    ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-impl Broken {
-    /// All of them, for who runs each.
-    #[must_use]
-    pub fn all() -> &'static [Self] {
-        Self::value_variants()
-    }
 }

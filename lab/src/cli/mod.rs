@@ -3,7 +3,6 @@
 mod audit;
 mod budget;
 mod simulate;
-mod source;
 mod sweep;
 mod warm_up;
 
@@ -11,6 +10,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 
 /// Exit code of a question that makes no sense as it is asked.
 const USAGE: u8 = 2;
@@ -66,6 +66,14 @@ impl Failure {
     pub(crate) fn usage(error: impl ToString) -> Self {
         Self { message: error.to_string(), code: USAGE }
     }
+}
+
+/// A progress bar on standard error.
+fn bar(steps: u64, what: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(&format!(
+        "{{elapsed}} {{bar:30}} {{pos}} of {{len}} {what} {{msg}}, {{eta}} left"
+    ));
+    ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Runs the program with these arguments, the first of them its name.

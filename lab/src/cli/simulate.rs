@@ -6,9 +6,8 @@ use clap::Args;
 use comfy_table::Table;
 use indicatif::ProgressBar;
 
-use super::Failure;
-use super::audit::bar;
-use crate::rows::RunRow;
+use super::{Failure, bar};
+use crate::rows::{self, RunRow};
 use crate::simulate::{self, Finished, NoiseSource, Plan};
 
 /// A federation in one process.
@@ -101,7 +100,7 @@ pub(super) fn runs_table(runs: &[RunRow]) -> Table {
     for run in runs {
         table.add_row([
             run.run.clone(),
-            if run.epsilon.is_finite() { run.epsilon.to_string() } else { "none".to_owned() },
+            rows::epsilon(run.epsilon),
             format!("{:.3} {}", run.noise_multiplier, run.noise),
             run.clients.to_string(),
             format!("{:.4}", run.plain),

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Failure;
-use super::audit::bar;
 use super::simulate::runs_table;
+use super::{Failure, bar};
 use crate::{report, sweep};
 
 /// A plan over grids.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{ReportError, figures};
 use crate::plot;
-use crate::rows::RunRow;
+use crate::rows::{self, RunRow};
 use crate::simulate::Finished;
 
 const STYLE: &str = "body{font:16px/1.5 'Noto Sans',Helvetica,Arial,sans-serif;color:#1f2328;max-width:60rem;margin:2rem auto;padding:0 1rem}\
@@ -86,7 +86,7 @@ fn table(runs: &[RunRow]) -> String {
         let cells = [
             escape(&run.run),
             escape(&run.mode),
-            if run.epsilon.is_finite() { run.epsilon.to_string() } else { "none".to_owned() },
+            rows::epsilon(run.epsilon),
             format!("{:e}", run.delta),
             format!("{:.4}", run.noise_multiplier),
             escape(&run.noise),

@@ -22,7 +22,6 @@ pub(super) struct Kept {
     pub(super) state: String,
     pub(super) bytes_up: u64,
     pub(super) seconds: f64,
-    pub(super) vanished: u64,
 }
 
 impl Run<'_> {

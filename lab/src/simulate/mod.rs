@@ -19,7 +19,7 @@ mod run;
 mod settings;
 mod split;
 
-pub use plan::{ClientsPlan, MOST_CLIENTS, NoiseSource, Plan, PlanError, PrivacyPlan, SAMPLE, TaskPlan, TrainingPlan};
+pub use plan::{ClientsPlan, MOST_CLIENTS, NoiseSource, Plan, PlanError, PrivacyPlan, SAMPLE, TrainingPlan};
 pub(crate) use run::lora;
 pub use run::{Finished, MakeMechanism, Step, run, run_on, run_with};
 pub use split::{Split, deal};

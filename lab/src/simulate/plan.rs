@@ -19,7 +19,7 @@ pub const MOST_CLIENTS: usize = 10_000;
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// Rows and model.
-    pub task: TaskPlan,
+    pub task: Source,
     /// Who takes part.
     pub clients: ClientsPlan,
     /// How long, and how the sum is applied.
@@ -35,30 +35,6 @@ pub struct Plan {
     /// Noised metrics of units that each client holds out.
     #[serde(default)]
     pub evaluation: Option<Evaluation>,
-}
-
-/// Rows and model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TaskPlan {
-    /// The rows to train on.
-    pub data: PathBuf,
-    /// The rows to test on.
-    pub test: PathBuf,
-    /// Hugging Face folder of the model.
-    pub model: PathBuf,
-    /// Field with the text.
-    #[serde(default = "text")]
-    pub text_column: String,
-    /// Field with the label.
-    #[serde(default = "label")]
-    pub label_column: String,
-    /// Field that names the privacy unit.
-    #[serde(default)]
-    pub unit_column: Option<String>,
-    /// Longer texts are cut to this many tokens.
-    #[serde(default = "tokens")]
-    pub max_tokens: u32,
 }
 
 /// Who takes part.
@@ -253,33 +229,6 @@ impl Plan {
         }
         Ok(())
     }
-
-    /// Rows and model, as a task reads them.
-    #[must_use]
-    pub fn source(&self) -> Source {
-        let task = &self.task;
-        Source {
-            data: task.data.clone(),
-            test: task.test.clone(),
-            model: task.model.clone(),
-            text_column: task.text_column.clone(),
-            label_column: task.label_column.clone(),
-            unit_column: task.unit_column.clone(),
-            max_tokens: task.max_tokens,
-        }
-    }
-}
-
-fn text() -> String {
-    "text".to_owned()
-}
-
-fn label() -> String {
-    "label".to_owned()
-}
-
-fn tokens() -> u32 {
-    64
 }
 
 fn held_out() -> f64 {

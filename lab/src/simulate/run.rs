@@ -72,7 +72,7 @@ pub fn run_with(
     progress: &mut dyn FnMut(&Step),
 ) -> Result<Finished, SimulateError> {
     plan.check()?;
-    let mut task = Task::load(&plan.source(), &lora(plan), None)?;
+    let mut task = Task::load(&plan.task, &lora(plan), None)?;
     run_on(plan, &mut task, folder, make, progress)
 }
 
@@ -140,7 +140,6 @@ impl Run<'_> {
             state: hex::encode(first.to_bytes()),
             bytes_up: 0,
             seconds: 0.0,
-            vanished: 0,
         });
         let mut curve =
             if kept.round == 0 { Vec::new() } else { table::read::<CurveRow>(&self.folder.join("curve.json"))? };
@@ -160,7 +159,6 @@ impl Run<'_> {
             let mut batches = ChaCha20Rng::seed_from_u64(self.seed);
             batches.set_stream(u64::from(number));
             let absent = self.absent(&mut batches);
-            kept.vanished += absent.iter().filter(|absent| **absent).count() as u64;
             let round = RoundNumber::new(number).map_err(SimulateError::internal)?;
             let played = world.play(round, &absent, pooled, &mut |part, client, state| {
                 let mut tools = Tools { learner: &mut task.learner, noise: noise.as_mut(), rng: &mut batches };

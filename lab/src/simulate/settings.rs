@@ -7,7 +7,7 @@ use training::House;
 
 use super::run::Run;
 use super::{PlanError, SimulateError};
-use crate::contract::Contract;
+use crate::contract::{Contract, unprotected};
 use crate::task::Task;
 
 /// A coordinate is clamped to this many clipping norms before noise.
@@ -15,7 +15,7 @@ const CLAMP_NORMS: u64 = 256;
 
 impl Run<'_> {
     pub(super) fn charter(&self, task: &Task, parts: &[House], key: &str) -> Result<Charter, SimulateError> {
-        let (plan, private) = (self.plan, self.mode != PrivacyMode::None);
+        let plan = self.plan;
         let units: usize = parts.iter().map(|part| part.units.len()).sum();
         let client = self.mode == PrivacyMode::Client;
         let rate = if client { 1.0 } else { (plan.training.batch / units.max(1) as f64).min(1.0) };
@@ -24,9 +24,23 @@ impl Run<'_> {
         let local = local.unwrap_or_default();
         let steps = u64::from(plan.training.rounds)
             * u64::from(if self.mode == PrivacyMode::RecordLocal { local.steps } else { 1 });
-        let noise_multiplier = if private { self.noise(rate, steps)? } else { 0.0 };
-        let norm = if private { plan.privacy.integer_norm } else { 1 << 36 };
-        let clamp = if private { norm.saturating_mul(CLAMP_NORMS) } else { 1 << 40 };
+        let privacy = if self.mode == PrivacyMode::None {
+            unprotected(plan.clients.colluders)
+        } else {
+            let norm = plan.privacy.integer_norm;
+            Privacy {
+                mode: self.mode,
+                accountant: Counted::Rdp,
+                epsilon: plan.privacy.epsilon,
+                delta: plan.privacy.delta,
+                clipping_norm: plan.privacy.clipping_norm,
+                integer_norm: norm,
+                // The rotation spreads a client's update over all coordinates.
+                clamp: if client { norm } else { norm.saturating_mul(CLAMP_NORMS) },
+                noise_multiplier: self.noise(rate, steps)?,
+                colluders: plan.clients.colluders,
+            }
+        };
         let contract = Contract {
             aggregator_key: key.to_owned(),
             model: task.model.clone(),
@@ -38,18 +52,7 @@ impl Run<'_> {
             train: plan.training.train,
             seed: self.seed,
             optimizer: Optimizer::Sgd { learning_rate: plan.training.learning_rate, momentum: plan.training.momentum },
-            privacy: Privacy {
-                mode: self.mode,
-                accountant: Counted::Rdp,
-                epsilon: if private { plan.privacy.epsilon } else { 0.0 },
-                delta: if private { plan.privacy.delta } else { 0.0 },
-                clipping_norm: if private { plan.privacy.clipping_norm } else { 1024.0 },
-                integer_norm: norm,
-                // The rotation spreads a client's update over all coordinates.
-                clamp: if client { norm } else { clamp },
-                noise_multiplier,
-                colluders: plan.clients.colluders,
-            },
+            privacy,
             clients: parts.iter().map(|part| (rate, nominal(part))).collect(),
             committee: (plan.clients.committee, plan.clients.threshold),
             rounds: plan.training.rounds,
