@@ -179,6 +179,20 @@ fn calibrations_of_every_accountant_invert_its_epsilon() {
     assert!(matches!(alone, AccountantError::Unreachable { .. }), "{alone}");
 }
 
+/// Where the grid that an answer needs changes near the answer, or is not the one that the Renyi accountant's needs.
+#[test]
+fn calibrations_by_loss_distributions_are_tight_where_the_grid_changes() {
+    for (rate, rounds, target) in [(1e-4, 10, 0.5), (1e-3, 10, 3.0), (1e-4, 1000, 0.5), (1e-4, 100_000, 0.5)] {
+        let delta = 1e-6;
+        let of = |noise, rounds| Accountant::Pld.epsilon(&[Rounds::new(rate, noise, rounds)], delta).unwrap();
+        let noise = Accountant::Pld.noise_for(target, delta, rate, rounds).unwrap();
+        assert!(of(noise, rounds) <= target && of(noise * 0.998, rounds) > target, "{rate} {rounds}: {noise}");
+        let found = Accountant::Pld.rounds_for(target, delta, rate, noise).unwrap();
+        let more = found + found.div_ceil(50);
+        assert!(of(noise, found) <= target && of(noise, more) > target, "{rate} {rounds}: {found}");
+    }
+}
+
 /// What a filter at a fixed order spends and may spend are inverses, and the best order is the accountant's own.
 #[test]
 fn one_renyi_order_gives_the_accountants_epsilon_and_its_budget_gives_it_back() {

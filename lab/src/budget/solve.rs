@@ -89,66 +89,76 @@ fn count(question: &Question, accountant: Accountant) -> Result<By, BudgetError>
     let setting = &question.setting;
     let steps = setting.noised_steps();
     let (delta, rate) = (setting.delta, setting.rate);
-    let (noise_multiplier, rounds) = match question.wanted {
-        Wanted::Epsilon { noise_multiplier, rounds } => (noise_multiplier, rounds),
+    let (noise_multiplier, rounds, epsilon) = match question.wanted {
+        Wanted::Epsilon { noise_multiplier, rounds } => {
+            (noise_multiplier, rounds, accountant.epsilon(&[setting.rounds(noise_multiplier, rounds)], delta)?)
+        }
         Wanted::NoiseMultiplier { epsilon, rounds } => {
             let continuous = accountant.noise_for(epsilon, delta, rate, rounds.saturating_mul(steps))?;
-            (round_up(setting, accountant, continuous, rounds, epsilon)?, rounds)
+            let (noise, costs) = round_up(setting, accountant, continuous, rounds, epsilon)?;
+            (noise, rounds, costs)
         }
         Wanted::Rounds { epsilon, noise_multiplier } => {
             let fits = accountant.rounds_for(epsilon, delta, rate, noise_multiplier)? / steps;
-            (noise_multiplier, round_down(setting, accountant, noise_multiplier, fits, epsilon)?)
+            let (rounds, costs) = round_down(setting, accountant, noise_multiplier, fits, epsilon)?;
+            (noise_multiplier, rounds, costs)
         }
     };
-    let counted = [setting.rounds(noise_multiplier, rounds)];
-    let epsilon = accountant.epsilon(&counted, delta)?;
     let how = match accountant {
-        Accountant::Rdp => format!("order {}", accountant::epsilon(&counted, delta)?.order),
+        Accountant::Rdp => {
+            format!("order {}", accountant::epsilon(&[setting.rounds(noise_multiplier, rounds)], delta)?.order)
+        }
         Accountant::Pld => "composed loss, rounded up".to_owned(),
         Accountant::Zcdp => "best order of all".to_owned(),
     };
     Ok(By { accountant, epsilon, noise_multiplier, rounds, how })
 }
 
-/// The next noise multiplier with four digits whose epsilon, with the grid counted, is within `epsilon`.
+/// The next noise multiplier with four digits whose epsilon, with the grid counted, is within `target`, and that epsilon.
 fn round_up(
     setting: &Setting,
     accountant: Accountant,
     continuous: f64,
     rounds: u64,
-    epsilon: f64,
-) -> Result<f64, BudgetError> {
+    target: f64,
+) -> Result<(f64, f64), BudgetError> {
     let mut parts = (continuous * NOISE_PARTS).ceil();
     wide_enough(setting, parts / NOISE_PARTS)?;
     // Where the grid counts at all, it is by far less than one part.
-    for _ in 0..3 {
+    let most = (parts * 1.01).ceil();
+    loop {
         let noise = parts / NOISE_PARTS;
-        if accountant.epsilon(&[setting.rounds(noise, rounds)], setting.delta)? <= epsilon {
-            break;
+        let epsilon = accountant.epsilon(&[setting.rounds(noise, rounds)], setting.delta)?;
+        if epsilon <= target {
+            return Ok((noise, epsilon));
+        }
+        if parts > most {
+            return Err(AccountantError::Unreachable { target, best: epsilon, with: "noise on this grid" }.into());
         }
         parts += 1.0;
     }
-    Ok(parts / NOISE_PARTS)
 }
 
-/// The most rounds up to `fits` whose epsilon, with the grid counted, is within `epsilon`.
+/// The most rounds up to `fits` whose epsilon, with the grid counted, is within `target`, and that epsilon.
 fn round_down(
     setting: &Setting,
     accountant: Accountant,
     noise: f64,
     fits: u64,
-    epsilon: f64,
-) -> Result<u64, BudgetError> {
+    target: f64,
+) -> Result<(u64, f64), BudgetError> {
     wide_enough(setting, noise)?;
     let mut rounds = fits;
-    while rounds > 0 && accountant.epsilon(&[setting.rounds(noise, rounds)], setting.delta)? > epsilon {
+    loop {
+        let epsilon = accountant.epsilon(&[setting.rounds(noise, rounds.max(1))], setting.delta)?;
+        if rounds == 0 {
+            return Err(AccountantError::Unreachable { target, best: epsilon, with: "a single round" }.into());
+        }
+        if epsilon <= target {
+            return Ok((rounds, epsilon));
+        }
         rounds -= 1;
     }
-    if rounds == 0 {
-        let one = accountant.epsilon(&[setting.rounds(noise, 1)], setting.delta)?;
-        return Err(AccountantError::Unreachable { target: epsilon, best: one, with: "a single round" }.into());
-    }
-    Ok(rounds)
 }
 
 fn wide_enough(setting: &Setting, noise: f64) -> Result<(), BudgetError> {

@@ -227,7 +227,7 @@ impl Run<'_> {
             loss: score.loss,
             plain: score.plain,
             macro_: score.macro_,
-            epsilon: spent(charter, round)?,
+            epsilon: spent(charter, round, adapter.trainable_len())?,
             noised_plain: f64::NAN,
         })
     }

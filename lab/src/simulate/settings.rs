@@ -91,13 +91,13 @@ impl Run<'_> {
     }
 }
 
-/// What a client has spent after so many rounds, by the charter's accountant.
-pub(super) fn spent(charter: &Charter, rounds: u32) -> Result<f64, SimulateError> {
+/// What a client has spent after so many rounds of an adapter with `count` trained values, by the charter's accountant.
+pub(super) fn spent(charter: &Charter, rounds: u32, count: usize) -> Result<f64, SimulateError> {
     if charter.privacy.mode == PrivacyMode::None {
         return Ok(f64::INFINITY);
     }
     let rate = charter.houses.iter().map(|house| house.sampling_rate).fold(0.0, f64::max);
-    let whole = terms::whole_run(charter, rate, charter.rounds.max_cohort, 1);
+    let whole = terms::whole_run(charter, rate, charter.rounds.max_cohort, count);
     let all = u64::from(charter.charged_rounds());
     let part = whole.iter().map(|one| Rounds { rounds: (one.rounds * u64::from(rounds)).div_ceil(all), ..*one });
     Ok(Accountant::Rdp.epsilon(&part.collect::<Vec<_>>(), charter.privacy.delta)?)

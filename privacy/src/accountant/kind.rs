@@ -47,8 +47,9 @@ impl Accountant {
         }
     }
 
-    /// A noise multiplier (within a ten-thousandth, rounded up, of the smallest; by Renyi divergences a ten-millionth) with which `rounds` rounds at `rate`
-    /// cost at most `target` at `delta`.
+    /// A noise multiplier with which `rounds` rounds at `rate` cost at most `target` at `delta`: the smallest, rounded up, within a
+    /// ten-millionth by Renyi divergences, within a ten-thousandth by the others. Loss distributions know epsilon to two thousandths:
+    /// where the grid that they need changes at the answer, it is as far from the smallest as that is.
     ///
     /// # Errors
     /// As [`Accountant::epsilon`], and [`AccountantError::Unreachable`].
@@ -60,7 +61,7 @@ impl Accountant {
     }
 
     /// The largest number of rounds at `rate` and `noise_multiplier` that cost at most `target` at `delta`; above 10,000 a
-    /// number within a ten-thousandth of it, below, except by Renyi divergences.
+    /// number within a ten-thousandth of it, below, except by Renyi divergences; of loss distributions as in [`Accountant::noise_for`].
     ///
     /// # Errors
     /// As [`Accountant::epsilon`], and [`AccountantError::Unreachable`] when a single round costs more.

@@ -33,6 +33,9 @@ const MOST_TILT: f64 = 20.0;
 const TILT_STEPS: u32 = 48;
 /// A transform's rounding, in units of the last place and per doubling of its length: eight times what is usual.
 const ROUNDING: f64 = 8.0 * f64::EPSILON;
+/// Coefficients below `exp` of this are dropped: less than 1e-27 together, a part in 1e12 of the allowance for rounding.
+const DROPPED: f64 = -80.0;
+const ZERO: Complex<f64> = Complex::new(0.0, 0.0);
 
 /// What will be asked: the tilt is chosen for it. Any tilt gives right answers, a near one precise ones.
 #[derive(Debug, Clone, Copy)]
@@ -60,22 +63,25 @@ pub(super) struct Composed {
 }
 
 /// What `of` says of the composed loss, on finer and finer grids until it hardly changes: each answer is an upper bound.
-pub(super) fn refined(losses: &[(Loss, u64)], near: Near, of: impl Fn(&Composed) -> f64) -> f64 {
-    let plan = Plan::new(losses, near);
-    if !(plan.step.is_finite() && plan.deviation.is_finite() && plan.tilt.is_finite()) {
-        return of(&Composed::unknown());
-    }
-    let mut step = plan.step;
-    let mut last = of(&Composed::new(losses, &plan, step));
-    while step > plan.least_step {
-        step = (step / FINER).max(plan.least_step);
-        let next = of(&Composed::new(losses, &plan, step)).min(last);
-        if last - next <= KNOWN * next {
+/// With it, how often the step of this answer was divided.
+pub(super) fn refined(losses: &[(Loss, u64)], near: Near, of: impl Fn(&Composed) -> f64) -> (f64, u32) {
+    let Some(plan) = Plan::new(losses, near) else { return (of(&Composed::unknown()), 0) };
+    let mut last = (of(&Composed::new(losses, &plan, plan.step)), 0);
+    while plan.finer(last.1) > plan.least_step {
+        let finer = last.1 + 1;
+        let next = of(&Composed::new(losses, &plan, plan.finer(finer))).min(last.0);
+        if last.0 - next <= KNOWN * next {
             break;
         }
-        last = next;
+        last = (next, finer);
     }
     last
+}
+
+/// The same on the grid whose step is divided so often: an upper bound too.
+pub(super) fn once(losses: &[(Loss, u64)], near: Near, refinements: u32, of: impl Fn(&Composed) -> f64) -> f64 {
+    Plan::new(losses, near)
+        .map_or_else(|| of(&Composed::unknown()), |plan| of(&Composed::new(losses, &plan, plan.finer(refinements))))
 }
 
 /// How losses are composed.
@@ -91,7 +97,8 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(losses: &[(Loss, u64)], near: Near) -> Self {
+    /// None where nothing can be promised.
+    fn new(losses: &[(Loss, u64)], near: Near) -> Option<Self> {
         let rounds: f64 = losses.iter().map(|(_, count)| *count as f64).sum();
         let smallest = match near {
             Near::Delta(delta) => delta,
@@ -106,7 +113,18 @@ impl Plan {
         let step = (4.0 * ADDED_VARIANCE / rounds).sqrt().min(WIDEST_STEP) * deviation;
         // Neither a round's grid nor the window, some twenty deviations, may be too long.
         let least_step = (widest.max(20.0 * deviation)) / MOST_POINTS;
-        Self { tilt, step: step.max(least_step), least_step, tail, deviation }
+        (step.is_finite() && deviation.is_finite() && tilt.is_finite()).then_some(Self {
+            tilt,
+            step: step.max(least_step),
+            least_step,
+            tail,
+            deviation,
+        })
+    }
+
+    /// The step, divided so often.
+    fn finer(&self, refinements: u32) -> f64 {
+        (self.step / FINER.powi(refinements.min(64) as i32)).max(self.least_step)
     }
 }
 
@@ -141,7 +159,8 @@ impl Composed {
             }
             rounds += grid.count;
             for (all, one) in product.iter_mut().zip(&spectrum) {
-                *all *= Complex::from_polar((one.norm().ln() * grid.count).exp(), one.arg() * grid.count);
+                let log = one.norm().ln() * grid.count;
+                *all *= if log < DROPPED { ZERO } else { Complex::from_polar(log.exp(), one.arg() * grid.count) };
             }
         }
         // An error of one coefficient moves all masses together by at most as much; or, by Parseval and Cauchy, all masses

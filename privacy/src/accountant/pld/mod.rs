@@ -42,17 +42,35 @@ const ROUNDED_CLOSENESS: f64 = 1e-75;
 /// # Errors
 /// [`AccountantError::Delta`], or what [`Rounds::check`] finds.
 pub fn epsilon(rounds: &[Rounds], delta: f64) -> Result<f64, AccountantError> {
-    check_delta(delta)?;
-    let Some(parts) = parts(rounds)? else { return Ok(0.0) };
-    Ok(worst(&parts, |direction| parts.epsilon(direction, delta)) + 2.0 * parts.closeness)
+    Ok(epsilon_and_fineness(rounds, delta)?.0)
 }
 
-/// The same for a unit that is removed alone: no bound, unless the other direction is known to be smaller.
-pub(super) fn epsilon_of_removal(rounds: &[Rounds], delta: f64) -> Result<f64, AccountantError> {
+/// [`epsilon`], and how fine a grid it took for a unit that is removed: for [`epsilon_of_removal`].
+pub(super) fn epsilon_and_fineness(rounds: &[Rounds], delta: f64) -> Result<(f64, Fineness), AccountantError> {
+    check_delta(delta)?;
+    let Some(parts) = parts(rounds)? else { return Ok((0.0, Fineness(0))) };
+    let (refinements, epsilon) = std::thread::scope(|scope| {
+        let added = parts.sampled().then(|| scope.spawn(|| parts.epsilon(Direction::Add, delta)));
+        let (removed, refinements) = parts.refined(Direction::Remove, delta);
+        // A thread that came to no end promises nothing.
+        (refinements, added.map_or(removed, |thread| thread.join().unwrap_or(f64::INFINITY).max(removed)))
+    });
+    Ok((epsilon + 2.0 * parts.closeness, Fineness(refinements)))
+}
+
+/// An upper bound for a unit that is removed (nearly always the larger direction), in one pass over a grid of this fineness: what a
+/// search asks, which asks [`epsilon`] at its end.
+pub(super) fn epsilon_of_removal(rounds: &[Rounds], delta: f64, fineness: Fineness) -> Result<f64, AccountantError> {
     check_delta(delta)?;
     let Some(parts) = parts(rounds)? else { return Ok(0.0) };
-    Ok(parts.epsilon(Direction::Remove, delta) + 2.0 * parts.closeness)
+    let (losses, target) = (parts.losses(Direction::Remove), parts.target(delta));
+    let found = compose::once(&losses, compose::Near::Delta(target), fineness.0, |all| all.epsilon(target));
+    Ok(found + 2.0 * parts.closeness)
 }
+
+/// How often a grid's first step is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Fineness(u32);
 
 /// Delta of all these rounds together, at `epsilon`: an upper bound, at most 1.
 ///
@@ -63,8 +81,10 @@ pub fn delta(rounds: &[Rounds], epsilon: f64) -> Result<f64, AccountantError> {
     let Some(parts) = parts(rounds)? else { return Ok(0.0) };
     let near = (epsilon - 2.0 * parts.closeness).max(0.0);
     let of =
-        |direction| compose::refined(&parts.losses(direction), compose::Near::Epsilon(near), |all| all.delta(near));
-    Ok((worst(&parts, of) * parts.closeness.exp()).min(1.0))
+        |direction| compose::refined(&parts.losses(direction), compose::Near::Epsilon(near), |all| all.delta(near)).0;
+    let removed = of(Direction::Remove);
+    let worst = if parts.sampled() { removed.max(of(Direction::Add)) } else { removed };
+    Ok((worst * parts.closeness.exp()).min(1.0))
 }
 
 /// Rounds as continuous Gaussians.
@@ -76,6 +96,11 @@ struct Parts {
 }
 
 impl Parts {
+    /// Without sampling both directions are the same.
+    fn sampled(&self) -> bool {
+        self.rounds.iter().any(|(rate, ..)| *rate < 1.0)
+    }
+
     /// What no loss is above: without a unit an output is at least `1 - q` times as likely as with it.
     fn bound(&self, direction: Direction) -> f64 {
         match direction {
@@ -85,9 +110,17 @@ impl Parts {
     }
 
     fn epsilon(&self, direction: Direction, delta: f64) -> f64 {
-        let target = delta * (-self.closeness).exp();
-        let near = compose::Near::Delta(target);
-        compose::refined(&self.losses(direction), near, |all| all.epsilon(target)).min(self.bound(direction))
+        self.refined(direction, delta).0.min(self.bound(direction))
+    }
+
+    fn refined(&self, direction: Direction, delta: f64) -> (f64, u32) {
+        let target = self.target(delta);
+        compose::refined(&self.losses(direction), compose::Near::Delta(target), |all| all.epsilon(target))
+    }
+
+    /// The delta that the continuous Gaussians must keep.
+    fn target(&self, delta: f64) -> f64 {
+        delta * (-self.closeness).exp()
     }
 
     fn losses(&self, direction: Direction) -> Vec<(Loss, u64)> {
@@ -117,11 +150,4 @@ fn parts(rounds: &[Rounds]) -> Result<Option<Parts>, AccountantError> {
         }
     }
     Ok((!parts.rounds.is_empty()).then_some(parts))
-}
-
-/// The larger of both directions; without sampling they are the same.
-fn worst(parts: &Parts, of: impl Fn(Direction) -> f64) -> f64 {
-    let removed = of(Direction::Remove);
-    let sampled = parts.rounds.iter().any(|(rate, ..)| *rate < 1.0);
-    if sampled { removed.max(of(Direction::Add)) } else { removed }
 }
