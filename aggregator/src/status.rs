@@ -2,7 +2,7 @@
 
 use privacy::accountant::{Rounds, epsilon};
 use protocol::charter::PrivacyMode;
-use protocol::{Charter, Conclusion, Message as _, RecordLeaf, Verdict};
+use protocol::{Charter, Conclusion, Message as _, RecordLeaf, RoundNumber, Verdict};
 use serde::Serialize;
 
 use crate::isolation;
@@ -73,7 +73,7 @@ pub async fn read(home: &Home) -> Result<Status, StoreError> {
     let isolation = isolation::read(store).await?;
     let isolated = isolation.isolated().map(|(house, ground)| (house.to_string(), ground.code())).collect();
     let suspects = isolation.suspects().iter().chain(isolation.accused()).map(ToString::to_string).collect();
-    let attempts = store.announcements().await?.len() as u64;
+    let attempts = store.announced_rounds().await?;
     Ok(Status {
         federation: home.charter.name.to_string(),
         charter: home.charter.digest().to_string(),
@@ -94,26 +94,33 @@ pub async fn read(home: &Home) -> Result<Status, StoreError> {
         suspects,
         last: leaves.last().and_then(|body| RecordLeaf::from_bytes(body).ok()).map(|leaf| describe(&leaf)),
         mode: home.charter.privacy.mode.as_str(),
-        epsilon: spent(&home.charter, attempts),
+        epsilon: spent(&home.charter, &attempts),
         delta: home.charter.privacy.delta,
         record: leaves.len(),
         final_adapter: store.setting(Setting::FinalState).await?.is_some(),
     })
 }
 
-/// What `attempts` submissions cost, where noise protects anything. The discrete noise's small correction is each
-/// house's own ledger's business; this is the planning figure.
-fn spent(charter: &Charter, attempts: u64) -> Option<f64> {
+/// What attempts at these rounds cost a house that was in all of them, where noise protects anything. The discrete noise's small
+/// correction is each house's own ledger's business; this is the planning figure.
+fn spent(charter: &Charter, attempts: &[RoundNumber]) -> Option<f64> {
     let privacy = &charter.privacy;
     if privacy.mode == PrivacyMode::None {
         return None;
     }
-    if attempts == 0 {
+    if attempts.is_empty() {
         return Some(0.0);
     }
     let rate = charter.houses.iter().map(|house| house.sampling_rate).fold(0.0, f64::max);
-    let rounds = Rounds::new(rate, privacy.noise_multiplier, attempts);
-    epsilon(&[rounds], privacy.delta).ok().map(|spent| spent.epsilon)
+    let steps = attempts.len() as u64 * u64::from(charter.noised_steps());
+    let training = Rounds::new(rate, privacy.noise_multiplier, steps);
+    // Under `client` the metrics are part of the one vector.
+    let evaluation = charter.evaluation.as_ref().filter(|_| privacy.mode != PrivacyMode::Client);
+    let evaluated = attempts.iter().filter(|round| charter.is_evaluated(**round)).count() as u64;
+    let evaluation = evaluation.filter(|_| evaluated > 0);
+    let evaluations = evaluation.map(|evaluation| Rounds::new(1.0, evaluation.noise_multiplier, evaluated));
+    let all: Vec<Rounds> = std::iter::once(training).chain(evaluations).collect();
+    epsilon(&all, privacy.delta).ok().map(|spent| spent.epsilon)
 }
 
 fn describe(leaf: &RecordLeaf) -> String {
@@ -125,5 +132,44 @@ fn describe(leaf: &RecordLeaf) -> String {
         }
         Conclusion::Settled(Verdict::Void { reason }) => format!("{place}: void, {reason}"),
         Conclusion::Abandoned(reason) => format!("{place}: abandoned, {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn charter(changes: &[(&str, &str)]) -> Charter {
+        let text = changes.iter().fold(protocol::charter::SAMPLE.to_owned(), |text, (from, to)| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1)
+        });
+        Charter::parse(&text).unwrap()
+    }
+
+    fn after(charter: &Charter, rounds: std::ops::RangeInclusive<u32>) -> f64 {
+        let rounds: Vec<RoundNumber> = rounds.map(|round| RoundNumber::new(round).unwrap()).collect();
+        spent(charter, &rounds).unwrap()
+    }
+
+    /// Against what `terms::check` holds the charter to, for all of its rounds.
+    #[test]
+    fn local_steps_and_evaluations_are_in_the_epsilon_that_is_shown() {
+        let plain = charter(&[]);
+        let local = charter(&[
+            ("mode = \"record-shared\"", "mode = \"record-local\""),
+            ("# [local]\n# steps = 4\n# learning_rate = 0.5", "[local]\nsteps = 4\nlearning_rate = 0.5"),
+        ]);
+        let section = "[evaluation]\nevery = 10\nheld_out = 0.1\nnoise_multiplier = 20.0\nloss_bound = 8.0\n[[house]]";
+        let evaluated = charter(&[("[[house]]", section)]);
+        for charter in [&plain, &local, &evaluated] {
+            let rate = charter.houses.iter().map(|house| house.sampling_rate).fold(0.0, f64::max);
+            let whole = terms::epsilon(charter, rate, 1000).unwrap();
+            assert!((after(charter, 1..=60) / whole - 1.0).abs() < 1e-6, "{whole}");
+        }
+        assert!(after(&local, 1..=60) > 1.2 * after(&plain, 1..=60));
+        assert_eq!(after(&evaluated, 1..=9), after(&plain, 1..=9));
+        assert!(after(&evaluated, 1..=10) > after(&plain, 1..=10));
     }
 }

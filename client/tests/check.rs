@@ -161,6 +161,31 @@ async fn a_house_whose_contributions_spoil_every_sum_is_found_by_leaving_houses_
     federation.stop().await;
 }
 
+/// An attempt that came to a cohort, and to nothing else: the aggregator says why it can not go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_aggregator_halts_and_says_so_when_too_few_houses_may_still_be_charged() {
+    logs();
+    let federation = Federation::without_spare_attempts("clients").await;
+    let path = federation.house("aggregator");
+    redirect(&federation, "abbey", Attack::SpoiltBody).await;
+    let tasks = HOUSES.map(|house| federation.spawn(house, federation.options(house)));
+    let reason = async {
+        loop {
+            let home = aggregator::setup::open(&path).await.unwrap();
+            let halted = aggregator::status::read(&home).await.unwrap().halted;
+            home.store.close().await;
+            if let Some(reason) = halted {
+                return reason;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let reason = tokio::time::timeout(Duration::from_secs(60), reason).await.unwrap();
+    assert!(reason.contains("only 0 houses may still be charged"), "{reason}");
+    tasks.iter().for_each(JoinHandle::abort);
+    federation.stop().await;
+}
+
 /// A house that cannot look at a body signs nothing; the round settles with the house that came back, and it follows.
 async fn a_house_without_a_body_to_look_at_follows_the_others(attack: Attack) -> Vec<String> {
     logs();

@@ -77,7 +77,7 @@ async fn a_house_at_its_ceiling_does_not_contribute() {
     let attempt = ahead.ledger_entries(count).unwrap().pop().unwrap();
     let filter = privacy::Filter::for_attempts(&[attempt.rounds()], 8.0, charter.privacy.delta).unwrap();
     let mut ledger = privacy::Ledger::open(state.join("ledger")).unwrap();
-    ledger.adopt(privacy::Limit::Filter(filter), &mut rand::rng()).unwrap();
+    ledger.adopt(privacy::Limit::Filter(filter), privacy::ProtectedUnit::Row, &mut rand::rng()).unwrap();
     let refused = (1..).find_map(|round| {
         let elsewhere = privacy::Entry { federation: [9; 32], round, ..attempt.clone() };
         ledger.reserve(&[elsewhere]).err()

@@ -6,7 +6,7 @@ mod common;
 
 use std::path::Path;
 
-use client::round::RunError;
+use client::round::{Fault, RunError};
 use common::{Federation, HOUSES, all_completed, logs, wait_for};
 
 /// Runs all houses until the first has contributed to two rounds, keeps a copy of its folder, and runs them until it has contributed twice more: the first of these is in a settled round.
@@ -119,4 +119,25 @@ async fn two_federations_that_share_a_ledger_share_its_ceiling() {
     for federation in [&one, &two] {
         assert_eq!(ledger.entries().iter().filter(|entry| entry.federation == of(federation)).count(), 2);
     }
+}
+
+/// The charter's epsilon is for one attempt here. It fails, since a house is gone, and no house takes part in a second one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_house_is_charged_for_no_more_attempts_than_the_charters_epsilon_is_for() {
+    logs();
+    let federation = Federation::without_spare_attempts("aggregator").await;
+    let mut options = federation.options("abbey");
+    options.fault = Some(Fault::BeforeSubmit);
+    let leaving = federation.spawn("abbey", options);
+    let tasks: Vec<_> = HOUSES[1..].iter().map(|house| federation.spawn(house, federation.options(house))).collect();
+    assert!(matches!(leaving.await.unwrap(), Err(RunError::Fault(Fault::BeforeSubmit))));
+    for house in &HOUSES[1..] {
+        wait_for(&federation.progress(house), "refused", 1).await;
+        let lines = std::fs::read_to_string(federation.progress(house)).unwrap();
+        assert!(lines.contains("all 1 attempts that the charter may charge this house for"), "{lines}");
+        let ledger = privacy::Ledger::open(federation.house(house).join("state/ledger")).unwrap();
+        assert_eq!(ledger.entries().len(), 1);
+    }
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    federation.stop().await;
 }

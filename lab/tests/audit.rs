@@ -21,15 +21,18 @@ fn setting(broken: Option<Broken>) -> Setting {
     }
 }
 
+/// One round, in which a canary shows most: 748 of 1,200 guesses were right on average (deviation 18, 16 runs), where a coin has 600 (17).
 #[test]
 fn the_honest_mechanism_is_not_accused_and_its_canaries_are_seen() {
-    let mut rng = ChaCha20Rng::seed_from_u64(5);
-    let found = one_run(&setting(None), &mut rng, |_| ()).unwrap();
-    assert!(!found.is_violated(), "{found:?}");
-    assert!((found.claim - 1.0).abs() < 0.01 && found.claim_rdp > found.claim, "{found:?}");
-    // The adversary guesses far better than a coin: 400 guesses have a deviation of 10.
-    assert!(found.findings[0].guesses.right > 200 + 30, "{found:?}");
-    assert_eq!(found.rows(&setting(None)).len(), 2);
+    let one_round = Setting { rate: 1.0, rounds: 1, canaries: 40_000, guessed: 0.03, ..setting(None) };
+    for (setting, attacks) in [(one_round, 1), (setting(None), 2)] {
+        let mut rng = ChaCha20Rng::seed_from_u64(5);
+        let found = one_run(&setting, &mut rng, |_| ()).unwrap();
+        assert!(!found.is_violated(), "{found:?}");
+        assert!((found.claim - 1.0).abs() < 0.01 && found.claim_rdp > found.claim, "{found:?}");
+        assert!(attacks == 2 || found.findings[0].guesses.right > 675, "{found:?}");
+        assert_eq!(found.rows(&setting).len(), attacks);
+    }
 }
 
 /// Unclipped canaries and a noise that is used again give themselves away nearly all; a bound that holds but for a ten-thousandth is enough.

@@ -61,6 +61,14 @@ impl Classifier {
         self.bert.config()
     }
 
+    /// Whether the model takes all of `texts`.
+    ///
+    /// # Errors
+    /// [`LoraError`] naming the first that it does not: empty, too long, or with a token that is none of its.
+    pub fn check(&self, texts: &[Encoded]) -> Result<(), LoraError> {
+        batch::check(texts, self.bert.config())
+    }
+
     /// Length of a flat gradient: the adapter's `trainable_len`.
     #[must_use]
     pub fn gradient_width(&self) -> usize {

@@ -31,6 +31,12 @@ impl Tokenizer {
         Ok(Self { path: path.to_owned(), inner })
     }
 
+    /// The largest id that any text may get; `None` of an empty vocabulary.
+    #[must_use]
+    pub fn largest_id(&self) -> Option<u32> {
+        self.inner.get_vocab(true).values().copied().max()
+    }
+
     /// The tokens of `text` with the special tokens around it, at most `max_tokens` in all: a longer text loses its end, never the
     /// closing special token.
     ///

@@ -29,7 +29,7 @@ mod sample;
 mod unit;
 
 pub use clip::{Clip, ClipError, Clipped, clamp};
-pub use ledger::{Entry, Filter, Head, Kind, Ledger, LedgerError, Limit, Plan, Planned, PlannedRounds};
+pub use ledger::{Entry, Filter, Head, Kind, Ledger, LedgerError, Limit, Plan, Planned, PlannedRounds, ProtectedUnit};
 #[cfg(feature = "noise")]
 pub use noise::{NoiseError, NoiseShare, SMALLEST_DEVIATION};
 pub use quantile::next_clipping_norm;

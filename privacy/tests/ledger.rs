@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use privacy::accountant::{AccountantError, Rounds, epsilon, epsilon_of_renyi, pld, renyi, rounds_for};
-use privacy::{Entry, Filter, Kind, Ledger, LedgerError, Limit, Plan, Planned, PlannedRounds};
+use privacy::{Entry, Filter, Kind, Ledger, LedgerError, Limit, Plan, Planned, PlannedRounds, ProtectedUnit};
 use std::{fs, path::PathBuf};
 
 const DELTA: f64 = 1e-5;
+/// Digest of what left.
+const LEFT: [u8; 32] = [3; 32];
 
 struct Home {
     _directory: tempfile::TempDir,
@@ -21,6 +23,7 @@ fn home() -> Home {
 fn entry(round: u64) -> Entry {
     Entry {
         federation: [7; 32],
+        house: "north".to_owned(),
         round,
         attempt: 1,
         kind: Kind::Training,
@@ -38,7 +41,7 @@ fn entry(round: u64) -> Entry {
 fn three_lines(home: &Home) -> Vec<u8> {
     let mut ledger = Ledger::open(&home.path).unwrap();
     ledger.reserve(&[entry(1)]).unwrap();
-    ledger.confirm(&[entry(1)]).unwrap();
+    ledger.confirm(&[entry(1)], LEFT).unwrap();
     ledger.reserve(&[entry(2)]).unwrap();
     fs::read(&home.path).unwrap()
 }
@@ -52,8 +55,8 @@ fn a_reservation_is_on_the_disk_and_spent_before_it_is_confirmed() {
     ledger.reserve(&[entry(1)]).unwrap();
     assert_eq!(fs::read(&home.path).unwrap().iter().filter(|byte| **byte == b'\n').count(), 1);
     assert_eq!(ledger.epsilon(DELTA).unwrap(), foreseen);
-    ledger.confirm(&[entry(1)]).unwrap();
-    ledger.confirm(&[entry(1)]).unwrap();
+    ledger.confirm(&[entry(1)], LEFT).unwrap();
+    ledger.confirm(&[entry(1)], LEFT).unwrap();
     assert_eq!(ledger.epsilon(DELTA).unwrap(), foreseen);
     assert_eq!(ledger.head().lines, 2);
 }
@@ -76,7 +79,7 @@ fn reloading_gives_the_same_entries_bit_for_bit() {
     for entry in &entries {
         ledger.reserve(std::slice::from_ref(entry)).unwrap();
     }
-    ledger.confirm(&entries[2..=2]).unwrap();
+    ledger.confirm(&entries[2..=2], LEFT).unwrap();
     let (spent, head) = (ledger.epsilon(DELTA).unwrap(), ledger.head());
     drop(ledger);
     let ledger = Ledger::open(&home.path).unwrap();
@@ -118,7 +121,7 @@ fn the_filter_lets_in_as_many_equal_rounds_as_the_accountant_and_refuses_before_
     for ceiling in [2.5, 3.0, 4.0] {
         let home = home();
         let mut ledger = Ledger::open(&home.path).unwrap();
-        ledger.adopt(limit(ceiling), &mut rand::rng()).unwrap();
+        ledger.adopt(limit(ceiling), ProtectedUnit::Row, &mut rand::rng()).unwrap();
         let mut rounds = 0;
         let refusal = loop {
             match ledger.reserve(&[entry(rounds + 1).clone()]) {
@@ -143,7 +146,7 @@ fn the_filter_lets_in_as_many_equal_rounds_as_the_accountant_and_refuses_before_
 fn a_mixture_of_rounds_is_counted_at_the_order_that_was_fixed_first() {
     let home = home();
     let mut ledger = Ledger::open(&home.path).unwrap();
-    ledger.adopt(limit(3.0), &mut rand::rng()).unwrap();
+    ledger.adopt(limit(3.0), ProtectedUnit::Row, &mut rand::rng()).unwrap();
     let order = order_of(&ledger);
     let kinds = [(0.05, 1.5, 28_378.0), (1.0, 12.0, 227_024.0), (256.0 / 11945.0, 0.81, 15_324.25)];
     let mut spent = 0.0;
@@ -166,11 +169,11 @@ fn a_mixture_of_rounds_is_counted_at_the_order_that_was_fixed_first() {
 fn a_ceiling_is_fixed_once_and_before_the_first_round() {
     let home = home();
     let mut ledger = Ledger::open(&home.path).unwrap();
-    ledger.adopt(limit(3.0), &mut rand::rng()).unwrap();
-    ledger.adopt(limit(3.0), &mut rand::rng()).unwrap();
+    ledger.adopt(limit(3.0), ProtectedUnit::Row, &mut rand::rng()).unwrap();
+    ledger.adopt(limit(3.0), ProtectedUnit::Row, &mut rand::rng()).unwrap();
     assert_eq!(ledger.head().lines, 1);
     for other in [filter(2.5), Filter::for_attempts(&[entry(1).rounds()], 3.0, 1e-6).unwrap()] {
-        let refused = ledger.adopt(Limit::Filter(other), &mut rand::rng()).unwrap_err();
+        let refused = ledger.adopt(Limit::Filter(other), ProtectedUnit::Row, &mut rand::rng()).unwrap_err();
         assert!(matches!(refused, LedgerError::OtherLimit { ceiling, .. } if ceiling == 3.0), "{refused}");
     }
     drop(ledger);
@@ -178,7 +181,7 @@ fn a_ceiling_is_fixed_once_and_before_the_first_round() {
     let old = self::home();
     three_lines(&old);
     let mut ledger = Ledger::open(&old.path).unwrap();
-    assert!(matches!(ledger.adopt(limit(3.0), &mut rand::rng()), Err(LedgerError::NoLimit { .. })));
+    assert!(matches!(ledger.adopt(limit(3.0), ProtectedUnit::Row, &mut rand::rng()), Err(LedgerError::NoLimit { .. })));
     for ceiling in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         let refused = Filter::for_attempts(&[entry(1).rounds()], ceiling, DELTA);
         assert!(matches!(refused, Err(LedgerError::Accountant(AccountantError::Epsilon(_)))));
@@ -204,13 +207,19 @@ fn a_round_is_reserved_once_but_a_new_attempt_or_kind_is_another() {
     ledger.reserve(&[Entry { attempt: 2, ..entry(1) }]).unwrap();
     ledger.reserve(&[Entry { kind: Kind::Evaluation, ..entry(1) }]).unwrap();
     ledger.reserve(&[Entry { federation: [8; 32], ..entry(1) }]).unwrap();
-    assert!(matches!(ledger.confirm(&[entry(5)]), Err(LedgerError::NotReserved { round: 5, attempt: 1 })));
+    // Two houses over the same data: what one was charged does not let the other train.
+    let south = Entry { house: "south".to_owned(), ..entry(1) };
+    assert!(!ledger.is_reserved(&south));
+    ledger.reserve(std::slice::from_ref(&south)).unwrap();
+    ledger.confirm(std::slice::from_ref(&south), LEFT).unwrap();
+    assert!(ledger.is_confirmed(&south) && !ledger.is_confirmed(&entry(1)));
+    assert!(matches!(ledger.confirm(&[entry(5)], LEFT), Err(LedgerError::NotReserved { round: 5, attempt: 1 })));
     let wrong = Entry { rate: 1.5, ..entry(9) };
     assert!(matches!(
         ledger.reserve(std::slice::from_ref(&wrong)),
         Err(LedgerError::Accountant(AccountantError::Rate(_)))
     ));
-    assert_eq!(ledger.head().lines, 4);
+    assert_eq!(ledger.head().lines, 6);
 }
 
 /// Two processes with the same data: both see what either spent, and together they stay below the one ceiling.
@@ -219,7 +228,7 @@ fn two_openings_of_one_ledger_share_its_ceiling() {
     let home = home();
     let mut pair = [Ledger::open(&home.path).unwrap(), Ledger::open(&home.path).unwrap()];
     for ledger in &mut pair {
-        ledger.adopt(limit(2.5), &mut rand::rng()).unwrap();
+        ledger.adopt(limit(2.5), ProtectedUnit::Row, &mut rand::rng()).unwrap();
     }
     let most = rounds_for(2.5, DELTA, entry(1).rate, 0.81).unwrap();
     let mut reserved = 0;
@@ -265,7 +274,7 @@ fn the_lines_of_one_attempt_fit_together_or_none_is_written() {
     let ceiling = (of(&both) + of(&both[1..])) / 2.0;
     assert!(of(&both[1..]) < ceiling && ceiling < of(&both));
     let filter = Filter::for_attempts(&[evaluation.rounds()], ceiling, DELTA).unwrap();
-    ledger.adopt(Limit::Filter(filter), &mut rand::rng()).unwrap();
+    ledger.adopt(Limit::Filter(filter), ProtectedUnit::Row, &mut rand::rng()).unwrap();
     assert!(matches!(ledger.reserve(&both), Err(LedgerError::Ceiling { .. })));
     assert_eq!(ledger.head().lines, 1);
     ledger.reserve(&both[1..]).unwrap();
@@ -303,7 +312,7 @@ fn a_plan_takes_its_charters_rounds_as_often_as_it_says_and_no_others() {
     let home = home();
     let mut ledger = Ledger::open(&home.path).unwrap();
     let whole = pld::epsilon(&[Rounds { rounds: 3, ..entry(1).rounds() }], DELTA).unwrap();
-    ledger.adopt(Limit::Plan(plan(3, 3.0).unwrap()), &mut rand::rng()).unwrap();
+    ledger.adopt(Limit::Plan(plan(3, 3.0).unwrap()), ProtectedUnit::Row, &mut rand::rng()).unwrap();
     assert_eq!(ledger.epsilon(DELTA).unwrap().epsilon, 0.0);
     let strange = [
         Entry { federation: [8; 32], ..entry(1) },
@@ -322,11 +331,14 @@ fn a_plan_takes_its_charters_rounds_as_often_as_it_says_and_no_others() {
     ledger.reserve(&[Entry { shares: 2, share_deviation: 19_000.0, ..entry(2) }]).unwrap();
     drop(ledger);
     let mut ledger = Ledger::open(&home.path).unwrap();
-    ledger.adopt(Limit::Plan(plan(3, 3.0).unwrap()), &mut rand::rng()).unwrap();
+    ledger.adopt(Limit::Plan(plan(3, 3.0).unwrap()), ProtectedUnit::Row, &mut rand::rng()).unwrap();
     ledger.reserve(&[Entry { attempt: 2, ..entry(2) }]).unwrap();
     assert!(matches!(ledger.check(&[entry(3)]), Err(LedgerError::Unplanned { round: 3, .. })));
     for other in [Limit::Plan(plan(4, 3.0).unwrap()), limit(3.0)] {
-        assert!(matches!(ledger.adopt(other, &mut rand::rng()), Err(LedgerError::OtherLimit { .. })));
+        assert!(matches!(
+            ledger.adopt(other, ProtectedUnit::Row, &mut rand::rng()),
+            Err(LedgerError::OtherLimit { .. })
+        ));
     }
     let Err(LedgerError::CeilingTooLow { needed, .. }) = plan(3, whole * 0.9) else { panic!() };
     assert_eq!(needed, whole);
@@ -338,7 +350,7 @@ fn the_digest_of_a_ledger_with_a_limit_hides_its_lines_behind_a_salt() {
         .map(|_| {
             let home = home();
             let mut ledger = Ledger::open(&home.path).unwrap();
-            ledger.adopt(limit(3.0), &mut rand::rng()).unwrap();
+            ledger.adopt(limit(3.0), ProtectedUnit::Row, &mut rand::rng()).unwrap();
             ledger.reserve(&[entry(1)]).unwrap();
             ledger.head().digest
         })
@@ -442,4 +454,58 @@ fn a_missing_directory_is_an_error_with_the_path() {
     let home = home();
     let error = Ledger::open(home.path.join("nowhere")).unwrap_err();
     assert!(matches!(&error, LedgerError::Io { .. }) && error.to_string().contains("nowhere"), "{error}");
+}
+
+#[test]
+fn one_charge_is_for_one_contribution_whoever_asks() {
+    let home = home();
+    let mut pair = [Ledger::open(&home.path).unwrap(), Ledger::open(&home.path).unwrap()];
+    pair[0].reserve(&[entry(1)]).unwrap();
+    pair[1].refresh().unwrap();
+    pair[0].confirm(&[entry(1)], LEFT).unwrap();
+    let refused = pair[1].confirm(&[entry(1)], [4; 32]).unwrap_err();
+    assert!(matches!(refused, LedgerError::AlreadyConfirmed { round: 1, attempt: 1 }), "{refused}");
+    pair[1].confirm(&[entry(1)], LEFT).unwrap();
+    assert_eq!(Ledger::open(&home.path).unwrap().head().lines, 2);
+}
+
+/// What is spent is spent for one neighbouring relation: charges for others are refused, by both names.
+#[test]
+fn a_ledger_keeps_to_what_it_protects() {
+    let column = |name: &str| ProtectedUnit::Column(name.to_owned());
+    let units = [ProtectedUnit::Row, column("patient"), column("ward"), ProtectedUnit::House];
+    for own in &units {
+        let home = home();
+        let mut ledger = Ledger::open(&home.path).unwrap();
+        ledger.adopt(limit(3.0), own.clone(), &mut rand::rng()).unwrap();
+        let mut again = Ledger::open(&home.path).unwrap();
+        assert_eq!(again.unit(), Some(own));
+        for asked in &units {
+            match again.adopt(limit(3.0), asked.clone(), &mut rand::rng()) {
+                Ok(()) => assert_eq!(own, asked),
+                Err(LedgerError::OtherUnit { own: found, asked: refused, .. }) => {
+                    assert!(own != asked && found == *own && refused == *asked);
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_that_left_without_noise_get_no_epsilon_and_rows_with_an_epsilon_do_not_leave_without() {
+    let bare = home();
+    let mut ledger = Ledger::open(&bare.path).unwrap();
+    ledger.give_up_protection([7; 32], "north").unwrap();
+    ledger.give_up_protection([7; 32], "north").unwrap();
+    ledger.give_up_protection([7; 32], "south").unwrap();
+    let mut again = Ledger::open(&bare.path).unwrap();
+    assert!(again.is_unprotected() && again.head().lines == 2);
+    let refused = again.adopt(limit(3.0), ProtectedUnit::Row, &mut rand::rng()).unwrap_err();
+    assert!(matches!(refused, LedgerError::Unprotected { .. }), "{refused}");
+    assert!(matches!(again.reserve(&[entry(1)]), Err(LedgerError::Unprotected { .. })));
+    let promised = home();
+    let mut ledger = Ledger::open(&promised.path).unwrap();
+    ledger.adopt(limit(3.0), ProtectedUnit::Row, &mut rand::rng()).unwrap();
+    assert!(matches!(ledger.give_up_protection([7; 32], "north"), Err(LedgerError::Protected { .. })));
 }

@@ -207,7 +207,7 @@ impl Format {
 
 /// Where a unit stands between 0 and 2^64, evenly spread: the first eight bytes of a labelled SHA-256.
 fn place(key: &str) -> u64 {
-    let hash: [u8; 32] = Sha256::new_with_prefix(HELD_OUT_LABEL).chain_update(key.trim()).finalize().into();
+    let hash: [u8; 32] = Sha256::new_with_prefix(HELD_OUT_LABEL).chain_update(key).finalize().into();
     hash.iter().take(8).fold(0, |place, byte| place << 8 | u64::from(*byte))
 }
 
@@ -340,10 +340,11 @@ impl<'a> Reading<'a> {
         match unit {
             None => {
                 self.units.push(vec![row]);
-                self.places.push(place(text));
+                self.places.push(place(text.trim()));
             }
             Some(name) => {
-                let next = self.units.len();
+                // Blanks around a name make no other patient.
+                let (name, next) = (name.trim(), self.units.len());
                 let unit = *self.unit_of.entry(name.to_owned()).or_insert(next);
                 if unit == next {
                     self.units.push(Vec::new());

@@ -56,6 +56,40 @@ pub enum TrainError {
     /// The ledger's limit.
     #[error(transparent)]
     Ledger(Box<privacy::LedgerError>),
+    /// The charter's epsilon is for no more.
+    #[error(
+        "all {most} {what} that the charter may charge this house for are in its ledger, and its epsilon is for no more: this house is done here (rounds.charged)"
+    )]
+    Charged {
+        /// How many.
+        most: u64,
+        /// Attempts or evaluations.
+        what: &'static str,
+    },
+    /// The charter's texts are longer than the model takes.
+    #[error(
+        "charter: model.max_tokens is {max_tokens}, but {} has {positions} positions (max_position_embeddings): this charter fits another model", path.display()
+    )]
+    Positions {
+        /// The charter's.
+        max_tokens: u32,
+        /// The model's.
+        positions: usize,
+        /// The model's configuration.
+        path: PathBuf,
+    },
+    /// The tokenizer is another model's.
+    #[error(
+        "{}: gives token ids up to {largest}, but the model has {vocabulary} tokens: this tokenizer belongs to another model", path.display()
+    )]
+    Vocabulary {
+        /// The tokenizer.
+        path: PathBuf,
+        /// Its largest id.
+        largest: u32,
+        /// The model's.
+        vocabulary: usize,
+    },
     /// Noise.
     #[error("noise: {0}")]
     Noise(#[from] NoiseError),

@@ -33,7 +33,7 @@ pub use data::{Columns, DataError, Dataset, Format, Row};
 pub use dp_sgd::DpSgd;
 pub use error::TrainError;
 pub use learner::{Learner, Sink, TextLearner};
-pub use limit::limit;
+pub use limit::{limit, protected_unit, within_charged};
 pub use load::{DataSource, Loaded, ModelSource, load};
 pub use mechanism::{Mechanism, Tools, Trained, mechanism};
 pub use noise::{FreshNoise, Noise};

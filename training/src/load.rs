@@ -51,7 +51,8 @@ pub struct Loaded {
 pub fn load(charter: &Charter, data: &DataSource<'_>, model: &ModelSource<'_>) -> Result<Loaded, TrainError> {
     let dataset = Dataset::load(data.file, data.format, data.columns, &charter.model.labels)?;
     check_weights(&model.folder.join("model.safetensors"), charter.model.sha256)?;
-    let tokenizer = Tokenizer::from_file(&model.folder.join("tokenizer.json"))?;
+    let path = model.folder.join("tokenizer.json");
+    let tokenizer = Tokenizer::from_file(&path)?;
     let max_tokens = charter.model.max_tokens as usize;
     let rows = dataset.rows().iter();
     let examples = rows.map(|row| tokenizer.encode(&row.text, max_tokens)).collect::<Result<Vec<_>, _>>()?;
@@ -62,6 +63,16 @@ pub fn load(charter: &Charter, data: &DataSource<'_>, model: &ModelSource<'_>) -
     if let Some(threads) = model.threads {
         classifier.set_threads(threads);
     }
+    // Were a row refused only in the rounds that it is drawn for, the house would be missing in these, for all to see.
+    let sizes = classifier.config();
+    if max_tokens > sizes.max_position_embeddings {
+        let (max_tokens, positions) = (charter.model.max_tokens, sizes.max_position_embeddings);
+        return Err(TrainError::Positions { max_tokens, positions, path: model.folder.join("config.json") });
+    }
+    if let Some(largest) = tokenizer.largest_id().filter(|id| *id as usize >= sizes.vocab_size) {
+        return Err(TrainError::Vocabulary { path, largest, vocabulary: sizes.vocab_size });
+    }
+    classifier.check(&examples)?;
     Ok(Loaded {
         learner: TextLearner::new(classifier, Arc::new(Corpus { examples, labels })),
         house: dataset.house(charter.evaluation.as_ref().map_or(0.0, |evaluation| evaluation.held_out)),

@@ -100,6 +100,7 @@ impl<'a> Part<'a> {
         let grid = share.grid(RoundShape::of(self.charter, self.number, count).len() as u64);
         let training = Entry {
             federation: *self.charter.digest().as_bytes(),
+            house: self.house.as_str().to_owned(),
             round: u64::from(self.number.get()),
             attempt: self.attempt.get(),
             kind: Kind::Training,

@@ -6,13 +6,16 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use adapter::{Adapter, State};
-use privacy::{Kind, NoiseShare};
+use privacy::{Kind, NoiseShare, ProtectedUnit};
 use proptest::prelude::*;
 use protocol::{Attempt, Charter, HouseName, RoundNumber};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use terms::{Norms, RoundShape, Terms};
-use training::{FreshNoise, House, Learner, Noise, Part, Rehearsal, Sink, Tools, TrainError, mechanism};
+use training::{
+    FreshNoise, House, Learner, Noise, Part, Rehearsal, Sink, Tools, TrainError, mechanism, protected_unit,
+    within_charged,
+};
 
 /// Row r pulls every weight toward its own target: the gradient is weight less target.
 struct Quadratic {
@@ -243,4 +246,42 @@ fn a_round_with_evaluation_takes_a_ledger_line_of_its_own_but_under_mode_client(
     let norms = Norms::of(&charter, RoundNumber::FIRST);
     assert_eq!((norms.indicator, norms.metrics), (409, 204));
     assert!(norms.update.pow(2) + 409 * 409 + 204 * 204 <= 4096 * 4096);
+}
+
+/// The charter's epsilon is for `rounds.charged` attempts: a house is charged for no more, and for no more evaluations than are
+/// among them.
+#[test]
+fn a_house_is_charged_for_as_many_attempts_as_the_charters_epsilon_is_for() {
+    let charter = charter("record-shared", &EVALUATION.replace("every = 1", "every = 20"));
+    let names: Vec<HouseName> = charter.houses.iter().map(|house| house.name.clone()).collect();
+    let entries = |house: &HouseName, round: u32, attempt: u32| {
+        let (round, attempt) = (RoundNumber::new(round).unwrap(), Attempt::new(attempt).unwrap());
+        Part::ahead(&charter, house, round, attempt).ledger_entries(100).unwrap()
+    };
+    let (charged, most) = (charter.charged_rounds(), terms::evaluations(&charter));
+    assert_eq!((u64::from(charged), most), (60, 3));
+    // One less than all attempts, none of an evaluated round, and another house's.
+    let plain = (1..).filter(|round| round % 20 != 0).take(charged as usize - 1);
+    let mut spent: Vec<_> = plain.flat_map(|round| entries(&names[0], round, 1)).collect();
+    spent.extend(entries(&names[1], 1, 1));
+    let last = entries(&names[0], 1, 2);
+    within_charged(&charter, &spent, &last).unwrap();
+    spent.extend(last.clone());
+    // Asked again for what is reserved: it fits; a further one does not.
+    within_charged(&charter, &spent, &last).unwrap();
+    let refused = within_charged(&charter, &spent, &entries(&names[0], 1, 3)).unwrap_err();
+    assert!(matches!(refused, TrainError::Charged { most: 60, what: "attempts" }), "{refused}");
+    within_charged(&charter, &spent, &entries(&names[1], 1, 3)).unwrap();
+    let evaluated: Vec<_> = (1..=3).flat_map(|attempt| entries(&names[0], 20, attempt)).collect();
+    let refused = within_charged(&charter, &evaluated, &entries(&names[0], 40, 1)).unwrap_err();
+    assert!(matches!(refused, TrainError::Charged { most: 3, what: "evaluations" }), "{refused}");
+    within_charged(&charter, &evaluated, &entries(&names[0], 41, 1)).unwrap();
+}
+
+#[test]
+fn what_a_ledger_protects_follows_from_mode_and_unit_column() {
+    let of = |mode: &str, column| protected_unit(&charter(mode, ""), column);
+    assert_eq!(of("record-shared", None), ProtectedUnit::Row);
+    assert_eq!(of("record-local", Some("patient")), ProtectedUnit::Column("patient".to_owned()));
+    assert_eq!(of("client", Some("patient")), ProtectedUnit::House);
 }

@@ -72,6 +72,14 @@ fn a_patients_rows_are_held_out_together_and_the_share_is_about_what_was_asked_f
     assert_eq!((set.house(0.0).held_out.len(), set.house(1.0).units.len()), (0, 0));
 }
 
+/// Else a patient would be clipped twice, and held out and trained on.
+#[test]
+fn blanks_around_a_name_make_no_other_unit() {
+    let columns = Columns { unit: Some("patient"), ..PLAIN };
+    let set = load("a.tsv", b"patient\ttext\tlabel\np7\ta\teye\np7 \tb\teye\n p7\tc\tear\n", columns).unwrap();
+    assert_eq!(set.units(), [vec![0, 1, 2]]);
+}
+
 #[test]
 fn rows_of_one_unit_stand_together() {
     let columns = Columns { unit: Some("patient"), ..PLAIN };

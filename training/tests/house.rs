@@ -186,6 +186,24 @@ fn another_model_or_an_unknown_label_is_refused_by_name() {
     assert!(matches!(bench.load(None), Err(TrainError::OtherModel { .. })));
 }
 
+/// A row that the model refuses would make its house absent in the rounds that draw it, which all see: such a house does not start.
+#[test]
+fn a_charter_or_a_tokenizer_that_does_not_fit_the_model_is_refused_before_any_round() {
+    let mut bench = Bench::new("none", "0.0");
+    let tokenizer = std::fs::read_to_string(bench.path("tokenizer.json")).unwrap();
+    std::fs::write(bench.path("tokenizer.json"), tokenizer.replace("\"ear\":", "\"hand\":5000,\"ear\":")).unwrap();
+    assert!(matches!(bench.load(None), Err(TrainError::Vocabulary { largest: 5000, .. })));
+    // A text of which the tokenizer leaves nothing.
+    let nothing = r#""normalizer":{"type":"Replace","pattern":{"String":"of ear"},"content":" "}"#;
+    std::fs::write(bench.path("tokenizer.json"), tokenizer.replace(r#""normalizer":null"#, nothing)).unwrap();
+    let error = bench.load(None).err().unwrap();
+    assert!(matches!(error, TrainError::Model(lora::LoraError::Empty { example: 4 })), "{error}");
+    std::fs::write(bench.path("tokenizer.json"), tokenizer).unwrap();
+    // The model has 20 positions.
+    bench.charter = Charter::parse(&bench.charter.text().replace("max_tokens = 16", "max_tokens = 21")).unwrap();
+    assert!(matches!(bench.load(None), Err(TrainError::Positions { max_tokens: 21, positions: 20, .. })));
+}
+
 /// Noise that the test knows: the n-th draw adds n times 3,000 to every seventh coordinate.
 struct KnownNoise(i64);
 

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use prost::Message as _;
+use protocol::charter::PrivacyMode;
 use protocol::server::{Effect, Round, Start, Step};
-use protocol::{Attempt, Conclusion, Digest, Federation, Message as _, Notice, RecordLeaf, RoundNumber, Verdict};
+use protocol::{
+    Attempt, Conclusion, Digest, Federation, HouseName, Message as _, Notice, RecordLeaf, RoundNumber, Verdict,
+};
 use protos::convert::to_wire;
 use protos::v1;
 use protos::v1::event::Kind;
@@ -83,9 +86,7 @@ impl<'a> Plan<'a> {
                 Effect::FederationDone => self.complete(),
                 Effect::AttemptsUsedUp => {
                     let Start { round, attempt, .. } = self.current.round.frame();
-                    let reason = format!("round {round} failed {attempt} times, as often as the charter allows");
-                    self.write(Write::Set(Setting::Halted, reason.clone().into_bytes()));
-                    self.after.next = Next::Halted(reason);
+                    self.halt(format!("round {round} failed {attempt} times, as often as the charter allows"));
                 }
             }
         }
@@ -156,7 +157,31 @@ impl<'a> Plan<'a> {
         self.after.leaf = Some(body);
     }
 
+    fn halt(&mut self, reason: String) {
+        self.write(Write::Set(Setting::Halted, reason.clone().into_bytes()));
+        self.after.next = Next::Halted(reason);
+    }
+
+    /// Houses that the charter may still charge for an attempt; all under mode `none`.
+    fn chargeable(&self) -> usize {
+        let charter = self.federation.charter();
+        let last = self.after.leaf.as_ref().and_then(|body| RecordLeaf::from_bytes(body).ok());
+        let charged = |house: &HouseName| {
+            let now = last.as_ref().is_some_and(|leaf| leaf.houses.contains(house));
+            self.core.record.cohorts_of(house) + u32::from(now)
+        };
+        let free = charter.privacy.mode == PrivacyMode::None;
+        charter.houses.iter().filter(|house| free || charged(&house.name) < charter.charged_rounds()).count()
+    }
+
     fn begin(&mut self, round: RoundNumber, attempt: Attempt) {
+        let (left, rounds) = (self.chargeable(), &self.federation.charter().rounds);
+        if left < rounds.min_cohort as usize {
+            let (most, done, all) = (self.federation.charter().charged_rounds(), round.get() - 1, rounds.count);
+            return self.halt(format!(
+                "only {left} houses may still be charged for an attempt, of {most} each that the charter's epsilon is for (rounds.charged): it ends after {done} of {all} rounds"
+            ));
+        }
         self.event_of(round, attempt, gathering(round, attempt));
         self.after.next = Next::Begin(round, attempt);
     }

@@ -1,7 +1,11 @@
 //! The federation's record in memory: the Merkle tree over its leaves, and what the leaves say.
 
+use std::collections::HashMap;
+
 use protocol::log::{Checkpoint, Log};
-use protocol::{Attempt, Charter, Conclusion, Digest, Message as _, RecordHead, RecordLeaf, RoundNumber, Verdict};
+use protocol::{
+    Attempt, Charter, Conclusion, Digest, HouseName, Message as _, RecordHead, RecordLeaf, RoundNumber, Verdict,
+};
 
 use crate::identity::Identity;
 use crate::refusal::Refusal;
@@ -12,12 +16,14 @@ pub(crate) struct Record {
     leaves: Vec<Vec<u8>>,
     /// The latest applied round: its announcement, its place and the state it led to.
     applied: Option<(Digest, (RoundNumber, Attempt), Digest)>,
+    /// In how many cohorts each house was: at least as often its ledger was charged.
+    cohorts: HashMap<HouseName, u32>,
 }
 
 impl Record {
     /// From the stored leaves, in order.
     pub(crate) fn load(leaves: Vec<Vec<u8>>) -> Result<Self, Refusal> {
-        let mut record = Self { log: Log::new(), leaves: Vec::new(), applied: None };
+        let mut record = Self { log: Log::new(), leaves: Vec::new(), applied: None, cohorts: HashMap::new() };
         for body in leaves {
             let position = record.len();
             RecordLeaf::from_bytes(&body)
@@ -29,10 +35,13 @@ impl Record {
 
     pub(super) fn push(&mut self, body: Vec<u8>) {
         self.log.append_bytes(&body);
-        if let Ok(leaf) = RecordLeaf::from_bytes(&body)
-            && let Conclusion::Settled(Verdict::Applied { state }) = leaf.conclusion
-        {
-            self.applied = Some((leaf.announcement, (leaf.round, leaf.attempt), state));
+        if let Ok(leaf) = RecordLeaf::from_bytes(&body) {
+            for house in leaf.houses {
+                *self.cohorts.entry(house).or_default() += 1;
+            }
+            if let Conclusion::Settled(Verdict::Applied { state }) = leaf.conclusion {
+                self.applied = Some((leaf.announcement, (leaf.round, leaf.attempt), state));
+            }
         }
         self.leaves.push(body);
     }
@@ -58,6 +67,11 @@ impl Record {
     /// The latest applied round's announcement and place.
     pub(super) fn last_applied(&self) -> Option<(Digest, (RoundNumber, Attempt))> {
         self.applied.map(|(announcement, place, _)| (announcement, place))
+    }
+
+    /// In how many cohorts this house was.
+    pub(super) fn cohorts_of(&self, house: &HouseName) -> u32 {
+        self.cohorts.get(house).copied().unwrap_or(0)
     }
 
     /// The signed head.

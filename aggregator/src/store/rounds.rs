@@ -126,6 +126,16 @@ impl Store {
         rows.iter().map(|bytes| fixed(bytes, "an attempt").map(Digest::from_bytes)).collect()
     }
 
+    /// The round of each announced attempt, in order.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn announced_rounds(&self) -> Result<Vec<RoundNumber>, StoreError> {
+        let rows =
+            sqlx::query("SELECT round, attempt FROM attempts ORDER BY round, attempt").fetch_all(&self.pool).await?;
+        rows.iter().map(|row| place(row).map(|(round, _)| round)).collect()
+    }
+
     /// The attempt with this announcement.
     ///
     /// # Errors

@@ -14,15 +14,16 @@ use crate::round::RunError;
 
 pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
     let identity = Identity::load(dir).map_err(RunError::from)?;
-    let delta = identity.charter.privacy.delta;
     let Some(ledger) = open(dir)? else {
         println!("{}", if as_json { "[]" } else { "nothing was spent yet" });
         return Ok(());
     };
+    let delta = delta_of(&ledger, &identity);
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header([
         "federation",
+        "house",
         "round",
         "attempt",
         "for",
@@ -42,6 +43,7 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
         let (federation, kind) = (Digest::from_bytes(entry.federation).to_string(), kind_name(entry.kind));
         lines.push(json!({
             "federation": federation,
+            "house": entry.house,
             "round": entry.round,
             "attempt": entry.attempt,
             "kind": kind,
@@ -52,6 +54,7 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
         }));
         table.add_row([
             federation.get(..8).unwrap_or_default().to_owned(),
+            entry.house.clone(),
             entry.round.to_string(),
             entry.attempt.to_string(),
             kind.to_owned(),
@@ -65,10 +68,21 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
         println!("{}", serde_json::Value::Array(lines));
         return Ok(());
     }
+    if ledger.is_unprotected() {
+        println!("rows of this data left in sums WITHOUT noise (mode `none`): nothing is promised for them");
+        return Ok(());
+    }
     println!("{table}\n\nepsilon is stated at delta {delta:e}");
+    if let Some(unit) = ledger.unit() {
+        println!("it protects {unit}");
+    }
     match ledger.limit() {
         Some(Limit::Filter(filter)) => {
-            println!("ceiling {}, counted at Renyi order {}", filter.ceiling(), filter.order());
+            println!(
+                "\"epsilon so far\" is that of a run whose length was fixed beforehand; whatever is decided from results, the ceiling of {} holds (counted at Renyi order {})",
+                filter.ceiling(),
+                filter.order()
+            );
         }
         Some(limit @ Limit::Plan(plan)) => {
             println!(
@@ -95,10 +109,16 @@ fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
-/// Epsilon that the ledger has charged; `None` when there is nothing in it.
-pub(super) fn spent(dir: &Path, delta: f64) -> Result<Option<f64>, Failure> {
+/// Epsilon that the ledger has charged, and its delta; `None` when there is nothing in it.
+pub(super) fn spent(dir: &Path, identity: &Identity) -> Result<Option<(f64, f64)>, Failure> {
     let Some(ledger) = open(dir)?.filter(|ledger| !ledger.entries().is_empty()) else { return Ok(None) };
-    Ok(Some(ledger.epsilon(delta).map_err(Failure::failed)?.epsilon))
+    let delta = delta_of(&ledger, identity);
+    Ok(Some((ledger.epsilon(delta).map_err(Failure::failed)?.epsilon, delta)))
+}
+
+/// The delta that the ledger's limit was fixed at.
+fn delta_of(ledger: &Ledger, identity: &Identity) -> f64 {
+    ledger.limit().map_or(identity.charter.privacy.delta, Limit::delta)
 }
 
 /// The ledger, whether a client runs or not; `None` where there is none yet.

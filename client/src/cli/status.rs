@@ -18,7 +18,7 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
     let next_round = memory.as_ref().map_or(1, |memory| memory.next_round.get());
     let (charter, name) = (&identity.charter, identity.name());
     let done = next_round - 1;
-    let spent = ledger::spent(dir, charter.privacy.delta)?;
+    let spent = ledger::spent(dir, &identity)?;
     if as_json {
         let value = json!({
             "name": name.as_str(),
@@ -26,7 +26,8 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
             "charter": charter.digest().to_string(),
             "rounds_applied": done,
             "rounds": charter.rounds.count,
-            "epsilon_spent": spent,
+            "epsilon_spent": spent.map(|(epsilon, _)| epsilon),
+            "epsilon_spent_delta": spent.map(|(_, delta)| delta),
             "epsilon": charter.privacy.epsilon,
             "delta": charter.privacy.delta,
         });
@@ -35,8 +36,10 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
     }
     println!("{}", summary(charter, name));
     println!("\nrounds applied   {done} of {}", charter.rounds.count);
-    if let Some(spent) = spent {
-        println!("epsilon spent    {spent:.3} at delta {:e}", charter.privacy.delta);
+    if let Some((spent, delta)) = spent {
+        println!(
+            "epsilon so far   {spent:.3} at delta {delta:e}; whatever is decided from results, `ledger` says what holds"
+        );
     }
     Ok(())
 }

@@ -91,6 +91,7 @@ impl Member {
         let Some(trainer) = self.trainer.clone() else { return Ok(()) };
         let entries = self.entries(announcement)?;
         if let (false, Some(ledger)) = (entries.is_empty(), &mut self.ledger) {
+            ledger.refresh()?;
             // What left is not kept any more (an older state was put back): a second release is not in the charge.
             if entries.iter().any(|entry| ledger.is_confirmed(entry)) {
                 let reason =
@@ -100,8 +101,10 @@ impl Member {
             }
             // Reserved and not kept: a crash before anything left, so the charge still stands for this one release.
             if !entries.iter().all(|entry| ledger.is_reserved(entry)) {
+                training::within_charged(&self.identity.charter, ledger.entries(), &entries)?;
                 ledger.reserve(&entries)?;
             }
+            self.keep_ledger_head()?;
         }
         self.report(announcement.round, announcement.attempt, Phase::Announced, None);
         let job = Job {
@@ -170,18 +173,26 @@ impl Member {
         let announcement = view.announcement.clone();
         let entries = self.entries(&announcement)?;
         if let (false, Some(ledger)) = (entries.is_empty(), &mut self.ledger) {
-            ledger.confirm(&entries)?;
-            self.store.put_ledger_head(&Digest::from_bytes(ledger.head().digest))?;
+            ledger.confirm(&entries, *signed.body_digest().as_bytes())?;
+            self.keep_ledger_head()?;
         }
         let Some(view) = &mut self.view else { return Ok(()) };
         let sealed = read_sealed(&sealed).map_err(|e| RunError::Malformed(format!("kept shares: {e}")))?;
         let manifest = signed.unverified().map_err(|e| RunError::Malformed(e.to_string()))?;
         let chunk = body.len() / (manifest.chunk_count.max(1) as usize);
         view.bytes_up = (body.len() + sealed.iter().map(Vec::len).sum::<usize>()) as u64;
+        let now = now_ms();
+        let late_ms = now.saturating_sub(view.announcement.submit_time_ms());
+        if late_ms > 0 {
+            tracing::warn!(
+                late_ms,
+                "this contribution leaves late, which shows about how long its batch took; ask the model builder for a larger rounds.submit_at_ms"
+            );
+        }
         let submission = Submission {
             client: self.client.clone(),
             parts: parts(signed, sealed, body.into(), chunk),
-            departure: departure(&view.announcement, now_ms()),
+            departure: departure(&view.announcement, now),
             close: view.announcement.close_time_ms(),
             backoff: self.options.backoff.clone(),
         };

@@ -54,6 +54,10 @@ impl Member {
         self.report(round, attempt, Phase::Refused, Some(format!("{}: {rejection}", rejection.code())));
     }
 
+    fn report_refused(&self, round: RoundNumber, attempt: Attempt, error: &RunError) {
+        self.report(round, attempt, Phase::Refused, Some(error.to_string()));
+    }
+
     /// Carries out what is pending, in order. What a lost connection stops stays pending.
     pub(super) async fn pump(&mut self) -> Result<(), RunError> {
         while let Some(effect) = self.pending.pop_front() {
@@ -74,14 +78,22 @@ impl Member {
             Effect::SendReady(ready) => self.send_ready(&ready).await,
             Effect::Train(announcement) => match self.train(&announcement) {
                 // The house cannot take part in this attempt; it stays of the committee.
-                Err(error @ (RunError::Train(_) | RunError::Ledger(privacy::LedgerError::Ceiling { .. }))) => {
-                    let reason = Some(error.to_string());
-                    self.report(announcement.round, announcement.attempt, Phase::Refused, reason);
+                Err(error) if matches!(error, RunError::Train(_)) || error.is_refused_charge() => {
+                    self.report_refused(announcement.round, announcement.attempt, &error);
                     Ok(())
                 }
                 other => other,
             },
-            Effect::Submit(signed) => self.submit(&signed),
+            Effect::Submit(signed) => match self.submit(&signed) {
+                Err(error) if error.is_refused_charge() => {
+                    let place = self.view.as_ref().map(|view| (view.announcement.round, view.announcement.attempt));
+                    if let Some((round, attempt)) = place {
+                        self.report_refused(round, attempt, &error);
+                    }
+                    Ok(())
+                }
+                other => other,
+            },
             Effect::CheckShares(list) => self.look_at_shares(&list).await,
             Effect::Check { list, claim, bodies } => self.attest(&list, &claim, &bodies).await,
             Effect::SendChecksum(signed) => self.send_checksum(&signed).await,

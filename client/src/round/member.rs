@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use adapter::State;
-use privacy::Ledger;
+use privacy::{Entry, Ledger};
 use protocol::client::{Me, Memory, Policy, Round};
 use protocol::{
     Announcement, Attempt, Charter, CohortList, Digest, Federation, HouseName, Roster, RoundNumber, Signed,
@@ -90,8 +90,8 @@ impl Home {
     }
 }
 
-/// The house's ledger, whose limit is the configuration's from its first line on. It must be the one that this house spent
-/// from last.
+/// The house's ledger, whose limit and unit are the configuration's from its first line on. It must be the one that this house
+/// saw last.
 fn open_ledger(
     path: PathBuf,
     store: &Store,
@@ -105,10 +105,15 @@ fn open_ledger(
         return Err(RunError::OldLedger { path, known: "this house's own state" });
     }
     let (ceiling, delta) = (config.policy.epsilon_ceiling, config.policy.delta_of(charter));
-    // Under mode `none` nothing is charged, and nothing limited.
-    if let Some(limit) = training::limit(charter, house, count, ceiling, delta)? {
-        ledger.adopt(limit, &mut rand::rng())?;
+    match training::limit(charter, house, count, ceiling, delta)? {
+        Some(limit) => {
+            let column = config.data.as_ref().and_then(|data| data.unit_column.as_deref());
+            ledger.adopt(limit, training::protected_unit(charter, column), &mut rand::rng())?;
+        }
+        // Under mode `none` nothing is charged, and nothing promised.
+        None => ledger.give_up_protection(*charter.digest().as_bytes(), house.as_str())?,
     }
+    store.put_ledger_head(&Digest::from_bytes(ledger.head().digest))?;
     Ok(ledger)
 }
 
@@ -155,6 +160,21 @@ impl Member {
             work,
             finished,
         })
+    }
+
+    /// Whether the ledger, and the charter's epsilon, leave room for these lines.
+    pub(super) fn check_charge(&mut self, entries: &[Entry]) -> Result<(), RunError> {
+        let (false, Some(ledger)) = (entries.is_empty(), &mut self.ledger) else { return Ok(()) };
+        ledger.check(entries)?;
+        training::within_charged(&self.identity.charter, ledger.entries(), entries)?;
+        self.keep_ledger_head()
+    }
+
+    /// Keeps where the ledger stands, so that an older copy of it is noticed, whoever wrote the lines since.
+    pub(super) fn keep_ledger_head(&self) -> Result<(), RunError> {
+        let Some(ledger) = &self.ledger else { return Ok(()) };
+        let head = Digest::from_bytes(ledger.head().digest);
+        if self.store.ledger_head()? == Some(head) { Ok(()) } else { Ok(self.store.put_ledger_head(&head)?) }
     }
 
     /// A cohort that this house was in: the record has what its ledger came to then. A ledger that never stood there, an old

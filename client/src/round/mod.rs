@@ -189,6 +189,20 @@ pub enum RunError {
     Fault(Fault),
 }
 
+impl RunError {
+    /// Whether the ledger or the charter's epsilon has no room: the house stays away from an attempt, and goes on.
+    pub(crate) fn is_refused_charge(&self) -> bool {
+        use privacy::LedgerError as L;
+        matches!(
+            self,
+            Self::Train(TrainError::Charged { .. })
+                | Self::Ledger(
+                    L::Ceiling { .. } | L::Unplanned { .. } | L::AlreadyReserved { .. } | L::AlreadyConfirmed { .. }
+                )
+        )
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

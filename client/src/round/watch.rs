@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use privacy::LedgerError;
 use protocol::client::{Effect, Event, Round};
 use protocol::{
     Abandonment, Announcement, Attempt, CommitteeSeat, Digest, HouseName, Outcome, RoundNumber, Signed, SumClaim,
@@ -128,15 +127,13 @@ impl Member {
         let count = self.state.adapter().trainable_len();
         let ahead = Part::ahead(self.charter(), self.me.name(), round, attempt);
         let entries = ahead.ledger_entries(count)?;
-        if let (false, Some(ledger)) = (entries.is_empty(), &mut self.ledger) {
-            match ledger.check(&entries) {
-                Ok(()) => {}
-                Err(refused @ (LedgerError::Ceiling { .. } | LedgerError::Unplanned { .. })) => {
-                    self.report(round, attempt, Phase::Refused, Some(refused.to_string()));
-                    return Ok(());
-                }
-                Err(other) => return Err(other.into()),
+        match self.check_charge(&entries) {
+            Ok(()) => {}
+            Err(error) if error.is_refused_charge() => {
+                self.report(round, attempt, Phase::Refused, Some(error.to_string()));
+                return Ok(());
             }
+            Err(other) => return Err(other),
         }
         self.offer(Event::BecomeReady { round, attempt })
     }
@@ -301,11 +298,21 @@ impl Member {
             return Ok(false);
         };
         let (announced, announcement) = (view.signed.clone(), Arc::new(view.announcement.clone()));
-        if let (Verdict::Applied { state }, true) = (signed, self.me.is_house()) {
-            tracing::info!(%round, "catching up");
-            if !self.catch_up(announcement, cohort, state).await? {
-                return Err(RunError::Lost(format!("what round {round} needs to be opened is not there")));
+        match signed {
+            Verdict::Applied { state } if self.me.is_house() => {
+                tracing::info!(%round, "catching up");
+                if !self.catch_up(announcement, cohort, state).await? {
+                    return Err(RunError::Lost(format!("what round {round} needs to be opened is not there")));
+                }
             }
+            // Nothing to open; but what this house gave to it stays spent, and its ledger must know.
+            Verdict::Void { .. } if self.me.is_house() => {
+                if let Some(list) = self.fetch_cohort(digest).await? {
+                    check::cohort_list(self.me.federation(), &announcement, digest, &list)?;
+                    self.check_ledger(&list)?;
+                }
+            }
+            _ => {}
         }
         self.accepted(Event::CaughtUp { signed: announced, cohort, outcomes })
     }

@@ -116,15 +116,20 @@ impl Federation {
         Self::with_trustees(policy, rounds, may_vanish, &[]).await
     }
 
+    /// One round, and no attempt to spare.
+    pub(crate) async fn without_spare_attempts(policy: &str) -> Self {
+        Self::under(CHARTER, policy, 1, 0, &[]).await
+    }
+
     /// The same, where a check of the sum waits 4 s for a house that has gone, and the others open without it.
     pub(crate) async fn impatient(policy: &str) -> Self {
         let template = CHARTER.replace("open_ms = 20000", "open_ms = 6000");
-        Self::under(&template, policy, 1, 1, &[]).await
+        Self::under(&with_spare_attempts(&template, 1), policy, 1, 1, &[]).await
     }
 
     /// The same, and members that hold key shares but no data.
     pub(crate) async fn with_trustees(policy: &str, rounds: u32, may_vanish: u32, trustees: &[&str]) -> Self {
-        Self::under(CHARTER, policy, rounds, may_vanish, trustees).await
+        Self::under(&with_spare_attempts(CHARTER, rounds), policy, rounds, may_vanish, trustees).await
     }
 
     /// Two rounds of mode `client`, with adaptive clipping and an evaluation in the second, or of mode `mode` without the former.
@@ -275,6 +280,11 @@ impl Federation {
         }
         histories.iter().map(|history| self.expected(history).digest()).collect()
     }
+}
+
+/// Attempts may fail, as many as come.
+fn with_spare_attempts(charter: &str, rounds: u32) -> String {
+    charter.replace("max_attempts = 20", &format!("max_attempts = 20\ncharged = {}", rounds + 40))
 }
 
 /// Waits until a progress file has `count` lines of this phase.

@@ -7,7 +7,7 @@ use protocol::charter::{
 
 use crate::model;
 use crate::options::Options;
-use crate::plan::{COLLUDERS, DELTA, Plan};
+use crate::plan::{COLLUDERS, DELTA, Plan, SPARE_ATTEMPTS};
 use crate::task::{CLIPPING_NORM, INTEGER_NORM, LORA_ALPHA, MAX_TOKENS, R, TARGETS};
 
 /// A house's coordinates are clamped to this many grid units before noise: 32 rows that all push one weight as hard as
@@ -104,7 +104,7 @@ impl Contract<'_> {
             privacy: self.privacy.clone(),
             rounds: Rounds {
                 count: self.rounds,
-                charged: None,
+                charged: Some(self.rounds.saturating_add(SPARE_ATTEMPTS)),
                 min_cohort: houses.saturating_sub(self.may_vanish),
                 max_cohort: houses,
                 may_vanish: self.may_vanish,

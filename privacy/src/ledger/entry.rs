@@ -13,6 +13,29 @@ pub enum Kind {
     Evaluation,
 }
 
+/// What a ledger protects: what it says is spent holds for neighbours that differ in one of these. Charges for different
+/// ones do not add up, so a ledger keeps to one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProtectedUnit {
+    /// One row.
+    Row,
+    /// All rows with the same value in this column.
+    Column(String),
+    /// The whole house, against its contribution being zero.
+    House,
+}
+
+impl std::fmt::Display for ProtectedUnit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Row => write!(f, "one row"),
+            Self::Column(column) => write!(f, "all rows with one `{column}`"),
+            Self::House => write!(f, "the whole house"),
+        }
+    }
+}
+
 /// One round's privacy cost, as reserved before the data is touched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +43,8 @@ pub struct Entry {
     /// Digest of the federation's charter.
     #[serde(with = "digest")]
     pub federation: [u8; 32],
+    /// The house that is charged: where several keep one ledger over the same data, each is charged.
+    pub house: String,
     /// Round number.
     pub round: u64,
     /// Attempt at that round: a new attempt samples and draws afresh, so it is an entry of its own.
@@ -46,7 +71,7 @@ pub struct Entry {
 }
 
 /// What names a reservation.
-pub(crate) type Name = ([u8; 32], u64, u32, Kind);
+pub(crate) type Name = ([u8; 32], String, u64, u32, Kind);
 
 impl Entry {
     /// The entry as the accountant takes it.
@@ -61,7 +86,7 @@ impl Entry {
     }
 
     pub(crate) fn name(&self) -> Name {
-        (self.federation, self.round, self.attempt, self.kind)
+        (self.federation, self.house.clone(), self.round, self.attempt, self.kind)
     }
 }
 
@@ -73,6 +98,7 @@ pub(crate) enum Event {
     /// digest: each digest is over the one before.
     Opened {
         limit: super::Limit,
+        unit: ProtectedUnit,
         #[serde(with = "digest")]
         salt: [u8; 32],
     },
@@ -80,9 +106,19 @@ pub(crate) enum Event {
     Confirmed {
         #[serde(with = "digest")]
         federation: [u8; 32],
+        house: String,
         round: u64,
         attempt: u32,
         kind: Kind,
+        /// Digest of what leaves.
+        #[serde(with = "digest")]
+        contribution: [u8; 32],
+    },
+    /// From here on rows of this data leave in sums without noise: nothing is promised for them any more.
+    Unprotected {
+        #[serde(with = "digest")]
+        federation: [u8; 32],
+        house: String,
     },
 }
 

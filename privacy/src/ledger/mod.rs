@@ -1,7 +1,7 @@
 //! What a house has spent: an append-only, hash-chained file, written before the data is touched.
 //!
 //! ```text
-//! adopt(limit), once  ->  reserve(entries)  ->  train, clip, noise, encrypt  ->  confirm  ->  submit
+//! adopt(limit, unit), once  ->  reserve(entries)  ->  train, clip, noise, encrypt  ->  confirm  ->  submit
 //! ```
 //!
 //! A reservation counts as spent from the moment it is durable, whether it is confirmed or not: a crash costs its round.
@@ -13,20 +13,22 @@
 
 mod chain;
 mod entry;
+mod error;
 mod filter;
 mod limit;
 
-use crate::accountant::{self, AccountantError, Epsilon, Rounds};
+use crate::accountant::{self, Epsilon, Rounds};
 use chain::Chain;
 pub use chain::Head;
-pub use entry::{Entry, Kind};
+pub use entry::{Entry, Kind, ProtectedUnit};
 use entry::{Event, Name};
+pub use error::LedgerError;
 pub use filter::Filter;
 pub use limit::{Limit, Plan, Planned, PlannedRounds};
 use rand::CryptoRng;
 use std::{
     collections::{HashMap, HashSet},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 /// The privacy ledger of one data set in one house.
@@ -34,134 +36,14 @@ use std::{
 pub struct Ledger {
     chain: Chain,
     limit: Option<Limit>,
+    unit: Option<ProtectedUnit>,
     entries: Vec<Entry>,
     names: HashSet<Name>,
-    confirmed: HashSet<Name>,
+    /// With the digest of what left.
+    confirmed: HashMap<Name, [u8; 32]>,
+    unprotected: HashSet<([u8; 32], String)>,
     /// Lines taken in.
     lines: u64,
-}
-
-/// Why the ledger refused, or failed.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// Reading or writing failed.
-    #[error("ledger {path}: {error}")]
-    Io {
-        /// The ledger's file.
-        path: PathBuf,
-        /// What the operating system says.
-        #[source]
-        error: std::io::Error,
-    },
-    /// The file is longer than any ledger.
-    #[error("ledger {path} is longer than 512 MiB")]
-    TooLong {
-        /// The ledger's file.
-        path: PathBuf,
-    },
-    /// A line was changed, deleted, inserted or moved.
-    #[error("ledger {path} was altered: line {line}: {what}")]
-    Altered {
-        /// The ledger's file.
-        path: PathBuf,
-        /// Number of the first wrong line, from 1.
-        line: u64,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// An earlier write or reading failed: open the ledger again, which repairs it or says what is wrong.
-    #[error("an earlier write to or reading of ledger {path} failed; open it again")]
-    Broken {
-        /// The ledger's file.
-        path: PathBuf,
-    },
-    /// The entry has no JSON form.
-    #[error("a ledger line could not be encoded: {0}")]
-    Encode(#[source] serde_json::Error),
-    /// This round, attempt and kind is reserved already: it may have been trained, so it is not trained again. Wait for
-    /// the next attempt.
-    #[error("round {round}, attempt {attempt} is already in the ledger")]
-    AlreadyReserved {
-        /// Round number.
-        round: u64,
-        /// Attempt.
-        attempt: u32,
-    },
-    /// Nothing to confirm.
-    #[error("round {round}, attempt {attempt} was never reserved")]
-    NotReserved {
-        /// Round number.
-        round: u64,
-        /// Attempt.
-        attempt: u32,
-    },
-    /// The round would go past the ceiling.
-    #[error(
-        "epsilon would be {would_be:.4} at delta {delta:e}, counted at Renyi order {order}, past this house's ceiling of {ceiling}"
-    )]
-    Ceiling {
-        /// Epsilon with this round, at the filter's order.
-        would_be: f64,
-        /// The ceiling.
-        ceiling: f64,
-        /// Delta of both.
-        delta: f64,
-        /// The filter's order.
-        order: f64,
-    },
-    /// Not even what is named fits below the house's ceiling.
-    #[error(
-        "{what} cost epsilon {needed:.4} at delta {delta:e}, above this house's ceiling of {ceiling}; write an epsilon_ceiling of at least {needed:.4}, or do not join"
-    )]
-    CeilingTooLow {
-        /// The ceiling.
-        ceiling: f64,
-        /// Delta of both.
-        delta: f64,
-        /// What would be enough.
-        needed: f64,
-        /// What for.
-        what: &'static str,
-    },
-    /// The ledger's plan has no such round.
-    #[error("round {round}, attempt {attempt} is not in the plan of this ledger: {rule}")]
-    Unplanned {
-        /// Round number.
-        round: u64,
-        /// Attempt.
-        attempt: u32,
-        /// Why.
-        rule: &'static str,
-    },
-    /// The ledger was opened with another limit, which cannot be changed after the fact.
-    #[error(
-        "ledger {path} was opened for {what}the ceiling {ceiling} at delta {delta:e}, not {asked} at {asked_delta:e}; write these values into the configuration, or, for other data, use another ledger"
-    )]
-    OtherLimit {
-        /// The ledger's file.
-        path: PathBuf,
-        /// The ledger's ceiling.
-        ceiling: f64,
-        /// The ledger's delta.
-        delta: f64,
-        /// The ceiling asked for.
-        asked: f64,
-        /// The delta asked for.
-        asked_delta: f64,
-        /// What else it is limited to.
-        what: &'static str,
-    },
-    /// The ledger holds rounds, and no limit was fixed before them.
-    #[error(
-        "ledger {path} holds rounds and no limit in its first line: an older version wrote it; nothing may be added to it"
-    )]
-    NoLimit {
-        /// The ledger's file.
-        path: PathBuf,
-    },
-    /// A value is outside the accountant's rules.
-    #[error(transparent)]
-    Accountant(#[from] AccountantError),
 }
 
 impl Ledger {
@@ -174,9 +56,11 @@ impl Ledger {
         let mut ledger = Self {
             chain,
             limit: None,
+            unit: None,
             entries: Vec::new(),
             names: HashSet::new(),
-            confirmed: HashSet::new(),
+            confirmed: HashMap::new(),
+            unprotected: HashSet::new(),
             lines: 0,
         };
         ledger.refresh()?;
@@ -191,16 +75,27 @@ impl Ledger {
         self.locked(|_| Ok(()))
     }
 
-    /// Fixes the limit of a new ledger, as its first line; or checks that the ledger has this limit. The order of a filter stays the one of
+    /// Fixes limit and unit of a new ledger, as its first line; or checks that the ledger has these. The order of a filter stays the one of
     /// the first line.
     ///
     /// # Errors
-    /// [`LedgerError::OtherLimit`], [`LedgerError::NoLimit`], or what [`Ledger::open`] gives.
-    pub fn adopt<R: CryptoRng + ?Sized>(&mut self, limit: Limit, rng: &mut R) -> Result<(), LedgerError> {
+    /// [`LedgerError::OtherLimit`], [`LedgerError::OtherUnit`], [`LedgerError::Unprotected`], [`LedgerError::NoLimit`], or what [`Ledger::open`] gives.
+    pub fn adopt<R: CryptoRng + ?Sized>(
+        &mut self,
+        limit: Limit,
+        unit: ProtectedUnit,
+        rng: &mut R,
+    ) -> Result<(), LedgerError> {
         let mut salt = [0; 32];
         rng.fill_bytes(&mut salt);
         self.locked(|ledger| {
             let path = || ledger.chain.path().to_owned();
+            if ledger.is_unprotected() {
+                return Err(LedgerError::Unprotected { path: path() });
+            }
+            if let Some(own) = ledger.unit.clone().filter(|own| *own != unit) {
+                return Err(LedgerError::OtherUnit { path: path(), own, asked: unit });
+            }
             match &ledger.limit {
                 Some(own) if own.agrees(&limit) => return Ok(()),
                 Some(own) => {
@@ -216,8 +111,32 @@ impl Ledger {
                 None if !ledger.entries.is_empty() => return Err(LedgerError::NoLimit { path: path() }),
                 None => {}
             }
-            ledger.write(&Event::Opened { limit, salt })
+            ledger.write(&Event::Opened { limit, unit, salt })
         })
+    }
+
+    /// Notes that this house's rows leave without noise, in a federation of mode `none`; once is enough.
+    ///
+    /// # Errors
+    /// [`LedgerError::Protected`] where a limit was fixed, or what [`Ledger::open`] gives: then do not train.
+    pub fn give_up_protection(&mut self, federation: [u8; 32], house: &str) -> Result<(), LedgerError> {
+        self.locked(|ledger| {
+            if ledger.limit.is_some() || !ledger.entries.is_empty() {
+                return Err(LedgerError::Protected { path: ledger.chain.path().to_owned() });
+            }
+            let known = ledger.unprotected.contains(&(federation, house.to_owned()));
+            if known { Ok(()) } else { ledger.write(&Event::Unprotected { federation, house: house.to_owned() }) }
+        })
+    }
+
+    /// Whether rows of this data left without noise.
+    pub fn is_unprotected(&self) -> bool {
+        !self.unprotected.is_empty()
+    }
+
+    /// What it protects, if it was fixed.
+    pub fn unit(&self) -> Option<&ProtectedUnit> {
+        self.unit.as_ref()
     }
 
     /// The limit that was fixed, if one was.
@@ -244,20 +163,24 @@ impl Ledger {
         })
     }
 
-    /// Notes, before it is submitted, that the reserved attempt leaves: from then on nothing else may be released under this
-    /// reservation. It changes nothing in what is spent. Confirming twice is harmless.
+    /// Notes, before it is submitted, that a contribution to the reserved attempt leaves, by its digest: from then on nothing else may be
+    /// released under this reservation. It changes nothing in what is spent. Confirming the same twice is harmless.
     ///
     /// # Errors
-    /// [`LedgerError::NotReserved`], or what [`Ledger::open`] gives.
-    pub fn confirm(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
+    /// [`LedgerError::NotReserved`], [`LedgerError::AlreadyConfirmed`], or what [`Ledger::open`] gives: then do not submit.
+    pub fn confirm(&mut self, entries: &[Entry], contribution: [u8; 32]) -> Result<(), LedgerError> {
         self.locked(|ledger| {
             if let Some(unknown) = entries.iter().find(|entry| !ledger.is_reserved(entry)) {
                 return Err(LedgerError::NotReserved { round: unknown.round, attempt: unknown.attempt });
             }
+            let left = |entry: &Entry| ledger.confirmed.get(&entry.name()).copied();
+            if let Some(entry) = entries.iter().find(|entry| left(entry).is_some_and(|left| left != contribution)) {
+                return Err(LedgerError::AlreadyConfirmed { round: entry.round, attempt: entry.attempt });
+            }
             for entry in entries {
                 if !ledger.is_confirmed(entry) {
-                    let (federation, round, attempt, kind) = entry.name();
-                    ledger.write(&Event::Confirmed { federation, round, attempt, kind })?;
+                    let (federation, house, round, attempt, kind) = entry.name();
+                    ledger.write(&Event::Confirmed { federation, house, round, attempt, kind, contribution })?;
                 }
             }
             Ok(())
@@ -306,7 +229,7 @@ impl Ledger {
 
     /// Whether this entry's round, attempt and kind was confirmed.
     pub fn is_confirmed(&self, entry: &Entry) -> bool {
-        self.confirmed.contains(&entry.name())
+        self.confirmed.contains_key(&entry.name())
     }
 
     /// Where the ledger stands now: keep it elsewhere (the federation's record) to notice an old copy put back.
@@ -342,7 +265,9 @@ impl Ledger {
         let (path, line) = (self.chain.path(), self.lines);
         let altered = |what| LedgerError::Altered { path: path.to_owned(), line, what };
         match event {
-            Event::Opened { limit, .. } if line == 1 && limit.check().is_ok() => self.limit = Some(limit),
+            Event::Opened { limit, unit, .. } if line == 1 && limit.check().is_ok() => {
+                (self.limit, self.unit) = (Some(limit), Some(unit));
+            }
             Event::Opened { .. } => return Err(altered("it is no first line with a limit")),
             Event::Reserved(entry) => {
                 entry.rounds().check().map_err(|_| altered("its values break the accountant's rules"))?;
@@ -351,17 +276,26 @@ impl Ledger {
                 }
                 self.entries.push(entry);
             }
-            Event::Confirmed { federation, round, attempt, kind } => {
-                let name = (federation, round, attempt, kind);
-                if !self.names.contains(&name) || !self.confirmed.insert(name) {
+            Event::Confirmed { federation, house, round, attempt, kind, contribution } => {
+                let name = (federation, house, round, attempt, kind);
+                if !self.names.contains(&name) || self.confirmed.insert(name, contribution).is_some() {
                     return Err(altered("it confirms what is not open"));
                 }
+            }
+            Event::Unprotected { federation, house } => {
+                if self.limit.is_some() || !self.entries.is_empty() {
+                    return Err(altered("it gives up what the lines before promise"));
+                }
+                self.unprotected.insert((federation, house));
             }
         }
         Ok(())
     }
 
     fn fits(&self, entries: &[&Entry]) -> Result<(), LedgerError> {
+        if self.is_unprotected() && !entries.is_empty() {
+            return Err(LedgerError::Unprotected { path: self.chain.path().to_owned() });
+        }
         match &self.limit {
             None => Ok(()),
             Some(Limit::Plan(plan)) => entries.iter().try_for_each(|entry| plan.admits(entry, &self.entries)),
