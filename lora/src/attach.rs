@@ -1,13 +1,15 @@
 //! An [`Adapter`] on a device: its tensors fitted to the base model, and where each trained one lies in the flat gradient.
 
+use std::collections::HashSet;
+
 use adapter::{Adapter, Train};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::LoraError;
-use crate::bert::{LayerBranches, Site};
-use crate::config::BertConfig;
+use crate::checkpoint::transpose;
 use crate::linear::{Branch, Down, Up};
-use crate::load::transpose;
+use crate::spec::{Site, Spec};
+use crate::transformer::LayerBranches;
 
 /// What PEFT puts before every name of the base model.
 const PREFIX: &str = "base_model.model.";
@@ -15,7 +17,7 @@ const PREFIX: &str = "base_model.model.";
 /// An adapter's tensors on a device.
 pub(crate) struct Attached {
     /// The branches and their trained part, by layer and site; nothing where the adapter has none.
-    pub(crate) sites: Vec<[Option<SiteTensors>; 6]>,
+    pub(crate) sites: Vec<[Option<SiteTensors>; Site::COUNT]>,
     /// `[labels, hidden]`.
     pub(crate) head_weight: Tensor<2>,
     /// `[labels]`.
@@ -50,28 +52,23 @@ pub(crate) struct HeadSlots {
 }
 
 impl Attached {
-    /// Fits `adapter` to a base model of `config` and a head of `labels` labels.
-    pub(crate) fn new(
-        adapter: &Adapter,
-        config: &BertConfig,
-        labels: usize,
-        device: &Device,
-    ) -> Result<Self, LoraError> {
+    /// Fits `adapter` to a base model and a head of `labels` labels.
+    pub(crate) fn new(adapter: &Adapter, spec: &Spec, labels: usize, device: &Device) -> Result<Self, LoraError> {
         let reader = Reader { adapter, device };
-        reader.check_all_placed(config)?;
-        let weight = reader.read(&head_tensor("weight"), &[labels, config.hidden_size])?;
+        reader.check_all_placed(spec)?;
+        let weight = reader.read(&head_tensor("weight"), &[labels, spec.hidden_size])?;
         let bias = reader.read(&head_tensor("bias"), &[labels])?;
-        let mut sites = Vec::with_capacity(config.num_hidden_layers);
-        for layer in 0..config.num_hidden_layers {
-            let mut row = [const { None }; 6];
+        let mut sites = Vec::with_capacity(spec.num_layers);
+        for layer in 0..spec.num_layers {
+            let mut row = [const { None }; Site::COUNT];
             for site in Site::ALL {
-                row[site as usize] = reader.site(layer, site, config)?;
+                row[site as usize] = reader.site(layer, site, spec)?;
             }
             sites.push(row);
         }
         Ok(Self {
             sites,
-            head_weight: Tensor::from_data(TensorData::new(weight, [labels, config.hidden_size]), device),
+            head_weight: Tensor::from_data(TensorData::new(weight, [labels, spec.hidden_size]), device),
             head_bias: Tensor::from_data(TensorData::new(bias, [labels]), device),
             labels,
             slots: HeadSlots {
@@ -96,9 +93,10 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn site(&self, layer: usize, site: Site, config: &BertConfig) -> Result<Option<SiteTensors>, LoraError> {
-        let name = |part: &str| site_tensor(layer, site, part);
-        let (inputs, outputs) = site.shape(config);
+    fn site(&self, layer: usize, site: Site, spec: &Spec) -> Result<Option<SiteTensors>, LoraError> {
+        let Some(site_name) = spec.site_name(layer, site) else { return Ok(None) };
+        let name = |part: &str| factor_tensor(&site_name, part);
+        let (inputs, outputs) = spec.shape(site);
         if self.adapter.get(&name("lora_A")).is_none() && self.adapter.get(&name("lora_B")).is_none() {
             return Ok(None);
         }
@@ -137,16 +135,11 @@ impl Reader<'_> {
     }
 
     /// Every trained tensor must have a place in the model: one without would keep a zero gradient unnoticed.
-    fn check_all_placed(&self, config: &BertConfig) -> Result<(), LoraError> {
-        let places = |name: &str| {
-            let layer = |layer| {
-                Site::ALL
-                    .iter()
-                    .any(|site| ["lora_A", "lora_B"].iter().any(|part| site_tensor(layer, *site, part) == name))
-            };
-            HEAD.iter().any(|part| head_tensor(part) == name) || (0..config.num_hidden_layers).any(layer)
-        };
-        match self.adapter.trainable().into_iter().find(|slot| !places(&slot.name)) {
+    fn check_all_placed(&self, spec: &Spec) -> Result<(), LoraError> {
+        let sites = (0..spec.num_layers).flat_map(|layer| Site::ALL.map(|site| spec.site_name(layer, site)));
+        let factors = sites.flatten().flat_map(|site| ["lora_A", "lora_B"].map(|part| factor_tensor(&site, part)));
+        let places: HashSet<String> = factors.chain(HEAD.map(head_tensor)).collect();
+        match self.adapter.trainable().into_iter().find(|slot| !places.contains(&slot.name)) {
             None => Ok(()),
             Some(slot) => Err(LoraError::Adapter { name: slot.name, reason: "has no place in the model".to_owned() }),
         }
@@ -160,6 +153,6 @@ fn head_tensor(part: &str) -> String {
     format!("{PREFIX}classifier.{part}")
 }
 
-fn site_tensor(layer: usize, site: Site, part: &str) -> String {
-    format!("{PREFIX}bert.encoder.layer.{layer}.{}.{part}.weight", site.path())
+fn factor_tensor(site: &str, part: &str) -> String {
+    format!("{PREFIX}{site}.{part}.weight")
 }

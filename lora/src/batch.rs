@@ -1,7 +1,7 @@
 //! Micro-batches whose shapes depend on nothing but an example's own length.
 
 use crate::LoraError;
-use crate::config::BertConfig;
+use crate::spec::Sizes;
 use crate::tokenizer::Encoded;
 
 /// Texts are padded to the next multiple of this many tokens.
@@ -43,10 +43,10 @@ impl MicroBatch {
     }
 
     /// Checks the rows against the model's vocabulary and positions.
-    pub(crate) fn check(&self, config: &BertConfig) -> Result<(), LoraError> {
+    pub(crate) fn check(&self, sizes: Sizes) -> Result<(), LoraError> {
         for (row, example) in self.indices.iter().enumerate() {
             let start = row * self.tokens;
-            check_ids(*example, &self.ids[start..start + self.lengths[row]], config)?;
+            check_ids(*example, &self.ids[start..start + self.lengths[row]], sizes)?;
         }
         Ok(())
     }
@@ -103,20 +103,20 @@ fn fill(examples: &[Encoded], rows: &[(usize, usize)]) -> MicroBatch {
 }
 
 /// Checks every example against the model's vocabulary and positions.
-pub(crate) fn check<'a>(examples: impl IntoIterator<Item = &'a Encoded>, config: &BertConfig) -> Result<(), LoraError> {
-    examples.into_iter().enumerate().try_for_each(|(example, encoded)| check_ids(example, &encoded.ids, config))
+pub(crate) fn check<'a>(examples: impl IntoIterator<Item = &'a Encoded>, sizes: Sizes) -> Result<(), LoraError> {
+    examples.into_iter().enumerate().try_for_each(|(example, encoded)| check_ids(example, &encoded.ids, sizes))
 }
 
-fn check_ids(example: usize, ids: &[u32], config: &BertConfig) -> Result<(), LoraError> {
+fn check_ids(example: usize, ids: &[u32], sizes: Sizes) -> Result<(), LoraError> {
     let tokens = ids.len();
     if tokens == 0 {
         return Err(LoraError::Empty { example });
     }
-    if tokens > config.max_position_embeddings {
-        return Err(LoraError::TooLong { example, tokens, limit: config.max_position_embeddings });
+    if tokens > sizes.max_tokens {
+        return Err(LoraError::TooLong { example, tokens, limit: sizes.max_tokens });
     }
-    match ids.iter().find(|id| **id as usize >= config.vocab_size) {
-        Some(id) => Err(LoraError::Token { example, id: *id, limit: config.vocab_size }),
+    match ids.iter().find(|id| **id as usize >= sizes.vocab_size) {
+        Some(id) => Err(LoraError::Token { example, id: *id, limit: sizes.vocab_size }),
         None => Ok(()),
     }
 }

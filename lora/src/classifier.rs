@@ -8,18 +8,18 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::LoraError;
 use crate::attach::Attached;
 use crate::batch::{self, MicroBatch, micro_batches};
-use crate::bert::{Bert, Input};
-use crate::config::BertConfig;
 use crate::gradients::{self, Gradients};
 use crate::parallel::for_each;
+use crate::spec::{Sizes, Spec};
 use crate::tokenizer::Encoded;
+use crate::transformer::{Input, Transformer};
 
 /// Added under the L2 norm's lower bound, as in PyTorch's `normalize`.
 const SMALLEST_NORM: f32 = 1e-12;
 
 /// A BERT checkpoint with an adapter and a classification head, on one device.
 pub struct Classifier {
-    bert: Bert,
+    model: Transformer,
     attached: Attached,
     device: Device,
     threads: usize,
@@ -34,10 +34,10 @@ impl Classifier {
     /// [`LoraError`] naming the file, tensor or adapter tensor at fault.
     pub fn load(dir: &Path, adapter: &Adapter, labels: usize, device: &Device) -> Result<Self, LoraError> {
         let device = device.clone().without_autodiff();
-        let bert = Bert::load(dir, &device)?;
-        let attached = Attached::new(adapter, bert.config(), labels, &device)?;
+        let model = Transformer::load(dir, &device)?;
+        let attached = Attached::new(adapter, model.spec(), labels, &device)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self { bert, attached, device, threads })
+        Ok(Self { model, attached, device, threads })
     }
 
     /// Replaces the adapter's values; the base model stays.
@@ -46,7 +46,7 @@ impl Classifier {
     ///
     /// [`LoraError::Adapter`] where a tensor does not fit; the old adapter then stays.
     pub fn set_adapter(&mut self, adapter: &Adapter) -> Result<(), LoraError> {
-        self.attached = Attached::new(adapter, self.bert.config(), self.attached.labels, &self.device)?;
+        self.attached = Attached::new(adapter, self.spec(), self.attached.labels, &self.device)?;
         Ok(())
     }
 
@@ -57,8 +57,12 @@ impl Classifier {
 
     /// The base model's sizes.
     #[must_use]
-    pub fn config(&self) -> &BertConfig {
-        self.bert.config()
+    pub fn sizes(&self) -> Sizes {
+        self.spec().sizes()
+    }
+
+    fn spec(&self) -> &Spec {
+        self.model.spec()
     }
 
     /// Whether the model takes all of `texts`.
@@ -66,7 +70,7 @@ impl Classifier {
     /// # Errors
     /// [`LoraError`] naming the first that it does not: empty, too long, or with a token that is none of its.
     pub fn check(&self, texts: &[Encoded]) -> Result<(), LoraError> {
-        batch::check(texts, self.bert.config())
+        batch::check(texts, self.sizes())
     }
 
     /// Length of a flat gradient: the adapter's `trainable_len`.
@@ -81,10 +85,10 @@ impl Classifier {
     ///
     /// [`LoraError`] naming the text that the model cannot take.
     pub fn hidden_states(&self, texts: &[Encoded]) -> Result<Vec<Vec<f32>>, LoraError> {
-        batch::check(texts, self.bert.config())?;
-        let width = self.bert.config().hidden_size;
+        batch::check(texts, self.sizes())?;
+        let width = self.sizes().hidden_size;
         self.per_text(texts, |input, batch| {
-            let hidden = self.bert.forward(input, &self.attached.shared_branches())?;
+            let hidden = self.model.forward(input, &self.attached.shared_branches())?;
             let values = to_vec("hidden states", hidden)?;
             let rows = values.chunks_exact(batch.padded_tokens() * width);
             Ok(rows.zip(batch.lengths()).map(|(row, tokens)| row[..tokens * width].to_vec()).collect())
@@ -93,10 +97,10 @@ impl Classifier {
 
     /// What the head sees of each text: the mean hidden state over its tokens, of norm 1.
     pub(crate) fn features(&self, texts: &[Encoded]) -> Result<Vec<Vec<f32>>, LoraError> {
-        batch::check(texts, self.bert.config())?;
-        let width = self.bert.config().hidden_size;
+        batch::check(texts, self.sizes())?;
+        let width = self.sizes().hidden_size;
         self.per_text(texts, |input, batch| {
-            let hidden = self.bert.forward(input, &self.attached.shared_branches())?;
+            let hidden = self.model.forward(input, &self.attached.shared_branches())?;
             let values = to_vec("pooled states", pool(hidden, batch.lengths()))?;
             Ok(values.chunks_exact(width).map(<[f32]>::to_vec).collect())
         })
@@ -113,9 +117,9 @@ impl Classifier {
     ///
     /// [`LoraError`] naming the text that the model cannot take.
     pub fn logits(&self, texts: &[Encoded]) -> Result<Vec<Vec<f32>>, LoraError> {
-        batch::check(texts, self.bert.config())?;
+        batch::check(texts, self.sizes())?;
         self.per_text(texts, |input, batch| {
-            let hidden = self.bert.forward(input, &self.attached.shared_branches())?;
+            let hidden = self.model.forward(input, &self.attached.shared_branches())?;
             let pooled = pool(hidden, batch.lengths());
             let head = Head::shared(&self.attached, batch.rows());
             let values = to_vec("logits", class_logits(pooled, head))?;
@@ -131,8 +135,8 @@ impl Classifier {
     /// [`LoraError`] naming the example at fault; nothing is computed then.
     pub fn per_example_gradients(&self, batch: &MicroBatch, labels: &[usize]) -> Result<Gradients, LoraError> {
         let own: Vec<usize> = batch.indices().iter().map(|i| self.label(*i, labels)).collect::<Result<_, _>>()?;
-        batch.check(self.bert.config())?;
-        gradients::per_example(&self.bert, &self.attached, batch, &self.input(batch), &own)
+        batch.check(self.sizes())?;
+        gradients::per_example(&self.model, &self.attached, batch, &self.input(batch), &own)
     }
 
     /// Calls `sink(example, loss, gradient)` once for every example, on the calling thread and in no particular order. The
@@ -147,7 +151,7 @@ impl Classifier {
         labels: &[usize],
         mut sink: impl FnMut(usize, f32, &[f32]),
     ) -> Result<(), LoraError> {
-        batch::check(examples, self.bert.config())?;
+        batch::check(examples, self.sizes())?;
         (0..examples.len()).try_for_each(|i| self.label(i, labels).map(drop))?;
         let work = |batch: &MicroBatch| self.per_example_gradients(batch, labels);
         for_each(self.workers(), &micro_batches(examples), work, |batch, gradients| {

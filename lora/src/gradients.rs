@@ -10,9 +10,9 @@ use burn::tensor::{Gradients as Tape, Tensor, activation};
 use crate::LoraError;
 use crate::attach::{Attached, Factor};
 use crate::batch::MicroBatch;
-use crate::bert::{Bert, Input, LayerBranches};
 use crate::classifier::{Head, class_logits, one_hot, pool, to_vec};
 use crate::linear::{Branch, Down, Up};
+use crate::transformer::{Input, LayerBranches, Transformer};
 
 /// Losses and gradients of one micro-batch's examples, without its dummy rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,14 +48,14 @@ struct Leaves {
 
 /// Gradients of the examples of `batch`; `labels[row]` belongs to its row, dummy rows excluded.
 pub(crate) fn per_example(
-    bert: &Bert,
+    model: &Transformer,
     attached: &Attached,
     batch: &MicroBatch,
     input: &Input,
     labels: &[usize],
 ) -> Result<Gradients, LoraError> {
     let leaves = Leaves::new(attached, batch.rows());
-    let hidden = bert.forward(input, &leaves.branches)?;
+    let hidden = model.forward(input, &leaves.branches)?;
     let pooled = pool(hidden, batch.lengths());
     let head = Head { weight: leaves.head_weight.clone(), bias: leaves.head_bias.clone() };
     let log_probabilities = activation::log_softmax(class_logits(pooled, head), 1);

@@ -4,7 +4,8 @@
 //!
 //! 1. [`device`] turns a name such as `cpu` or `cuda:0` into a burn device.
 //! 2. [`Tokenizer`] turns texts into [`Encoded`] token ids.
-//! 3. [`Classifier::load`] reads a BERT checkpoint (`bert`, `load`, `config`) and attaches an [`adapter::Adapter`]: a LoRA branch
+//! 3. [`Pretrained::load`] reads a checkpoint with its own head: `config.json` into a description of the model (`spec`, a short file for each `family`), the
+//!    weights by name (`checkpoint`), one arithmetic for all (`transformer`). [`Classifier::load`] takes an encoder of it and attaches an [`adapter::Adapter`]: a LoRA branch
 //!    beside each chosen linear layer (`linear`, `attach`) and a linear head over the mean-pooled, normalised hidden states.
 //! 4. [`micro_batches`] buckets examples by padded length, so that shapes depend on an example alone.
 //! 5. [`Classifier::for_each_gradient`] gives one gradient an example, without a loop over examples (`gradients`), on several
@@ -13,26 +14,30 @@
 
 mod attach;
 mod batch;
-mod bert;
+mod checkpoint;
 mod classifier;
-mod config;
 mod device;
 mod error;
 mod evaluate;
+mod family;
 mod gelu;
 mod gradients;
 mod linear;
-mod load;
 mod parallel;
+mod pretrained;
+mod rope;
+mod spec;
 mod tokenizer;
+mod transformer;
 mod warm_up;
 
 pub use crate::batch::{MicroBatch, micro_batches};
 pub use crate::classifier::Classifier;
-pub use crate::config::BertConfig;
 pub use crate::device::{device, device_names};
 pub use crate::error::LoraError;
 pub use crate::evaluate::Evaluation;
 pub use crate::gradients::Gradients;
+pub use crate::pretrained::Pretrained;
+pub use crate::spec::Sizes;
 pub use crate::tokenizer::{Encoded, Tokenizer};
 pub use crate::warm_up::WarmUp;

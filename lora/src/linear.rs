@@ -2,12 +2,15 @@
 
 use burn::tensor::Tensor;
 
+use crate::LoraError;
+use crate::checkpoint::Tensors;
+
 /// `x · W + b`, never trained.
 pub(crate) struct Linear {
     /// `[inputs, outputs]`, contiguous: the layout of the forward product.
     pub(crate) weight: Tensor<2>,
     /// `[outputs]`.
-    pub(crate) bias: Tensor<1>,
+    pub(crate) bias: Option<Tensor<1>>,
 }
 
 /// The low-rank branch of one linear layer, `x · Aᵀ · Bᵀ · scaling`. The product of A and B is never formed.
@@ -40,9 +43,24 @@ pub(crate) enum Up {
 }
 
 impl Linear {
+    /// The layer of this full name.
+    pub(crate) fn load(
+        tensors: &Tensors<'_>,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        bias: bool,
+    ) -> Result<Self, LoraError> {
+        let bias = bias.then(|| tensors.vector(&format!("{name}.bias"), outputs)).transpose()?;
+        Ok(Self { weight: tensors.transposed(&format!("{name}.weight"), inputs, outputs)?, bias })
+    }
+
     /// The layer's output, `[tokens, outputs]`, for `x` `[tokens, inputs]`, with the branch's where there is one.
     pub(crate) fn forward(&self, x: Tensor<2>, branch: Option<&Branch>) -> Tensor<2> {
-        let frozen = x.clone().matmul(self.weight.clone()) + self.bias.clone().unsqueeze();
+        let mut frozen = x.clone().matmul(self.weight.clone());
+        if let Some(bias) = &self.bias {
+            frozen = frozen + bias.clone().unsqueeze();
+        }
         match branch {
             None => frozen,
             Some(branch) => frozen + branch.forward(x),

@@ -34,7 +34,7 @@ impl Classifier {
             self.label(example, labels)?;
         }
         let features = self.features(texts)?;
-        let width = self.config().hidden_size;
+        let width = self.sizes().hidden_size;
         let mut head = vec![0.0f32; known * (width + 1)];
         let mut direction = vec![0.0f32; head.len()];
         let share = 1.0 / texts.len().max(1) as f32;

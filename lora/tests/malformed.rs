@@ -73,13 +73,13 @@ fn missing_files_are_named() {
 fn a_config_that_is_no_bert_is_refused_by_key() {
     let text = std::fs::read_to_string(source().join("config.json")).unwrap();
     for (from, to, names) in [
-        ("\"bert\"", "\"roberta\"", "model_type"),
+        ("\"bert\"", "\"t5\"", "known: bert, roberta, distilbert, llama, mistral, qwen2, qwen3"),
         ("\"gelu\"", "\"relu\"", "hidden_act"),
         ("\"num_attention_heads\": 4", "\"num_attention_heads\": 5", "num_attention_heads"),
-        ("\"hidden_size\": 32", "\"hidden_size\": 0", "hidden_size"),
+        ("\"hidden_size\": 32", "\"hidden_size\": 0", "hidden size"),
         ("\"hidden_size\": 32", "\"hidden_size\": -1", "config.json"),
-        ("\"vocab_size\": 100", "\"vocab_size\": 99999999999", "vocab_size"),
-        ("\"layer_norm_eps\": 1e-12", "\"layer_norm_eps\": -1.0", "layer_norm_eps"),
+        ("\"vocab_size\": 100", "\"vocab_size\": 99999999999", "vocabulary"),
+        ("\"layer_norm_eps\": 1e-12", "\"layer_norm_eps\": -1.0", "epsilon"),
         ("\"absolute\"", "\"relative_key\"", "position_embedding_type"),
         ("{", "[", "config.json"),
     ] {

@@ -64,9 +64,9 @@ pub fn load(charter: &Charter, data: &DataSource<'_>, model: &ModelSource<'_>) -
         classifier.set_threads(threads);
     }
     // Were a row refused only in the rounds that it is drawn for, the house would be missing in these, for all to see.
-    let sizes = classifier.config();
-    if max_tokens > sizes.max_position_embeddings {
-        let (max_tokens, positions) = (charter.model.max_tokens, sizes.max_position_embeddings);
+    let sizes = classifier.sizes();
+    if max_tokens > sizes.max_tokens {
+        let (max_tokens, positions) = (charter.model.max_tokens, sizes.max_tokens);
         return Err(TrainError::Positions { max_tokens, positions, path: model.folder.join("config.json") });
     }
     if let Some(largest) = tokenizer.largest_id().filter(|id| *id as usize >= sizes.vocab_size) {

@@ -1,0 +1,311 @@
+//! A frozen transformer: the weights of a [`Spec`] and their arithmetic, without dropout.
+
+use std::path::Path;
+
+use burn::tensor::{Device, Int, Tensor, TensorData, activation, module};
+
+use crate::LoraError;
+use crate::checkpoint::{CheckpointFiles, Tensors};
+use crate::family;
+use crate::gelu::gelu;
+use crate::linear::{Branch, Linear};
+use crate::spec::{Activation, NormKind, Placement, Site, Spec};
+
+/// Added to the score of a token that is not seen before the softmax; exp of it is zero in f32.
+const UNSEEN: f32 = -1e9;
+
+/// The LoRA branches of one layer, indexed as [`Site::ALL`].
+pub(crate) type LayerBranches = [Option<Branch>; Site::COUNT];
+
+/// Texts on the device, padded at their ends.
+pub(crate) struct Input {
+    /// Token ids, `[examples * tokens]`.
+    ids: Tensor<1, Int>,
+    /// Real tokens of each text.
+    lengths: Vec<usize>,
+    tokens: usize,
+}
+
+impl Input {
+    /// Texts of `lengths` real tokens each, padded to `tokens`; `ids` holds them row by row.
+    pub(crate) fn new(ids: &[u32], lengths: &[usize], tokens: usize, device: &Device) -> Self {
+        let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
+        let count = ids.len();
+        Self { ids: Tensor::from_data(TensorData::new(ids, [count]), device), lengths: lengths.to_vec(), tokens }
+    }
+
+    fn examples(&self) -> usize {
+        self.lengths.len()
+    }
+}
+
+/// A frozen transformer.
+pub(crate) struct Transformer {
+    spec: Spec,
+    words: Tensor<2>,
+    /// Embeddings that depend on the position alone, `[positions, hidden]`: that of segment 0 is in them.
+    positions: Option<Tensor<2>>,
+    embedding_norm: Option<Norm>,
+    layers: Vec<Layer>,
+    final_norm: Option<Norm>,
+}
+
+struct Layer {
+    linears: [Option<Linear>; Site::COUNT],
+    attention_norm: Norm,
+    feed_forward_norm: Norm,
+    query_key_norms: Option<[Norm; 2]>,
+}
+
+struct Norm {
+    kind: NormKind,
+    gamma: Tensor<1>,
+    /// None of an RMSNorm.
+    beta: Option<Tensor<1>>,
+    epsilon: f64,
+}
+
+/// What all layers need to know about a batch.
+struct Batch {
+    examples: usize,
+    tokens: usize,
+    /// Added to the scores, `[examples or 1, 1, tokens or 1, tokens]`, by window.
+    masks: Vec<(Option<usize>, Tensor<4>)>,
+    /// Cosines and sines, `[1, 1, tokens, head_size / 2]` each.
+    rotary: Option<(Tensor<4>, Tensor<4>)>,
+}
+
+impl Transformer {
+    /// Loads configuration and checkpoint of the directory `dir`.
+    pub(crate) fn load(dir: &Path, device: &Device) -> Result<Self, LoraError> {
+        let spec = family::from_file(&dir.join("config.json"))?;
+        let files = CheckpointFiles::read(dir)?;
+        let tensors = files.tensors(spec.names.prefix, device)?;
+        Self::of(spec, &tensors)
+    }
+
+    pub(crate) fn of(spec: Spec, tensors: &Tensors<'_>) -> Result<Self, LoraError> {
+        let (names, hidden) = (&spec.names, spec.hidden_size);
+        let table = |name: &str, rows: usize| tensors.matrix(&tensors.base(&format!("{name}.weight")), [rows, hidden]);
+        let norm = |name: &'static str| Norm::load(tensors, &tensors.base(name), &spec, hidden);
+        let positions = names.positions.map(|(name, unused)| {
+            let rows = table(name, spec.max_tokens + unused)?;
+            Ok::<_, LoraError>(rows.narrow(0, unused, spec.max_tokens))
+        });
+        // The first row is all that is used of them; how many there are is the checkpoint's business.
+        let segments = names.segments.map(|name| tensors.first_row(&tensors.base(&format!("{name}.weight")), hidden));
+        let positions = match (positions.transpose()?, segments.transpose()?) {
+            (Some(positions), Some(segment)) => Some(positions + segment.unsqueeze()),
+            (positions, _) => positions,
+        };
+        Ok(Self {
+            words: table(names.words, spec.vocab_size)?,
+            positions,
+            embedding_norm: names.embedding_norm.map(norm).transpose()?,
+            layers: (0..spec.num_layers).map(|i| Layer::load(tensors, &spec, i)).collect::<Result<_, _>>()?,
+            final_norm: names.final_norm.map(norm).transpose()?,
+            spec,
+        })
+    }
+
+    pub(crate) fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The word embeddings, `[vocabulary, hidden]`.
+    pub(crate) fn words(&self) -> &Tensor<2> {
+        &self.words
+    }
+
+    /// The last hidden states, `[examples, tokens, hidden]`. Nothing is recorded for a gradient before the first branch that has one.
+    pub(crate) fn forward(&self, input: &Input, branches: &[LayerBranches]) -> Result<Tensor<3>, LoraError> {
+        let batch = self.batch(input);
+        let mut x = self.embed(input);
+        for (index, (layer, branches)) in self.layers.iter().zip(branches).enumerate() {
+            let window = self.spec.attention.windows.get(index).copied().flatten();
+            x = layer.forward(x, &self.spec, &batch, window, branches)?;
+        }
+        if let Some(norm) = &self.final_norm {
+            x = norm.forward(x);
+        }
+        Ok(x.reshape([batch.examples, batch.tokens, self.spec.hidden_size]))
+    }
+
+    /// `[examples * tokens, hidden]`.
+    fn embed(&self, input: &Input) -> Tensor<2> {
+        let (examples, tokens, hidden) = (input.examples(), input.tokens, self.spec.hidden_size);
+        let mut x = self.words.clone().select(0, input.ids.clone());
+        if let Some(table) = &self.positions {
+            let known = tokens.min(self.spec.max_tokens);
+            let mut positions = table.clone().narrow(0, 0, known);
+            if known < tokens {
+                // Only padding can lie past the last position; what it holds is not seen.
+                let last = table.clone().narrow(0, known - 1, 1).repeat_dim(0, tokens - known);
+                positions = Tensor::cat(vec![positions, last], 0);
+            }
+            x = (x.reshape([examples, tokens, hidden]) + positions.unsqueeze()).reshape([examples * tokens, hidden]);
+        }
+        self.embedding_norm.as_ref().map_or(x.clone(), |norm| norm.forward(x))
+    }
+
+    fn batch(&self, input: &Input) -> Batch {
+        let (examples, tokens, device) = (input.examples(), input.tokens, self.words.device());
+        let attention = &self.spec.attention;
+        let tensor =
+            |values: Vec<f32>, shape: [usize; 4]| Tensor::<4>::from_data(TensorData::new(values, shape), &device);
+        let mut masks: Vec<(Option<usize>, Tensor<4>)> = Vec::new();
+        for window in &attention.windows {
+            if masks.iter().any(|(known, _)| known == window) {
+                continue;
+            }
+            // A causal token never sees the padding, which lies after it.
+            let mask = if attention.causal {
+                let seen = |at: usize, other: usize| other <= at && window.is_none_or(|window| at - other < window);
+                let row = |at: usize| (0..tokens).map(move |other| if seen(at, other) { 0.0 } else { UNSEEN });
+                tensor((0..tokens).flat_map(row).collect(), [1, 1, tokens, tokens])
+            } else {
+                let row = |length: &usize| {
+                    let length = *length;
+                    (0..tokens).map(move |t| if t < length { 0.0 } else { UNSEEN })
+                };
+                tensor(input.lengths.iter().flat_map(row).collect(), [examples, 1, 1, tokens])
+            };
+            masks.push((*window, mask));
+        }
+        let rotary = attention.rotary.as_ref().map(|rotary| {
+            let (cosines, sines) = rotary.table(tokens);
+            let shape = [1, 1, tokens, self.spec.head_size / 2];
+            (tensor(cosines, shape), tensor(sines, shape))
+        });
+        Batch { examples, tokens, masks, rotary }
+    }
+}
+
+impl Layer {
+    fn load(tensors: &Tensors<'_>, spec: &Spec, index: usize) -> Result<Self, LoraError> {
+        let names = &spec.names;
+        let inside = |path: &str| tensors.base(&format!("{}{index}.{path}", names.layers));
+        let mut linears = [const { None }; Site::COUNT];
+        for site in Site::ALL {
+            let Some(path) = names.sites[site as usize] else { continue };
+            let (inputs, outputs) = spec.shape(site);
+            let bias = spec.biases[site as usize];
+            linears[site as usize] = Some(Linear::load(tensors, &inside(path), inputs, outputs, bias)?);
+        }
+        let norm = |name: &str, width: usize| Norm::load(tensors, &inside(name), spec, width);
+        let query_key_norms = match names.query_key_norms {
+            Some([query, key]) => Some([norm(query, spec.head_size)?, norm(key, spec.head_size)?]),
+            None => None,
+        };
+        Ok(Self {
+            linears,
+            attention_norm: norm(names.attention_norm, spec.hidden_size)?,
+            feed_forward_norm: norm(names.feed_forward_norm, spec.hidden_size)?,
+            query_key_norms,
+        })
+    }
+
+    fn forward(
+        &self,
+        x: Tensor<2>,
+        spec: &Spec,
+        batch: &Batch,
+        window: Option<usize>,
+        branches: &LayerBranches,
+    ) -> Result<Tensor<2>, LoraError> {
+        let block = Block { layer: self, spec, batch, branches };
+        Ok(match spec.placement {
+            Placement::After => {
+                let x = self.attention_norm.forward(block.attention(x.clone(), window)? + x);
+                self.feed_forward_norm.forward(block.feed_forward(x.clone())? + x)
+            }
+            Placement::Before => {
+                let x = block.attention(self.attention_norm.forward(x.clone()), window)? + x;
+                block.feed_forward(self.feed_forward_norm.forward(x.clone()))? + x
+            }
+        })
+    }
+}
+
+/// One layer over one batch.
+struct Block<'a> {
+    layer: &'a Layer,
+    spec: &'a Spec,
+    batch: &'a Batch,
+    branches: &'a LayerBranches,
+}
+
+impl Block<'_> {
+    fn linear(&self, site: Site, x: Tensor<2>) -> Tensor<2> {
+        match &self.layer.linears[site as usize] {
+            Some(linear) => linear.forward(x, self.branches[site as usize].as_ref()),
+            // No family is described with a block whose layers it lacks.
+            None => x,
+        }
+    }
+
+    fn attention(&self, x: Tensor<2>, window: Option<usize>) -> Result<Tensor<2>, LoraError> {
+        let (spec, &Batch { examples, tokens, .. }) = (self.spec, self.batch);
+        let (heads, shared, size) = (spec.heads, spec.kv_heads, spec.head_size);
+        let split = |x: Tensor<2>, heads: usize| x.reshape([examples, tokens, heads, size]).swap_dims(1, 2);
+        let mut query = split(self.linear(Site::Query, x.clone()), heads);
+        let mut key = split(self.linear(Site::Key, x.clone()), shared);
+        let value = split(self.linear(Site::Value, x), shared);
+        if let Some([of_query, of_key]) = &self.layer.query_key_norms {
+            (query, key) = (of_query.forward(query), of_key.forward(key));
+        }
+        if let Some((cosines, sines)) = &self.batch.rotary {
+            (query, key) = (rotate(query, cosines, sines), rotate(key, cosines, sines));
+        }
+        // Heads that share keys and values stand one after the other: as rows of one product, nothing is copied for them.
+        let rows = heads / shared * tokens;
+        let query = query.reshape([examples, shared, rows, size]);
+        let scores = query.matmul(key.swap_dims(2, 3)).mul_scalar(1.0 / (size as f64).sqrt());
+        let mut scores = scores.reshape([examples, heads, tokens, tokens]);
+        if let Some((_, mask)) = self.batch.masks.iter().find(|(known, _)| *known == window) {
+            scores = scores + mask.clone();
+        }
+        let weights = activation::softmax(scores, 3).reshape([examples, shared, rows, tokens]);
+        let context = weights.matmul(value).reshape([examples, heads, tokens, size]);
+        let context = context.swap_dims(1, 2).reshape([examples * tokens, heads * size]);
+        Ok(self.linear(Site::AttentionOutput, context))
+    }
+
+    fn feed_forward(&self, x: Tensor<2>) -> Result<Tensor<2>, LoraError> {
+        let wide = match self.spec.activation {
+            Activation::Gelu => gelu(self.linear(Site::Up, x))?,
+            Activation::GatedSilu => activation::silu(self.linear(Site::Gate, x.clone())) * self.linear(Site::Up, x),
+        };
+        Ok(self.linear(Site::Down, wide))
+    }
+}
+
+/// Turns each pair of a head's values, one of the first half with one of the second, by its position's angle.
+fn rotate(x: Tensor<4>, cosines: &Tensor<4>, sines: &Tensor<4>) -> Tensor<4> {
+    let half = x.dims()[3] / 2;
+    let (first, second) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
+    let turned_first = first.clone() * cosines.clone() - second.clone() * sines.clone();
+    let turned_second = second * cosines.clone() + first * sines.clone();
+    Tensor::cat(vec![turned_first, turned_second], 3)
+}
+
+impl Norm {
+    fn load(tensors: &Tensors<'_>, name: &str, spec: &Spec, width: usize) -> Result<Self, LoraError> {
+        let beta = match spec.norm {
+            NormKind::Layer => Some(tensors.vector(&format!("{name}.bias"), width)?),
+            NormKind::Rms => None,
+        };
+        let gamma = tensors.vector(&format!("{name}.weight"), width)?;
+        Ok(Self { kind: spec.norm, gamma, beta, epsilon: spec.norm_epsilon })
+    }
+
+    fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        match self.kind {
+            NormKind::Layer => module::layer_norm(x, self.gamma.clone(), self.beta.clone(), self.epsilon),
+            NormKind::Rms => {
+                let root = x.clone().square().mean_dim(D - 1).add_scalar(self.epsilon).sqrt();
+                x / root * self.gamma.clone().unsqueeze()
+            }
+        }
+    }
+}
