@@ -204,6 +204,7 @@ mod tests {
             hidden_size: 3,
             intermediate_size: 5,
             num_labels: 2,
+            attention: None,
         };
         Adapter::initial(&model, &LoraConfig::new(2, 4, &["query", "intermediate.dense"]), 7).unwrap()
     }

@@ -30,7 +30,7 @@ pub struct LoraConfig {
     pub lora_alpha: u32,
     /// Names of linear layers. A name matches a layer whose full name is it, or ends with a dot and it.
     pub target_modules: Vec<String>,
-    /// Layers that are trained and stored whole: `["classifier"]`, the head.
+    /// Layers that are trained and stored whole: `["classifier"]`, the head; none of a language model.
     #[serde(default = "head_only")]
     pub modules_to_save: Vec<String>,
     /// Divide alpha by the root of the rank instead of by the rank (rsLoRA, arXiv 2312.03732).
@@ -69,6 +69,12 @@ impl LoraConfig {
         }
     }
 
+    /// The same for a language model, which has no head of its own.
+    #[must_use]
+    pub fn for_language_model(r: u32, lora_alpha: u32, target_modules: &[&str]) -> Self {
+        Self { modules_to_save: Vec::new(), ..Self::new(r, lora_alpha, target_modules) }
+    }
+
     /// What `B A x` is multiplied by: `lora_alpha / r`, or `lora_alpha / sqrt(r)` with `use_rslora`.
     #[must_use]
     pub fn scaling(&self) -> f32 {
@@ -93,8 +99,9 @@ impl LoraConfig {
         if targets.is_empty() || targets.iter().enumerate().any(|(i, name)| name.is_empty() || twice(i, name)) {
             return invalid("target_modules", format!("{targets:?}"), "a list of different names");
         }
-        if self.modules_to_save != [HEAD] {
-            return invalid("modules_to_save", format!("{:?}", self.modules_to_save), "[\"classifier\"], the head");
+        if !(self.modules_to_save.is_empty() || self.modules_to_save == [HEAD]) {
+            let rule = "[\"classifier\"], the head, or [] for a language model";
+            return invalid("modules_to_save", format!("{:?}", self.modules_to_save), rule);
         }
         Ok(())
     }
@@ -157,7 +164,6 @@ mod tests {
         assert_eq!(named(|c| c.lora_alpha = 0), "lora_alpha");
         assert_eq!(named(|c| c.target_modules.clear()), "target_modules");
         assert_eq!(named(|c| c.target_modules.push("query".into())), "target_modules");
-        assert_eq!(named(|c| c.modules_to_save.clear()), "modules_to_save");
         assert_eq!(named(|c| c.modules_to_save.push("pooler".into())), "modules_to_save");
     }
 }

@@ -50,6 +50,7 @@ mod tests {
             hidden_size: 64,
             intermediate_size: 128,
             num_labels: 3,
+            attention: None,
         };
         Adapter::initial(&model, &LoraConfig::new(16, 16, targets), seed).unwrap()
     }

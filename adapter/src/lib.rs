@@ -14,6 +14,7 @@
 //! multiply-add, no reordered sums, no library functions whose last bit depends on the platform.
 
 mod adapter;
+mod architecture;
 mod codec;
 mod config;
 mod directory;
@@ -25,8 +26,9 @@ mod peft;
 mod state;
 
 pub use crate::adapter::{Adapter, Tensor, Trainable};
+pub use crate::architecture::{Architecture, LayerNames, Site};
 pub use crate::config::{LoraConfig, Train};
 pub use crate::error::{AdapterError, ApplyError, DecodeError};
-pub use crate::model::{Architecture, Linear, Model};
+pub use crate::model::{AttentionSizes, Linear, Model};
 pub use crate::optimizer::ServerOptimizer;
 pub use crate::state::State;

@@ -2,16 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::LoraConfig;
-use crate::{AdapterError, config};
-
-/// A base model's kind. Its Hugging Face name is the serde form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Architecture {
-    /// BERT's encoder (`model_type` "bert"), all-MiniLM-L6-v2 among them.
-    Bert,
-}
+use crate::AdapterError;
+use crate::architecture::{Architecture, Site};
+use crate::config::{HEAD, LoraConfig};
 
 /// The base model's kind and sizes, in the spelling of Hugging Face's `config.json`, and the number of labels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,8 +18,23 @@ pub struct Model {
     pub hidden_size: u32,
     /// Width between the two linear layers of a feed-forward block.
     pub intermediate_size: u32,
-    /// Rows of the classifier.
+    /// Rows of the classifier; 0 of a language model, which has none.
     pub num_labels: u32,
+    /// The heads' sizes, where queries, keys and values are not all as wide as the hidden states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention: Option<AttentionSizes>,
+}
+
+/// Sizes of grouped-query attention, in the spelling of Hugging Face's `config.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttentionSizes {
+    /// Heads of the queries.
+    pub num_attention_heads: u32,
+    /// Heads of keys and values.
+    pub num_key_value_heads: u32,
+    /// Width of a head.
+    pub head_dim: u32,
 }
 
 /// A linear layer of the base model.
@@ -40,21 +48,12 @@ pub struct Linear {
     pub outputs: usize,
 }
 
-/// The linear layers of one BERT encoder layer: name, and whether input and output have the intermediate width.
-const BERT_LAYER: [(&str, bool, bool); 6] = [
-    ("attention.self.query", false, false),
-    ("attention.self.key", false, false),
-    ("attention.self.value", false, false),
-    ("attention.output.dense", false, false),
-    ("intermediate.dense", false, true),
-    ("output.dense", true, false),
-];
-
 /// The largest count for which 32-bit arithmetic on sizes and a client's memory are out of danger.
 const MAX_PARAMETERS: u64 = 1 << 30;
 
 impl Model {
-    /// Reads the sizes from the `config.json` of a Hugging Face model; keys that play no part are ignored.
+    /// Reads the sizes from the `config.json` of a Hugging Face model; keys that play no part are ignored. `num_labels` is 0 for a
+    /// language model.
     ///
     /// # Errors
     /// [`AdapterError::Json`], [`AdapterError::UnknownArchitecture`] (lists the known ones), [`AdapterError::Invalid`].
@@ -65,14 +64,28 @@ impl Model {
         }
         #[derive(Deserialize)]
         struct Sizes {
+            #[serde(alias = "n_layers")]
             num_hidden_layers: u32,
+            #[serde(alias = "dim")]
             hidden_size: u32,
+            #[serde(alias = "hidden_dim")]
             intermediate_size: u32,
+            #[serde(alias = "n_heads")]
+            num_attention_heads: Option<u32>,
+            num_key_value_heads: Option<u32>,
+            head_dim: Option<u32>,
         }
         let Kind { model_type } = serde_json::from_str(json)?;
         let architecture = Architecture::from_model_type(&model_type)?;
-        let Sizes { num_hidden_layers, hidden_size, intermediate_size } = serde_json::from_str(json)?;
-        let model = Self { architecture, num_hidden_layers, hidden_size, intermediate_size, num_labels };
+        let sizes: Sizes = serde_json::from_str(json)?;
+        let heads = sizes.num_attention_heads.filter(|_| architecture.is_language_model());
+        let attention = heads.map(|num_attention_heads| AttentionSizes {
+            num_attention_heads,
+            num_key_value_heads: sizes.num_key_value_heads.unwrap_or(num_attention_heads),
+            head_dim: sizes.head_dim.unwrap_or(sizes.hidden_size / num_attention_heads.max(1)),
+        });
+        let Sizes { num_hidden_layers, hidden_size, intermediate_size, .. } = sizes;
+        let model = Self { architecture, num_hidden_layers, hidden_size, intermediate_size, num_labels, attention };
         model.validate()?;
         Ok(model)
     }
@@ -82,11 +95,20 @@ impl Model {
     /// # Errors
     /// [`AdapterError::Invalid`] naming the key.
     pub fn validate(&self) -> Result<(), AdapterError> {
+        let labels = if self.architecture.is_language_model() {
+            (0, 0, "0 for a language model")
+        } else {
+            (2, 1 << 16, "from 2 to 65536")
+        };
+        let size = |size: fn(&AttentionSizes) -> u32| self.attention.as_ref().map_or(1, size);
         let sizes = [
             ("num_hidden_layers", self.num_hidden_layers, 1, 1 << 10, "from 1 to 1024"),
             ("hidden_size", self.hidden_size, 1, 1 << 16, "from 1 to 65536"),
             ("intermediate_size", self.intermediate_size, 1, 1 << 18, "from 1 to 262144"),
-            ("num_labels", self.num_labels, 2, 1 << 16, "from 2 to 65536"),
+            ("num_labels", self.num_labels, labels.0, labels.1, labels.2),
+            ("num_attention_heads", size(|sizes| sizes.num_attention_heads), 1, 1 << 10, "from 1 to 1024"),
+            ("num_key_value_heads", size(|sizes| sizes.num_key_value_heads), 1, 1 << 10, "from 1 to 1024"),
+            ("head_dim", size(|sizes| sizes.head_dim), 1, 1 << 10, "from 1 to 1024"),
         ];
         match sizes.into_iter().find(|&(_, size, least, most, _)| !(least..=most).contains(&size)) {
             Some((key, size, .., rule)) => Err(AdapterError::Invalid { key, found: size.to_string(), rule }),
@@ -97,17 +119,13 @@ impl Model {
     /// All linear layers that can get an adapter, in the model's order.
     #[must_use]
     pub fn linear_layers(&self) -> Vec<Linear> {
-        let Architecture::Bert = self.architecture;
-        let width = |wide| if wide { self.intermediate_size } else { self.hidden_size } as usize;
-        (0..self.num_hidden_layers)
-            .flat_map(|layer| {
-                BERT_LAYER.map(|(name, wide_input, wide_output)| Linear {
-                    name: format!("bert.encoder.layer.{layer}.{name}"),
-                    inputs: width(wide_input),
-                    outputs: width(wide_output),
-                })
-            })
-            .collect()
+        let names = self.architecture.layer_names();
+        let linear = |layer, site| {
+            let (inputs, outputs) = self.shape(site);
+            names.of(layer, site).map(|name| Linear { name, inputs, outputs })
+        };
+        let layers = 0..self.num_hidden_layers as usize;
+        layers.flat_map(|layer| Site::ALL.into_iter().filter_map(move |site| linear(layer, site))).collect()
     }
 
     /// The linear layers that `config` gives an adapter, in the model's order.
@@ -118,10 +136,21 @@ impl Model {
     pub fn targets(&self, config: &LoraConfig) -> Result<Vec<Linear>, AdapterError> {
         self.validate()?;
         config.validate()?;
+        let saved: &[&str] = if self.num_labels > 0 { &[HEAD] } else { &[] };
+        if config.modules_to_save != saved {
+            let rule = if self.num_labels > 0 {
+                "[\"classifier\"], the head"
+            } else {
+                "[]: a language model has no head of its own"
+            };
+            let found = format!("{:?}", config.modules_to_save);
+            return Err(AdapterError::Invalid { key: "modules_to_save", found, rule });
+        }
         let layers = self.linear_layers();
         for target in &config.target_modules {
             if !layers.iter().any(|layer| LoraConfig::matches(target, &layer.name)) {
-                let available = BERT_LAYER.map(|(name, ..)| name).join(", ");
+                let names = self.architecture.layer_names().sites.into_iter().flatten();
+                let available = names.collect::<Vec<_>>().join(", ");
                 return Err(AdapterError::NoSuchTarget { target: target.clone(), available });
             }
         }
@@ -133,10 +162,11 @@ impl Model {
     pub(crate) fn tensors(&self, config: &LoraConfig) -> Result<Vec<(String, Vec<usize>)>, AdapterError> {
         let r = config.r as usize;
         let (labels, hidden) = (self.num_labels as usize, self.hidden_size as usize);
-        let mut tensors = vec![
-            (format!("base_model.model.{}.weight", config::HEAD), vec![labels, hidden]),
-            (format!("base_model.model.{}.bias", config::HEAD), vec![labels]),
-        ];
+        let mut tensors = Vec::new();
+        if labels > 0 {
+            tensors.push((format!("base_model.model.{HEAD}.weight"), vec![labels, hidden]));
+            tensors.push((format!("base_model.model.{HEAD}.bias"), vec![labels]));
+        }
         for Linear { name, inputs, outputs } in self.targets(config)? {
             tensors.push((format!("base_model.model.{name}.lora_A.weight"), vec![r, inputs]));
             tensors.push((format!("base_model.model.{name}.lora_B.weight"), vec![outputs, r]));
@@ -148,21 +178,6 @@ impl Model {
             return Err(AdapterError::Invalid { key: "adapter weights", found: total.to_string(), rule });
         }
         Ok(tensors)
-    }
-}
-
-impl Architecture {
-    /// Name in `config.json` of every architecture built here.
-    const KNOWN: [(&'static str, Self); 1] = [("bert", Self::Bert)];
-
-    fn from_model_type(found: &str) -> Result<Self, AdapterError> {
-        match Self::KNOWN.iter().find(|(name, _)| *name == found) {
-            Some((_, architecture)) => Ok(*architecture),
-            None => Err(AdapterError::UnknownArchitecture {
-                found: found.to_owned(),
-                known: Self::KNOWN.map(|(name, _)| name).join(", "),
-            }),
-        }
     }
 }
 
@@ -201,8 +216,9 @@ mod tests {
 
     #[test]
     fn another_architecture_is_refused_with_the_known_ones() {
-        let error = Model::from_hf_config(r#"{"model_type": "llama", "n": 1}"#, 2).unwrap_err();
-        assert_eq!(error.to_string(), "unknown architecture `llama`; known: bert");
+        let error = Model::from_hf_config(r#"{"model_type": "t5", "n": 1}"#, 2).unwrap_err();
+        let known = "bert, roberta, distilbert, llama, mistral, qwen2, qwen3";
+        assert_eq!(error.to_string(), format!("unknown architecture `t5`; known: {known}"));
     }
 
     #[test]
@@ -225,5 +241,30 @@ mod tests {
         assert_eq!(toml::from_str::<Model>(&text).unwrap(), mini_lm());
         assert!(toml::from_str::<Model>(&format!("{text}vocab_size = 3\n")).is_err());
         assert!(toml::from_str::<Model>(&text.replace("bert", "gpt")).is_err());
+    }
+
+    /// SmolLM2-135M's sizes: nine heads, three of keys and values.
+    #[test]
+    fn a_language_model_has_the_shapes_of_its_heads_and_no_head_of_labels() {
+        let json = r#"{"model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+            "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49152}"#;
+        let model = Model::from_hf_config(json, 0).unwrap();
+        let layers = model.linear_layers();
+        assert_eq!(layers.len(), 210);
+        let shape = |name: &str| layers.iter().find(|l| l.name == name).map(|l| (l.outputs, l.inputs));
+        assert_eq!(shape("model.layers.29.self_attn.k_proj"), Some((192, 576)));
+        assert_eq!(shape("model.layers.0.self_attn.o_proj"), Some((576, 576)));
+        assert_eq!(shape("model.layers.7.mlp.down_proj"), Some((576, 1536)));
+        let config = LoraConfig::for_language_model(8, 16, &["q_proj", "v_proj"]);
+        let adapter = crate::Adapter::initial(&model, &config, 1).unwrap();
+        assert_eq!(adapter.trainable_len(), 30 * 8 * (576 + 192));
+        assert!(adapter.tensors().all(|(name, _)| !name.contains("classifier")));
+        assert_eq!(toml::from_str::<Model>(&toml::to_string(&model).unwrap()).unwrap(), model);
+        // Labels belong to a head, and a head to labels.
+        assert!(matches!(Model::from_hf_config(json, 3), Err(AdapterError::Invalid { key: "num_labels", .. })));
+        let with_head = LoraConfig::new(8, 16, &["q_proj"]);
+        assert!(matches!(model.targets(&with_head), Err(AdapterError::Invalid { key: "modules_to_save", .. })));
+        let without = LoraConfig::for_language_model(8, 16, &["query"]);
+        assert!(matches!(mini_lm().targets(&without), Err(AdapterError::Invalid { key: "modules_to_save", .. })));
     }
 }

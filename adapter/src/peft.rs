@@ -59,7 +59,7 @@ impl LoraConfig {
             "rank_pattern": {},
             "revision": null,
             "target_modules": self.target_modules,
-            "task_type": "SEQ_CLS",
+            "task_type": if self.modules_to_save.is_empty() { "CAUSAL_LM" } else { "SEQ_CLS" },
             "use_dora": false,
             "use_rslora": self.use_rslora,
         });
@@ -82,7 +82,8 @@ impl LoraConfig {
         let one_of =
             |key: &'static str, allowed: &[Value], rule| require(key, get(key), allowed.contains(get(key)), rule);
         one_of("peft_type", &[json!("LORA")], "\"LORA\"")?;
-        one_of("task_type", &[Value::Null, json!("SEQ_CLS")], "\"SEQ_CLS\"")?;
+        let tasks = [Value::Null, json!("SEQ_CLS"), json!("CAUSAL_LM")];
+        one_of("task_type", &tasks, "\"SEQ_CLS\" or \"CAUSAL_LM\"")?;
         one_of("bias", &[Value::Null, json!("none")], "\"none\"")?;
         let initialisation = get("init_lora_weights");
         let harmless = initialisation.is_null()
@@ -100,7 +101,7 @@ impl LoraConfig {
             r: integer("r", get("r"))?,
             lora_alpha: integer("lora_alpha", get("lora_alpha"))?,
             target_modules: names("target_modules", get("target_modules"))?,
-            modules_to_save: saved(get("modules_to_save"))?,
+            modules_to_save: saved(get("task_type"), get("modules_to_save"))?,
             use_rslora: rs == &Value::Bool(true),
             train: crate::Train::B,
             base_model_name_or_path: base.as_str().map(str::to_owned),
@@ -141,7 +142,11 @@ fn names(key: &'static str, value: &Value) -> Result<Vec<String>, AdapterError> 
 }
 
 /// For sequence classification PEFT appends `classifier` and `score`, whether or not the model has such layers.
-fn saved(value: &Value) -> Result<Vec<String>, AdapterError> {
+fn saved(task: &Value, value: &Value) -> Result<Vec<String>, AdapterError> {
+    if task == "CAUSAL_LM" {
+        require("modules_to_save", value, is_off(value), "null or nothing in it, for a language model")?;
+        return Ok(Vec::new());
+    }
     let listed = names("modules_to_save", value)?;
     let known = listed.iter().all(|name| name == HEAD || name == "score");
     require("modules_to_save", value, known, "[\"classifier\"], the head")?;
@@ -169,6 +174,19 @@ mod tests {
     }
 
     #[test]
+    fn a_language_models_configuration_names_its_task_and_saves_no_module() {
+        let config = LoraConfig::for_language_model(4, 8, &["q_proj", "down_proj"]);
+        let json = config.to_peft_json().unwrap();
+        assert!(json.contains("\"CAUSAL_LM\""));
+        assert_eq!(LoraConfig::from_peft_json(&json).unwrap(), config);
+        let with_head = json.replace("\"modules_to_save\": []", "\"modules_to_save\": [\"lm_head\"]");
+        assert!(matches!(
+            LoraConfig::from_peft_json(&with_head),
+            Err(AdapterError::Unsupported { key: "modules_to_save", .. })
+        ));
+    }
+
+    #[test]
     fn keys_that_do_not_change_the_numbers_are_ignored() {
         for (key, value) in [
             ("peft_version", json!("0.99")),
@@ -189,7 +207,7 @@ mod tests {
             ("alpha_pattern", json!({"query": 4})),
             ("exclude_modules", json!("value")),
             ("peft_type", json!("IA3")),
-            ("task_type", json!("CAUSAL_LM")),
+            ("task_type", json!("SEQ_2_SEQ_LM")),
             ("bias", json!("all")),
             ("init_lora_weights", json!("pissa")),
             ("lora_dropout", json!(0.1)),
@@ -206,10 +224,6 @@ mod tests {
             let error = with(wanted, value).unwrap_err();
             assert!(matches!(&error, AdapterError::Unsupported { key, .. } if *key == wanted), "{wanted}: {error}");
         }
-        assert!(matches!(
-            with("modules_to_save", json!([])),
-            Err(AdapterError::Invalid { key: "modules_to_save", .. })
-        ));
         assert!(matches!(with("r", json!(0)), Err(AdapterError::Invalid { key: "r", .. })));
         assert!(matches!(LoraConfig::from_peft_json("[]"), Err(AdapterError::Json(_))));
     }

@@ -1,24 +1,37 @@
 #!/usr/bin/env python3
-"""Makes lora/tests/fixtures/families: small random checkpoints of every family, and the logits that transformers computes with them.
+"""Makes lora/tests/fixtures/families: small random checkpoints of every family, the logits that transformers computes with them, random
+LoRA adapters that peft saved, and the losses and per-example gradients that PyTorch computes with those.
 
     python3 lora/scripts/family_fixtures.py
 
-Needs torch and transformers (the versions are written into each expected.json). Between them the checkpoints reach every branch:
+Needs torch, transformers and peft (the versions are written into each expected.json). Between them the checkpoints reach every branch:
 fewer key/value heads than heads, a head size that is not hidden over heads, tied and untied embeddings, biases, norms of queries and
 keys, every kind of rotary scaling, sliding windows shorter than a text on all and on some layers, weights in three types, several files
-with an index. Texts have several lengths; the longest is left-padded into one batch with the others as well.
+with an index. Adapters are on queries, keys, attention outputs and the last layer of the feed-forward block. Encoders have a head on the
+mean of their hidden states, of norm 1, as lora's classifier has. Gradients are made by a loop over the examples. Texts have several lengths; the longest is left-padded into one batch with the others as well.
 """
 
+import copy
 import json
 import pathlib
 import shutil
 
+import peft
 import torch
 import transformers
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "families"
 VOCAB = 61
 LENGTHS = [1, 3, 7, 12]
+LABELS = 3
+# Tokens of each text that are given, and not learnt.
+PROMPTS = [0, 1, 3]
+SUFFIXES = {
+    "bert": ["query", "key", "attention.output.dense", "layer.1.output.dense"],
+    "roberta": ["query", "key", "attention.output.dense", "layer.1.output.dense"],
+    "distilbert": ["q_lin", "k_lin", "out_lin", "lin2"],
+    "llama": ["q_proj", "k_proj", "o_proj", "down_proj"],
+}
 
 LLAMA = dict(
     hidden_size=32, intermediate_size=44, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, vocab_size=VOCAB,
@@ -91,6 +104,68 @@ def left_padded(model, texts):
     return [row[longest - len(text):] for row, text in zip(out, texts, strict=True)]
 
 
+class Classifier(torch.nn.Module):
+    """Mean over the real tokens, L2-normalised, then one linear head."""
+
+    def __init__(self, name, encoder):
+        super().__init__()
+        setattr(self, name, encoder)
+        self.name = name
+        self.classifier = torch.nn.Linear(encoder.config.hidden_size, LABELS)
+
+    def forward(self, ids):
+        hidden = getattr(self, self.name)(input_ids=ids).last_hidden_state
+        return self.classifier(torch.nn.functional.normalize(hidden.mean(dim=1), dim=1))
+
+
+def loss_of(model, text, prompt, label):
+    """Of an encoder the label's, of a decoder the mean over the tokens after the prompt."""
+    ids = torch.tensor([text])
+    if label is not None:
+        return torch.nn.functional.cross_entropy(model(ids=ids), torch.tensor([label]))
+    logits = model(input_ids=ids).logits[0, :-1]
+    first = max(prompt, 1)
+    return torch.nn.functional.cross_entropy(logits[first - 1:], ids[0, first:])
+
+
+def adapted(name, model, texts, folder):
+    """Attaches a random adapter with peft, saves it, and computes each text's loss and gradients."""
+    kind = model.config.model_type
+    decoder = kind not in ("bert", "roberta", "distilbert")
+    if not decoder:
+        model = Classifier(kind, getattr(model, kind))
+    config = peft.LoraConfig(
+        r=2, lora_alpha=6, target_modules=SUFFIXES.get(kind, SUFFIXES["llama"]), use_rslora=name == "qwen3",
+        task_type="CAUSAL_LM" if decoder else "SEQ_CLS", modules_to_save=None if decoder else ["classifier"])
+    model = peft.PeftModel(model, config) if not decoder else peft.get_peft_model(model, config)
+    model.eval()
+    trained = {}
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if "lora_" in key or "modules_to_save" in key:
+                parameter.copy_(0.25 * torch.randn_like(parameter))
+                parameter.requires_grad_(True)
+                trained[key.replace(".default", "").replace(".modules_to_save", "")] = parameter
+            else:
+                parameter.requires_grad_(False)
+    model.save_pretrained(folder / "adapter")
+    (folder / "adapter" / "README.md").unlink(missing_ok=True)
+    rows = []
+    for index, (text, prompt) in enumerate(zip(texts[1:], PROMPTS, strict=True)):
+        label = None if decoder else index % LABELS
+        model.zero_grad()
+        loss = loss_of(model, text, prompt, label)
+        loss.backward()
+        gradients = {key: [float(f"{x:.7g}") for x in value.grad.flatten().tolist()] for key, value in trained.items()}
+        rows.append({"ids": text, "prompt": prompt, "label": label, "loss": loss.item(), "gradients": gradients})
+    said = None
+    if decoder:
+        prompt = texts[2]
+        out = model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=0)
+        said = out[0, len(prompt):].tolist()
+    return {"rows": rows, "said": said}
+
+
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     for seed, (name, (config, dtype, shard)) in enumerate(FAMILIES.items()):
@@ -102,14 +177,18 @@ def main():
         decoder = expected[0].dim() == 2
         padded = left_padded(model, texts) if decoder else []
         folder = OUT / name
-        model.to(dtype).save_pretrained(folder, **({"max_shard_size": shard} if shard else {}))
+        # A copy: rotary frequencies would be rounded too.
+        copy.deepcopy(model).to(dtype).save_pretrained(folder, **({"max_shard_size": shard} if shard else {}))
         (folder / "generation_config.json").unlink(missing_ok=True)
         rounded = lambda rows: [[float(f"{x:.8g}") for x in row.flatten().tolist()] for row in rows]
         (folder / "expected.json").write_text(json.dumps({
             "torch": torch.__version__, "transformers": transformers.__version__,
             "texts": texts, "logits": rounded(expected), "left_padded": rounded(padded),
         }))
-        size = sum(file.stat().st_size for file in folder.iterdir())
+        made = adapted(name, model, texts, folder)
+        versions = {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__}
+        (folder / "adapted.json").write_text(json.dumps(versions | made))
+        size = sum(file.stat().st_size for file in folder.rglob('*'))
         print(f"{name:14} {size:7} bytes, largest |logit| {max(row.abs().max() for row in expected):.2f}")
 
 

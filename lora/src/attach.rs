@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use adapter::{Adapter, Train};
+use adapter::{Adapter, Site, Train};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::LoraError;
 use crate::checkpoint::transpose;
 use crate::linear::{Branch, Down, Up};
-use crate::spec::{Site, Spec};
+use crate::spec::Spec;
 use crate::transformer::LayerBranches;
 
 /// What PEFT puts before every name of the base model.
@@ -18,12 +18,8 @@ const PREFIX: &str = "base_model.model.";
 pub(crate) struct Attached {
     /// The branches and their trained part, by layer and site; nothing where the adapter has none.
     pub(crate) sites: Vec<[Option<SiteTensors>; Site::COUNT]>,
-    /// `[labels, hidden]`.
-    pub(crate) head_weight: Tensor<2>,
-    /// `[labels]`.
-    pub(crate) head_bias: Tensor<1>,
-    pub(crate) labels: usize,
-    pub(crate) slots: HeadSlots,
+    /// The head over labels; none of a language model.
+    pub(crate) head: Option<HeadTensors>,
     /// Length of a flat gradient.
     pub(crate) width: usize,
 }
@@ -45,19 +41,28 @@ pub(crate) struct Factor {
     pub(crate) offset: usize,
 }
 
-/// Where the head's gradients start in the flat gradient.
-pub(crate) struct HeadSlots {
-    pub(crate) weight: usize,
-    pub(crate) bias: usize,
+/// The head over labels, and where its gradients start in the flat gradient.
+pub(crate) struct HeadTensors {
+    /// `[labels, hidden]`.
+    pub(crate) weight: Tensor<2>,
+    /// `[labels]`.
+    pub(crate) bias: Tensor<1>,
+    pub(crate) labels: usize,
+    pub(crate) weight_offset: usize,
+    pub(crate) bias_offset: usize,
 }
 
 impl Attached {
-    /// Fits `adapter` to a base model and a head of `labels` labels.
-    pub(crate) fn new(adapter: &Adapter, spec: &Spec, labels: usize, device: &Device) -> Result<Self, LoraError> {
+    /// Fits `adapter` to a base model and a head of `labels` labels, where there is one.
+    pub(crate) fn new(
+        adapter: &Adapter,
+        spec: &Spec,
+        labels: Option<usize>,
+        device: &Device,
+    ) -> Result<Self, LoraError> {
         let reader = Reader { adapter, device };
-        reader.check_all_placed(spec)?;
-        let weight = reader.read(&head_tensor("weight"), &[labels, spec.hidden_size])?;
-        let bias = reader.read(&head_tensor("bias"), &[labels])?;
+        reader.check_all_placed(spec, labels.is_some())?;
+        let head = labels.map(|labels| reader.head(labels, spec.hidden_size)).transpose()?;
         let mut sites = Vec::with_capacity(spec.num_layers);
         for layer in 0..spec.num_layers {
             let mut row = [const { None }; Site::COUNT];
@@ -66,17 +71,7 @@ impl Attached {
             }
             sites.push(row);
         }
-        Ok(Self {
-            sites,
-            head_weight: Tensor::from_data(TensorData::new(weight, [labels, spec.hidden_size]), device),
-            head_bias: Tensor::from_data(TensorData::new(bias, [labels]), device),
-            labels,
-            slots: HeadSlots {
-                weight: reader.offset(&head_tensor("weight"))?,
-                bias: reader.offset(&head_tensor("bias"))?,
-            },
-            width: adapter.trainable_len(),
-        })
+        Ok(Self { sites, head, width: adapter.trainable_len() })
     }
 
     /// The branches for evaluation.
@@ -93,8 +88,20 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn head(&self, labels: usize, hidden: usize) -> Result<HeadTensors, LoraError> {
+        let [weight, bias] = HEAD.map(head_tensor);
+        let values = self.read(&weight, &[labels, hidden])?;
+        Ok(HeadTensors {
+            weight: Tensor::from_data(TensorData::new(values, [labels, hidden]), self.device),
+            bias: Tensor::from_data(TensorData::new(self.read(&bias, &[labels])?, [labels]), self.device),
+            labels,
+            weight_offset: self.offset(&weight)?,
+            bias_offset: self.offset(&bias)?,
+        })
+    }
+
     fn site(&self, layer: usize, site: Site, spec: &Spec) -> Result<Option<SiteTensors>, LoraError> {
-        let Some(site_name) = spec.site_name(layer, site) else { return Ok(None) };
+        let Some(site_name) = spec.names.linear.of(layer, site) else { return Ok(None) };
         let name = |part: &str| factor_tensor(&site_name, part);
         let (inputs, outputs) = spec.shape(site);
         if self.adapter.get(&name("lora_A")).is_none() && self.adapter.get(&name("lora_B")).is_none() {
@@ -135,10 +142,10 @@ impl Reader<'_> {
     }
 
     /// Every trained tensor must have a place in the model: one without would keep a zero gradient unnoticed.
-    fn check_all_placed(&self, spec: &Spec) -> Result<(), LoraError> {
-        let sites = (0..spec.num_layers).flat_map(|layer| Site::ALL.map(|site| spec.site_name(layer, site)));
+    fn check_all_placed(&self, spec: &Spec, head: bool) -> Result<(), LoraError> {
+        let sites = (0..spec.num_layers).flat_map(|layer| Site::ALL.map(|site| spec.names.linear.of(layer, site)));
         let factors = sites.flatten().flat_map(|site| ["lora_A", "lora_B"].map(|part| factor_tensor(&site, part)));
-        let places: HashSet<String> = factors.chain(HEAD.map(head_tensor)).collect();
+        let places: HashSet<String> = factors.chain(HEAD.map(head_tensor).into_iter().filter(|_| head)).collect();
         match self.adapter.trainable().into_iter().find(|slot| !places.contains(&slot.name)) {
             None => Ok(()),
             Some(slot) => Err(LoraError::Adapter { name: slot.name, reason: "has no place in the model".to_owned() }),

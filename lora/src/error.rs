@@ -128,6 +128,14 @@ pub enum LoraError {
         /// The number of labels.
         limit: usize,
     },
+    /// A text of a language model is all prompt, or its prompt's length is missing.
+    #[error("example {example} of {tokens} tokens has none after its prompt to learn")]
+    NothingToLearn {
+        /// Its position in the given rows.
+        example: usize,
+        /// Its length.
+        tokens: usize,
+    },
     /// The device could not compute or return a tensor.
     #[error("{what} failed on the device: {reason}")]
     Compute {

@@ -5,14 +5,18 @@
 //! batch is the sum of its examples' losses, and an example's loss depends on its own copies alone, so the gradient of the sum by
 //! the copies holds each example's gradient (the per-example form of Goodfellow 2015, arXiv 1510.01799, for low-rank factors).
 
-use burn::tensor::{Gradients as Tape, Tensor, activation};
+use burn::tensor::{Gradients as Tape, Tensor};
 
 use crate::LoraError;
+use crate::adapted::Adapted;
 use crate::attach::{Attached, Factor};
 use crate::batch::MicroBatch;
-use crate::classifier::{Head, class_logits, one_hot, pool, to_vec};
+use crate::classifier::to_vec;
 use crate::linear::{Branch, Down, Up};
-use crate::transformer::{Input, LayerBranches, Transformer};
+use crate::transformer::LayerBranches;
+
+/// Leaves of the recorded graph, one copy of a trained tensor an example, `[examples, ...]`, with its place in the flat gradient.
+pub(crate) type Leaves = Vec<(usize, Tensor<3>)>;
 
 /// Losses and gradients of one micro-batch's examples, without its dummy rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,82 +39,55 @@ impl Gradients {
     }
 }
 
-/// The leaves of one backward pass, one copy of each trained tensor an example.
-struct Leaves {
-    branches: Vec<LayerBranches>,
-    /// The copies of B `[examples, outputs, r]`, and of A `[examples, r, inputs]` where it is trained, with their place in the flat gradient.
-    factors: Vec<(usize, Tensor<3>)>,
-    /// `[examples, labels, hidden]`.
-    head_weight: Tensor<3>,
-    /// `[examples, labels]`.
-    head_bias: Tensor<2>,
-}
-
-/// Gradients of the examples of `batch`; `labels[row]` belongs to its row, dummy rows excluded.
+/// Gradients of the examples of `batch`, without its dummy rows. `losses` makes `[rows, 1]` losses from the last hidden states `[rows, tokens, hidden]`, and adds
+/// the leaves of what it trains itself; the loss of a row must depend on its own states and copies alone.
 pub(crate) fn per_example(
-    model: &Transformer,
-    attached: &Attached,
+    adapted: &Adapted,
     batch: &MicroBatch,
-    input: &Input,
-    labels: &[usize],
+    losses: impl FnOnce(Tensor<3>, &mut Leaves) -> Result<Tensor<2>, LoraError>,
 ) -> Result<Gradients, LoraError> {
-    let leaves = Leaves::new(attached, batch.rows());
-    let hidden = model.forward(input, &leaves.branches)?;
-    let pooled = pool(hidden, batch.lengths());
-    let head = Head { weight: leaves.head_weight.clone(), bias: leaves.head_bias.clone() };
-    let log_probabilities = activation::log_softmax(class_logits(pooled, head), 1);
-    let chosen = one_hot(labels, batch.rows(), attached.labels, &log_probabilities.device());
-    let losses = (log_probabilities * chosen).sum_dim(1).neg();
+    let (branches, mut leaves) = branches(&adapted.attached, batch.rows());
+    let hidden = adapted.model.forward(&adapted.input(batch), &branches)?;
+    let losses = losses(hidden, &mut leaves)?;
     let mut tape = losses.clone().sum().backward();
-
-    let rows = labels.len();
+    let (rows, width) = (batch.indices().len(), adapted.attached.width);
     let mut losses = to_vec("the losses", losses.inner())?;
     losses.truncate(rows);
-    let mut gradients = Gradients { losses, rows, width: attached.width, data: vec![0.0; rows * attached.width] };
-    for (offset, leaf) in &leaves.factors {
+    let mut gradients = Gradients { losses, rows, width, data: vec![0.0; rows * width] };
+    for (offset, leaf) in &leaves {
         gradients.take(leaf, *offset, &mut tape)?;
     }
-    gradients.take(&leaves.head_weight, attached.slots.weight, &mut tape)?;
-    gradients.take(&leaves.head_bias, attached.slots.bias, &mut tape)?;
     Ok(gradients)
 }
 
-impl Leaves {
-    fn new(attached: &Attached, examples: usize) -> Self {
-        let mut factors = Vec::new();
-        let mut copies = |factor: &Factor| {
-            let [rows, columns] = factor.values.dims();
-            let copies: Tensor<3> = factor.values.clone().unsqueeze::<3>().expand([examples, rows, columns]);
-            let copies = copies.autodiff().require_grad();
-            factors.push((factor.offset, copies.clone()));
-            copies
-        };
-        let mut branches = Vec::with_capacity(attached.sites.len());
-        for row in &attached.sites {
-            branches.push(row.each_ref().map(|site| {
-                let site = site.as_ref()?;
-                let down = match &site.down {
-                    Some(down) => Down::PerExample(copies(down)),
-                    None => site.shared.down.clone(),
-                };
-                Some(Branch { down, up: Up::PerExample(copies(&site.up)), scaling: site.shared.scaling })
-            }));
-        }
-        let [labels, hidden] = attached.head_weight.dims();
-        let weight: Tensor<3> = attached.head_weight.clone().unsqueeze::<3>().expand([examples, labels, hidden]);
-        let bias: Tensor<2> = attached.head_bias.clone().unsqueeze::<2>().expand([examples, labels]);
-        Self {
-            branches,
-            factors,
-            head_weight: weight.autodiff().require_grad(),
-            head_bias: bias.autodiff().require_grad(),
-        }
+/// The branches with a copy of each trained factor for each example, and these copies: of B `[examples, outputs, r]`, of A
+/// `[examples, r, inputs]`.
+fn branches(attached: &Attached, examples: usize) -> (Vec<LayerBranches>, Leaves) {
+    let mut leaves = Vec::new();
+    let mut copies = |factor: &Factor| {
+        let [rows, columns] = factor.values.dims();
+        let copies: Tensor<3> = factor.values.clone().unsqueeze::<3>().expand([examples, rows, columns]);
+        let copies = copies.autodiff().require_grad();
+        leaves.push((factor.offset, copies.clone()));
+        copies
+    };
+    let mut branches = Vec::with_capacity(attached.sites.len());
+    for row in &attached.sites {
+        branches.push(row.each_ref().map(|site| {
+            let site = site.as_ref()?;
+            let down = match &site.down {
+                Some(down) => Down::PerExample(copies(down)),
+                None => site.shared.down.clone(),
+            };
+            Some(Branch { down, up: Up::PerExample(copies(&site.up)), scaling: site.shared.scaling })
+        }));
     }
+    (branches, leaves)
 }
 
 impl Gradients {
     /// Moves a leaf's gradient, `[examples, ...]`, to `offset` of each row.
-    fn take<const D: usize>(&mut self, leaf: &Tensor<D>, offset: usize, tape: &mut Tape) -> Result<(), LoraError> {
+    fn take(&mut self, leaf: &Tensor<3>, offset: usize, tape: &mut Tape) -> Result<(), LoraError> {
         // A leaf that the loss does not depend on has no gradient: it is zero, as `data` already is.
         let Some(gradient) = leaf.grad_remove(tape) else {
             return Ok(());

@@ -10,8 +10,10 @@
 //! 4. [`micro_batches`] buckets examples by padded length, so that shapes depend on an example alone.
 //! 5. [`Classifier::for_each_gradient`] gives one gradient an example, without a loop over examples (`gradients`), on several
 //!    cores (`parallel`). Whoever wants an ordinary gradient adds them up; whoever wants privacy clips each one first.
+//!    [`LanguageModel`] does the same for decoders, where what is learnt is each token after a prompt, and can [say](LanguageModel::say) what comes next.
 //! 6. [`Classifier::warm_up_head`] trains a head on public rows, to start from. [`Classifier::evaluate`] gives [`Evaluation`]: loss, plain and macro accuracy, predictions.
 
+mod adapted;
 mod attach;
 mod batch;
 mod checkpoint;
@@ -22,6 +24,7 @@ mod evaluate;
 mod family;
 mod gelu;
 mod gradients;
+mod language;
 mod linear;
 mod parallel;
 mod pretrained;
@@ -37,6 +40,7 @@ pub use crate::device::{device, device_names};
 pub use crate::error::LoraError;
 pub use crate::evaluate::Evaluation;
 pub use crate::gradients::Gradients;
+pub use crate::language::{Foreseen, LanguageModel};
 pub use crate::pretrained::Pretrained;
 pub use crate::spec::Sizes;
 pub use crate::tokenizer::{Encoded, Tokenizer};

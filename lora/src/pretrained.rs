@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use adapter::Site;
 use burn::tensor::{Device, Tensor, activation};
 
 use crate::batch::{self, MicroBatch, micro_batches};
 use crate::checkpoint::{CheckpointFiles, Tensors};
 use crate::classifier::to_vec;
 use crate::linear::Linear;
-use crate::spec::{DenseActivation, HeadKind, Site, Sizes, Spec};
+use crate::spec::{DenseActivation, HeadKind, Sizes, Spec};
 use crate::tokenizer::Encoded;
 use crate::transformer::{Input, Transformer};
 use crate::{LoraError, family};
@@ -40,7 +41,7 @@ impl Pretrained {
         let device = device.clone().without_autodiff();
         let spec = family::from_file(&dir.join("config.json"))?;
         let files = CheckpointFiles::read(dir)?;
-        let tensors = files.tensors(spec.names.prefix, &device)?;
+        let tensors = files.tensors(spec.names.linear.prefix, &device)?;
         let kind = spec.head;
         let model = Transformer::of(spec, &tensors)?;
         let head = Head::load(kind, &model, &tensors)?;
@@ -108,7 +109,7 @@ impl Pretrained {
 
 impl Head {
     fn load(kind: HeadKind, model: &Transformer, tensors: &Tensors<'_>) -> Result<Self, LoraError> {
-        let Sizes { hidden_size, vocab_size, .. } = model.spec().sizes();
+        let hidden_size = model.spec().hidden_size;
         Ok(match kind {
             HeadKind::Sequence { dense, activation, out } => {
                 let labels = tensors.rows(&format!("{out}.weight"))?;
@@ -118,10 +119,7 @@ impl Head {
                     out: Linear::load(tensors, out, hidden_size, labels, true)?,
                 }))
             }
-            HeadKind::Words { tied: true } => Self::Words(Box::new(model.words().clone())),
-            HeadKind::Words { tied: false } => {
-                Self::Words(Box::new(tensors.matrix("lm_head.weight", [vocab_size, hidden_size])?))
-            }
+            HeadKind::Words { tied } => Self::Words(Box::new(model.word_scores(tied, tensors)?)),
         })
     }
 }

@@ -1,28 +1,9 @@
 //! What a transformer is made of: the description that a family's `config.json` is read into. Weights and arithmetic are in
 //! `transformer`; a family is a short file under `family`.
 
+use adapter::{LayerNames, Site};
+
 use crate::rope::Rotary;
-
-/// The linear layers of one transformer layer, in the order of [`Site::ALL`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Site {
-    Query,
-    Key,
-    Value,
-    AttentionOutput,
-    /// Of a gated feed-forward block: what goes through the activation.
-    Gate,
-    /// To the intermediate width.
-    Up,
-    /// Back from it.
-    Down,
-}
-
-impl Site {
-    pub(crate) const COUNT: usize = 7;
-    pub(crate) const ALL: [Self; Self::COUNT] =
-        [Self::Query, Self::Key, Self::Value, Self::AttentionOutput, Self::Gate, Self::Up, Self::Down];
-}
 
 /// A transformer of one of the families.
 #[derive(Clone, Debug)]
@@ -87,18 +68,14 @@ pub(crate) struct Attention {
 /// Names of tensors in the checkpoint, without ".weight" and ".bias"; those inside of a layer without the layer's.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
-    /// Before all names of the base model, in a checkpoint with a head; one without may lack it.
-    pub(crate) prefix: &'static str,
+    /// Of the linear layers; what is before all names may be missing in a checkpoint without a head.
+    pub(crate) linear: LayerNames,
     pub(crate) words: &'static str,
     /// Learned positions, and how many of their first rows are not used.
     pub(crate) positions: Option<(&'static str, usize)>,
     /// Segments, of which texts here use the first.
     pub(crate) segments: Option<&'static str>,
     pub(crate) embedding_norm: Option<&'static str>,
-    /// Before the layer's number.
-    pub(crate) layers: &'static str,
-    /// As [`Site::ALL`]; none where the family has no such layer.
-    pub(crate) sites: [Option<&'static str>; Site::COUNT],
     pub(crate) attention_norm: &'static str,
     pub(crate) feed_forward_norm: &'static str,
     /// Norms of each head's queries and keys.
@@ -149,11 +126,5 @@ impl Spec {
             Site::Gate | Site::Up => (hidden, wide),
             Site::Down => (wide, hidden),
         }
-    }
-
-    /// Full name of a linear layer, as PEFT sees it; none where the family has no such layer.
-    pub(crate) fn site_name(&self, layer: usize, site: Site) -> Option<String> {
-        let Names { prefix, layers, sites, .. } = &self.names;
-        sites[site as usize].map(|path| format!("{prefix}{layers}{layer}.{path}"))
     }
 }

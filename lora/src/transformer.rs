@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use adapter::Site;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation, module};
 
 use crate::LoraError;
@@ -9,7 +10,7 @@ use crate::checkpoint::{CheckpointFiles, Tensors};
 use crate::family;
 use crate::gelu::gelu;
 use crate::linear::{Branch, Linear};
-use crate::spec::{Activation, NormKind, Placement, Site, Spec};
+use crate::spec::{Activation, NormKind, Placement, Spec};
 
 /// Added to the score of a token that is not seen before the softmax; exp of it is zero in f32.
 const UNSEEN: f32 = -1e9;
@@ -80,7 +81,7 @@ impl Transformer {
     pub(crate) fn load(dir: &Path, device: &Device) -> Result<Self, LoraError> {
         let spec = family::from_file(&dir.join("config.json"))?;
         let files = CheckpointFiles::read(dir)?;
-        let tensors = files.tensors(spec.names.prefix, device)?;
+        let tensors = files.tensors(spec.names.linear.prefix, device)?;
         Self::of(spec, &tensors)
     }
 
@@ -112,9 +113,10 @@ impl Transformer {
         &self.spec
     }
 
-    /// The word embeddings, `[vocabulary, hidden]`.
-    pub(crate) fn words(&self) -> &Tensor<2> {
-        &self.words
+    /// The matrix that scores words, `[vocabulary, hidden]`: the word embeddings where they are tied, else one of their shape.
+    pub(crate) fn word_scores(&self, tied: bool, tensors: &Tensors<'_>) -> Result<Tensor<2>, LoraError> {
+        let Spec { vocab_size, hidden_size, .. } = self.spec;
+        if tied { Ok(self.words.clone()) } else { tensors.matrix("lm_head.weight", [vocab_size, hidden_size]) }
     }
 
     /// The last hidden states, `[examples, tokens, hidden]`. Nothing is recorded for a gradient before the first branch that has one.
@@ -184,10 +186,10 @@ impl Transformer {
 impl Layer {
     fn load(tensors: &Tensors<'_>, spec: &Spec, index: usize) -> Result<Self, LoraError> {
         let names = &spec.names;
-        let inside = |path: &str| tensors.base(&format!("{}{index}.{path}", names.layers));
+        let inside = |path: &str| tensors.base(&format!("{}{index}.{path}", names.linear.layers));
         let mut linears = [const { None }; Site::COUNT];
         for site in Site::ALL {
-            let Some(path) = names.sites[site as usize] else { continue };
+            let Some(path) = names.linear.sites[site as usize] else { continue };
             let (inputs, outputs) = spec.shape(site);
             let bias = spec.biases[site as usize];
             linears[site as usize] = Some(Linear::load(tensors, &inside(path), inputs, outputs, bias)?);

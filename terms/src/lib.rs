@@ -94,6 +94,7 @@ impl Terms {
             hidden_size: from.hidden_size,
             intermediate_size: from.intermediate_size,
             num_labels: u32::try_from(from.labels.len()).map_err(|_| TermsError::Labels(from.labels.len()))?,
+            attention: None,
         };
         let targets: Vec<&str> = charter.lora.target_modules.iter().map(String::as_str).collect();
         let mut lora = LoraConfig::new(charter.lora.r, whole(charter.lora.lora_alpha)?, &targets);

@@ -179,6 +179,7 @@ mod tests {
             hidden_size: 384,
             intermediate_size: 1536,
             num_labels: 2,
+            attention: None,
         };
         let houses: Vec<(String, usize)> = house_names(houses).into_iter().map(|name| (name, 3000)).collect();
         let labels = ["a \"quoted\" label".to_owned(), "b".to_owned()];

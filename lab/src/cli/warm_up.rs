@@ -63,6 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         hidden_size: terms.model.hidden_size,
         intermediate_size: terms.model.intermediate_size,
         num_labels: u32::try_from(terms.model.labels.len()).unwrap_or(u32::MAX),
+        attention: None,
     };
     let targets: Vec<&str> = terms.lora.target_modules.iter().map(String::as_str).collect();
     // B is zero, so the model is the base model whatever the rank.

@@ -43,6 +43,7 @@ fn draw<B: DrawingBackend>(area: &DrawingArea<B, Shift>, chart: &Chart) -> Resul
         extent(points().map(|point| point.0), if across == Scale::Linear { 0.03 } else { 0.0 }).ok_or_else(none)?;
     let heights = points().map(|point| point.1).chain(spans().flat_map(|(low, high)| [low.1, high.1]));
     let ys = extent(heights, 0.06).ok_or_else(none)?;
+    let corner = clear_corner(chart, &xs, &ys, &at);
     let mut context = ChartBuilder::on(area)
         .caption(&chart.title, (FONT, 20).into_font().color(&INK))
         .margin(18)
@@ -88,13 +89,56 @@ fn draw<B: DrawingBackend>(area: &DrawingArea<B, Shift>, chart: &Chart) -> Resul
     }
     context
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(corner)
         .margin(12)
         .label_font((FONT, 14).into_font().color(&INK))
         .background_style(WHITE.mix(0.9))
         .border_style(FAINT)
         .draw()
         .map_err(failed)
+}
+
+/// What a legend takes of a chart: of its width, and of its height for each line.
+const LEGEND_WIDTH: f64 = 0.35;
+const LEGEND_LINE: f64 = 0.06;
+/// Places of a line's piece that are looked at.
+const LOOKS: u32 = 8;
+
+/// The corner whose legend covers least of the lines and bars.
+fn clear_corner(
+    chart: &Chart,
+    xs: &Range<f64>,
+    ys: &Range<f64>,
+    at: &impl Fn((f64, f64)) -> Option<(f64, f64)>,
+) -> SeriesLabelPosition {
+    let height = (LEGEND_LINE * (chart.lines.len() + 1) as f64).min(0.5);
+    let part = |(x, y): (f64, f64)| ((x - xs.start) / (xs.end - xs.start), (y - ys.start) / (ys.end - ys.start));
+    let mut seen: Vec<(f64, f64)> = Vec::new();
+    for line in &chart.lines {
+        let places: Vec<_> = line.points.iter().filter_map(|point| at(*point)).map(part).collect();
+        seen.extend(&places);
+        let ends =
+            bars(line).into_iter().filter_map(|(x, low, high)| Some([part(at((x, low))?), part(at((x, high))?)]));
+        let pieces = places.windows(2).filter_map(|pair| pair.try_into().ok()).chain(ends);
+        for [from, to] in pieces.collect::<Vec<[(f64, f64); 2]>>() {
+            let between = |i: u32| f64::from(i) / f64::from(LOOKS);
+            seen.extend((0..=LOOKS).map(between).map(|t| (from.0 + t * (to.0 - from.0), from.1 + t * (to.1 - from.1))));
+        }
+    }
+    let covered = |right: bool, lower: bool| {
+        let inside = |(x, y): &&(f64, f64)| {
+            (if right { *x > 1.0 - LEGEND_WIDTH } else { *x < LEGEND_WIDTH })
+                && (if lower { *y < height } else { *y > 1.0 - height })
+        };
+        seen.iter().filter(inside).count()
+    };
+    let corners = [
+        (SeriesLabelPosition::UpperLeft, covered(false, false)),
+        (SeriesLabelPosition::UpperRight, covered(true, false)),
+        (SeriesLabelPosition::LowerRight, covered(true, true)),
+        (SeriesLabelPosition::LowerLeft, covered(false, true)),
+    ];
+    corners.into_iter().min_by_key(|(_, covered)| *covered).map_or(SeriesLabelPosition::UpperLeft, |(corner, _)| corner)
 }
 
 fn failed(error: impl std::fmt::Display) -> PlotError {

@@ -1,5 +1,6 @@
 //! BERT (Devlin et al. 2018), all-MiniLM-L6-v2 among its checkpoints.
 
+use adapter::Architecture;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -66,21 +67,11 @@ pub(super) fn encoder(config: &Config) -> Result<Spec, String> {
         activation: Activation::Gelu,
         biases: [true; 7],
         names: Names {
-            prefix: "bert.",
+            linear: Architecture::Bert.layer_names(),
             words: "embeddings.word_embeddings",
             positions: Some(("embeddings.position_embeddings", 0)),
             segments: Some("embeddings.token_type_embeddings"),
             embedding_norm: Some("embeddings.LayerNorm"),
-            layers: "encoder.layer.",
-            sites: [
-                Some("attention.self.query"),
-                Some("attention.self.key"),
-                Some("attention.self.value"),
-                Some("attention.output.dense"),
-                None,
-                Some("intermediate.dense"),
-                Some("output.dense"),
-            ],
             attention_norm: "attention.output.LayerNorm",
             feed_forward_norm: "output.LayerNorm",
             query_key_norms: None,

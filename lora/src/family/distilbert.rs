@@ -1,5 +1,6 @@
 //! DistilBERT (Sanh, Debut, Chaumond, Wolf 2019): BERT's encoder without segments, under other names.
 
+use adapter::Architecture;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -41,21 +42,11 @@ pub(super) fn read(config: Value) -> Result<Spec, String> {
         activation: Activation::Gelu,
         biases: [true; 7],
         names: Names {
-            prefix: "distilbert.",
+            linear: Architecture::DistilBert.layer_names(),
             words: "embeddings.word_embeddings",
             positions: Some(("embeddings.position_embeddings", 0)),
             segments: None,
             embedding_norm: Some("embeddings.LayerNorm"),
-            layers: "transformer.layer.",
-            sites: [
-                Some("attention.q_lin"),
-                Some("attention.k_lin"),
-                Some("attention.v_lin"),
-                Some("attention.out_lin"),
-                None,
-                Some("ffn.lin1"),
-                Some("ffn.lin2"),
-            ],
             attention_norm: "sa_layer_norm",
             feed_forward_norm: "output_layer_norm",
             query_key_norms: None,

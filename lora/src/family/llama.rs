@@ -1,5 +1,6 @@
 //! Llama (Touvron et al. 2023) and what is built like it: SmolLM and SmolLM2 as they are, Mistral and Qwen with changes.
 
+use adapter::Architecture;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -103,21 +104,11 @@ pub(super) fn decoder(config: &Config) -> Result<Spec, String> {
         activation: Activation::GatedSilu,
         biases: [false; 7],
         names: Names {
-            prefix: "model.",
+            linear: Architecture::Llama.layer_names(),
             words: "embed_tokens",
             positions: None,
             segments: None,
             embedding_norm: None,
-            layers: "layers.",
-            sites: [
-                Some("self_attn.q_proj"),
-                Some("self_attn.k_proj"),
-                Some("self_attn.v_proj"),
-                Some("self_attn.o_proj"),
-                Some("mlp.gate_proj"),
-                Some("mlp.up_proj"),
-                Some("mlp.down_proj"),
-            ],
             attention_norm: "input_layernorm",
             feed_forward_norm: "post_attention_layernorm",
             query_key_norms: None,

@@ -1,5 +1,6 @@
 //! RoBERTa (Liu et al. 2019): BERT's encoder, with positions that begin after the padding token's.
 
+use adapter::Architecture;
 use serde_json::Value;
 
 use super::{bert, keys};
@@ -13,7 +14,7 @@ pub(super) fn read(config: Value) -> Result<Spec, String> {
     let mut spec = bert::encoder(&config)?;
     let unused = config.pad_token_id.unwrap_or(PADDING).saturating_add(1);
     spec.max_tokens = spec.max_tokens.saturating_sub(unused);
-    spec.names.prefix = "roberta.";
+    spec.names.linear = Architecture::Roberta.layer_names();
     spec.names.positions = Some(("embeddings.position_embeddings", unused));
     spec.head =
         HeadKind::Sequence { dense: "classifier.dense", activation: DenseActivation::Tanh, out: "classifier.out_proj" };

@@ -1,0 +1,109 @@
+//! A base model and an adapter on one device: what classifiers and language models share.
+
+use std::path::Path;
+
+use adapter::Adapter;
+use burn::tensor::{Device, Tensor};
+
+use crate::LoraError;
+use crate::attach::Attached;
+use crate::batch::{self, MicroBatch, micro_batches};
+use crate::gradients::Gradients;
+use crate::parallel::for_each;
+use crate::spec::{Sizes, Spec};
+use crate::tokenizer::Encoded;
+use crate::transformer::{Input, Transformer};
+
+/// A base model with an adapter.
+pub(crate) struct Adapted {
+    pub(crate) model: Transformer,
+    pub(crate) attached: Attached,
+    device: Device,
+    threads: usize,
+}
+
+impl Adapted {
+    /// Attaches `adapter` to a model on `device`; its head has `labels` labels, where it has one.
+    pub(crate) fn new(
+        model: Transformer,
+        adapter: &Adapter,
+        labels: Option<usize>,
+        device: Device,
+    ) -> Result<Self, LoraError> {
+        let attached = Attached::new(adapter, model.spec(), labels, &device)?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self { model, attached, device, threads })
+    }
+
+    /// Loads the base model of `dir`.
+    pub(crate) fn load(dir: &Path, adapter: &Adapter, labels: usize, device: &Device) -> Result<Self, LoraError> {
+        let device = device.clone().without_autodiff();
+        Self::new(Transformer::load(dir, &device)?, adapter, Some(labels), device)
+    }
+
+    pub(crate) fn set_adapter(&mut self, adapter: &Adapter) -> Result<(), LoraError> {
+        let labels = self.attached.head.as_ref().map(|head| head.labels);
+        self.attached = Attached::new(adapter, self.spec(), labels, &self.device)?;
+        Ok(())
+    }
+
+    pub(crate) fn set_threads(&mut self, threads: usize) {
+        self.threads = threads.max(1);
+    }
+
+    pub(crate) fn spec(&self) -> &Spec {
+        self.model.spec()
+    }
+
+    pub(crate) fn sizes(&self) -> Sizes {
+        self.spec().sizes()
+    }
+
+    pub(crate) fn check(&self, texts: &[Encoded]) -> Result<(), LoraError> {
+        batch::check(texts, self.sizes())
+    }
+
+    /// The last hidden states with the adapter, `[examples, tokens, hidden]`.
+    pub(crate) fn states(&self, batch: &MicroBatch) -> Result<Tensor<3>, LoraError> {
+        self.model.forward(&self.input(batch), &self.attached.shared_branches())
+    }
+
+    pub(crate) fn input(&self, batch: &MicroBatch) -> Input {
+        Input::new(batch.ids(), batch.lengths(), batch.padded_tokens(), &self.device)
+    }
+
+    /// `work`'s result for each text of each micro-batch, in the order of `texts`.
+    pub(crate) fn per_text<T: Clone + Default + Send>(
+        &self,
+        texts: &[Encoded],
+        work: impl Fn(&MicroBatch) -> Result<Vec<T>, LoraError> + Sync,
+    ) -> Result<Vec<T>, LoraError> {
+        self.check(texts)?;
+        let mut out = vec![T::default(); texts.len()];
+        for_each(self.workers(), &micro_batches(texts), work, |batch, rows| {
+            for (index, row) in batch.indices().iter().zip(rows) {
+                out[*index] = row;
+            }
+        })?;
+        Ok(out)
+    }
+
+    /// Calls `sink(example, loss, gradient)` once for every example of what `work` gives for each micro-batch.
+    pub(crate) fn for_each_gradient(
+        &self,
+        examples: &[Encoded],
+        work: impl Fn(&MicroBatch) -> Result<Gradients, LoraError> + Sync,
+        mut sink: impl FnMut(usize, f32, &[f32]),
+    ) -> Result<(), LoraError> {
+        self.check(examples)?;
+        for_each(self.workers(), &micro_batches(examples), work, |batch, gradients| {
+            for (row, index) in batch.indices().iter().enumerate() {
+                sink(*index, gradients.losses[row], gradients.row(row));
+            }
+        })
+    }
+
+    fn workers(&self) -> usize {
+        if self.device == Device::flex() { self.threads } else { 1 }
+    }
+}

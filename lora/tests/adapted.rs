@@ -1,0 +1,150 @@
+//! Adapters of every family against peft: read from the directories that it saved, with the losses, the per-example gradients and the next words that
+//! PyTorch computes with them.
+//!
+//! The fixtures are in `fixtures/families`; `scripts/family_fixtures.py` makes them anew.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use adapter::{Adapter, LoraConfig, Model, Train, Trainable};
+use lora::{Classifier, Encoded, LanguageModel, LoraError};
+use serde::Deserialize;
+
+const LABELS: u32 = 3;
+const ENCODERS: [&str; 3] = ["bert", "roberta", "distilbert"];
+const DECODERS: [&str; 7] = ["llama", "llama3", "llama-linear", "llama-yarn", "mistral", "qwen2", "qwen3"];
+
+#[derive(Deserialize)]
+struct Expected {
+    rows: Vec<Row>,
+    /// Six words after the second row's.
+    said: Option<Vec<u32>>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    ids: Vec<u32>,
+    prompt: usize,
+    label: Option<usize>,
+    loss: f32,
+    gradients: BTreeMap<String, Vec<f32>>,
+}
+
+struct Case {
+    folder: PathBuf,
+    expected: Expected,
+    model: Model,
+    /// As peft saved it, which trains B.
+    saved: Adapter,
+}
+
+impl Case {
+    fn new(family: &str, labels: u32) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families").join(family);
+        let expected = serde_json::from_slice(&std::fs::read(folder.join("adapted.json")).unwrap()).unwrap();
+        let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
+        let model = Model::from_hf_config(&config, labels).unwrap();
+        let saved = Adapter::load_dir(&folder.join("adapter"), &model).unwrap();
+        Self { folder, expected, model, saved }
+    }
+
+    /// The same values, all of which are trained.
+    fn all_trained(&self) -> Adapter {
+        let config = LoraConfig { train: Train::AB, ..self.saved.config().clone() };
+        let flat: Vec<f32> = self.saved.tensors().flat_map(|(_, tensor)| tensor.data.clone()).collect();
+        Adapter::initial(&self.model, &config, 0).unwrap().with_flat(&flat).unwrap()
+    }
+
+    fn texts(&self) -> Vec<Encoded> {
+        self.expected.rows.iter().map(|row| Encoded { ids: row.ids.clone() }).collect()
+    }
+
+    fn check(&self, family: &str, trained: &[Trainable], found: &BTreeMap<usize, (f32, Vec<f32>)>) {
+        assert_eq!(found.len(), self.expected.rows.len());
+        for (index, (loss, gradient)) in found {
+            let row = &self.expected.rows[*index];
+            assert!((loss - row.loss).abs() < 1e-5 * row.loss.max(1.0), "{family} {index}: {loss} {}", row.loss);
+            let largest = row.gradients.values().flatten().fold(0.0f32, |most, x| most.max(x.abs()));
+            for place in trained {
+                let wanted = &row.gradients[&place.name];
+                let found = &gradient[place.offset..place.offset + place.len()];
+                assert_eq!(found.len(), wanted.len());
+                let off = found.iter().zip(wanted).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+                // Single precision in another order of additions: 1.1e-5 at most was seen.
+                assert!(off < 3e-5 * largest, "{family} {index} {}: {off} of {largest}", place.name);
+            }
+        }
+    }
+}
+
+/// Both factors and B alone, over one and several threads.
+fn variants(case: &Case) -> [(Adapter, usize); 3] {
+    [(case.all_trained(), 1), (case.all_trained(), 3), (case.saved.clone(), 2)]
+}
+
+#[test]
+fn losses_and_per_example_gradients_of_encoders_are_pytorchs() {
+    for family in ENCODERS {
+        let case = Case::new(family, LABELS);
+        let labels: Vec<usize> = case.expected.rows.iter().map(|row| row.label.unwrap()).collect();
+        for (adapter, threads) in variants(&case) {
+            let device = lora::device("cpu").unwrap();
+            let mut model = Classifier::load(&case.folder, &adapter, LABELS as usize, &device).unwrap();
+            model.set_threads(threads);
+            let mut found = BTreeMap::new();
+            let sink = |index, loss, gradient: &[f32]| drop(found.insert(index, (loss, gradient.to_vec())));
+            model.for_each_gradient(&case.texts(), &labels, sink).unwrap();
+            case.check(family, &adapter.trainable(), &found);
+        }
+    }
+}
+
+#[test]
+fn losses_and_per_example_gradients_of_decoders_are_pytorchs() {
+    for family in DECODERS {
+        let case = Case::new(family, 0);
+        let prompts: Vec<usize> = case.expected.rows.iter().map(|row| row.prompt).collect();
+        for (adapter, threads) in variants(&case) {
+            let mut model = LanguageModel::load(&case.folder, &adapter, &lora::device("cpu").unwrap()).unwrap();
+            model.set_threads(threads);
+            let mut found = BTreeMap::new();
+            let sink = |index, loss, gradient: &[f32]| drop(found.insert(index, (loss, gradient.to_vec())));
+            model.for_each_gradient(&case.texts(), &prompts, sink).unwrap();
+            case.check(family, &adapter.trainable(), &found);
+            let foreseen = model.foresee(&case.texts(), &prompts).unwrap();
+            for (row, foreseen) in case.expected.rows.iter().zip(&foreseen) {
+                assert!((foreseen.loss - row.loss).abs() < 1e-5 * row.loss.max(1.0), "{family}");
+                assert_eq!(foreseen.tokens, row.ids.len() - row.prompt.max(1));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_likeliest_words_after_a_prompt_are_those_of_transformers_generate() {
+    for family in DECODERS {
+        let case = Case::new(family, 0);
+        let model = LanguageModel::load(&case.folder, &case.saved, &lora::device("cpu").unwrap()).unwrap();
+        let (prompt, said) = (&case.texts()[1], case.expected.said.as_ref().unwrap());
+        assert_eq!(&model.say(prompt, 6, &[]).unwrap(), said, "{family}");
+        // It ends before a stop, wherever that comes first.
+        let stop = said[3];
+        let before = said.iter().position(|word| *word == stop).unwrap();
+        assert_eq!(model.say(prompt, 6, &[stop]).unwrap(), said[..before], "{family}");
+    }
+}
+
+#[test]
+fn a_text_without_anything_to_learn_is_named() {
+    let case = Case::new("llama", 0);
+    let model = LanguageModel::load(&case.folder, &case.saved, &lora::device("cpu").unwrap()).unwrap();
+    let texts = [vec![5, 6, 7], vec![5, 6]].map(|ids| Encoded { ids });
+    for (prompts, at) in [(vec![0, 2], 1), (vec![3, 0], 0), (vec![0], 1)] {
+        let error = model.foresee(&texts, &prompts).unwrap_err();
+        assert!(matches!(error, LoraError::NothingToLearn { example, .. } if example == at), "{error}");
+    }
+    let error = LanguageModel::load(&Case::new("bert", LABELS).folder, &case.saved, &lora::device("cpu").unwrap());
+    assert!(matches!(error.err(), Some(LoraError::Config { .. })));
+}
