@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::AdapterError;
+use crate::{AdapterError, Targets};
 
 /// Which factors of the low-rank products are trained; the head is in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -28,8 +28,11 @@ pub struct LoraConfig {
     pub r: u32,
     /// Numerator of [`scaling`](Self::scaling).
     pub lora_alpha: u32,
-    /// Names of linear layers. A name matches a layer whose full name is it, or ends with a dot and it.
-    pub target_modules: Vec<String>,
+    /// Which linear layers.
+    pub target_modules: Targets,
+    /// Of the layers that a list of names matches, only those with these numbers, counted from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers_to_transform: Option<Vec<u32>>,
     /// Layers that are trained and stored whole: `["classifier"]`, the head; none of a language model.
     #[serde(default = "head_only")]
     pub modules_to_save: Vec<String>,
@@ -61,7 +64,8 @@ impl LoraConfig {
         Self {
             r,
             lora_alpha,
-            target_modules: target_modules.iter().map(|&name| name.to_owned()).collect(),
+            target_modules: Targets::names(target_modules),
+            layers_to_transform: None,
             modules_to_save: head_only(),
             use_rslora: false,
             train: Train::B,
@@ -94,11 +98,8 @@ impl LoraConfig {
         if !(1..=1 << 20).contains(&self.lora_alpha) {
             return invalid("lora_alpha", self.lora_alpha.to_string(), "from 1 to 1048576");
         }
-        let targets = &self.target_modules;
-        let twice = |i: usize, name: &String| targets.get(..i).is_some_and(|before| before.contains(name));
-        if targets.is_empty() || targets.iter().enumerate().any(|(i, name)| name.is_empty() || twice(i, name)) {
-            return invalid("target_modules", format!("{targets:?}"), "a list of different names");
-        }
+        self.target_modules.validate()?;
+        self.validate_layers()?;
         if !(self.modules_to_save.is_empty() || self.modules_to_save == [HEAD]) {
             let rule = "[\"classifier\"], the head, or [] for a language model";
             return invalid("modules_to_save", format!("{:?}", self.modules_to_save), rule);
@@ -109,11 +110,6 @@ impl LoraConfig {
     /// Whether the tensor of this name is trained.
     pub(crate) fn trains(&self, name: &str) -> bool {
         self.train == Train::AB || !name.ends_with(".lora_A.weight")
-    }
-
-    /// Whether `target_modules` names this layer, by PEFT's rule for lists.
-    pub(crate) fn matches(target: &str, layer: &str) -> bool {
-        layer.strip_suffix(target).is_some_and(|front| front.is_empty() || front.ends_with('.'))
     }
 }
 
@@ -128,15 +124,6 @@ mod tests {
         assert_eq!(config.scaling(), 1.5);
         config.use_rslora = true;
         assert_eq!(config.scaling(), 6.0);
-    }
-
-    #[test]
-    fn a_target_matches_whole_names_and_suffixes_after_a_dot_only() {
-        assert!(LoraConfig::matches("query", "a.self.query"));
-        assert!(LoraConfig::matches("self.query", "a.self.query"));
-        assert!(LoraConfig::matches("query", "query"));
-        assert!(!LoraConfig::matches("uery", "a.self.query"));
-        assert!(!LoraConfig::matches("query.x", "a.self.query"));
     }
 
     #[test]
@@ -162,8 +149,12 @@ mod tests {
         assert_eq!(named(|c| c.r = 0), "r");
         assert_eq!(named(|c| c.r = 5000), "r");
         assert_eq!(named(|c| c.lora_alpha = 0), "lora_alpha");
-        assert_eq!(named(|c| c.target_modules.clear()), "target_modules");
-        assert_eq!(named(|c| c.target_modules.push("query".into())), "target_modules");
+        for bad in [Targets::names(&[]), Targets::names(&["query", "query"]), Targets::names(&[""])] {
+            assert!(matches!(bad.validate(), Err(AdapterError::Invalid { key: "target_modules", .. })));
+        }
+        assert_eq!(named(|c| c.target_modules = Targets::Pattern("(".into())), "target_modules");
+        assert_eq!(named(|c| c.layers_to_transform = Some(vec![])), "layers_to_transform");
+        assert_eq!(named(|c| c.layers_to_transform = Some(vec![1, 1])), "layers_to_transform");
         assert_eq!(named(|c| c.modules_to_save.push("pooler".into())), "modules_to_save");
     }
 }

@@ -24,6 +24,7 @@ mod model;
 mod optimizer;
 mod peft;
 mod state;
+mod targets;
 
 pub use crate::adapter::{Adapter, Tensor, Trainable};
 pub use crate::architecture::{Architecture, LayerNames, Site};
@@ -32,3 +33,4 @@ pub use crate::error::{AdapterError, ApplyError, DecodeError};
 pub use crate::model::{AttentionSizes, Linear, Model};
 pub use crate::optimizer::ServerOptimizer;
 pub use crate::state::State;
+pub use crate::targets::Targets;

@@ -42,6 +42,8 @@ pub struct AttentionSizes {
 pub struct Linear {
     /// Full name, as PEFT sees it: `bert.encoder.layer.0.attention.self.query`.
     pub name: String,
+    /// Number of its transformer layer, from 0.
+    pub layer: u32,
     /// Width of its input.
     pub inputs: usize,
     /// Width of its output.
@@ -120,11 +122,11 @@ impl Model {
     #[must_use]
     pub fn linear_layers(&self) -> Vec<Linear> {
         let names = self.architecture.layer_names();
-        let linear = |layer, site| {
+        let linear = |layer: u32, site| {
             let (inputs, outputs) = self.shape(site);
-            names.of(layer, site).map(|name| Linear { name, inputs, outputs })
+            names.of(layer as usize, site).map(|name| Linear { name, layer, inputs, outputs })
         };
-        let layers = 0..self.num_hidden_layers as usize;
+        let layers = 0..self.num_hidden_layers;
         layers.flat_map(|layer| Site::ALL.into_iter().filter_map(move |site| linear(layer, site))).collect()
     }
 
@@ -146,16 +148,7 @@ impl Model {
             let found = format!("{:?}", config.modules_to_save);
             return Err(AdapterError::Invalid { key: "modules_to_save", found, rule });
         }
-        let layers = self.linear_layers();
-        for target in &config.target_modules {
-            if !layers.iter().any(|layer| LoraConfig::matches(target, &layer.name)) {
-                let names = self.architecture.layer_names().sites.into_iter().flatten();
-                let available = names.collect::<Vec<_>>().join(", ");
-                return Err(AdapterError::NoSuchTarget { target: target.clone(), available });
-            }
-        }
-        let chosen = |layer: &Linear| config.target_modules.iter().any(|t| LoraConfig::matches(t, &layer.name));
-        Ok(layers.into_iter().filter(chosen).collect())
+        config.target_modules.choose(self.linear_layers(), config.layers_to_transform.as_deref())
     }
 
     /// Name and shape of every tensor of an adapter, in no particular order; their sizes are bounded together.
@@ -167,7 +160,7 @@ impl Model {
             tensors.push((format!("base_model.model.{HEAD}.weight"), vec![labels, hidden]));
             tensors.push((format!("base_model.model.{HEAD}.bias"), vec![labels]));
         }
-        for Linear { name, inputs, outputs } in self.targets(config)? {
+        for Linear { name, inputs, outputs, .. } in self.targets(config)? {
             tensors.push((format!("base_model.model.{name}.lora_A.weight"), vec![r, inputs]));
             tensors.push((format!("base_model.model.{name}.lora_B.weight"), vec![outputs, r]));
         }
@@ -185,6 +178,7 @@ impl Model {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::Targets;
 
     fn mini_lm() -> Model {
         let json = r#"{"model_type": "bert", "hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6,
@@ -212,6 +206,33 @@ mod tests {
         assert_eq!(count(&["bert.encoder.layer.3.attention.self.query"]), 1);
         let error = mini_lm().targets(&LoraConfig::new(8, 16, &["query", "q_proj"])).unwrap_err();
         assert!(matches!(&error, AdapterError::NoSuchTarget { target, .. } if target == "q_proj"), "{error}");
+    }
+
+    /// PEFT's rules, as `check_target_module_exists` of peft 0.21.2 has them.
+    #[test]
+    fn a_pattern_matches_whole_names_and_layers_narrow_a_list() {
+        let with = |targets, layers: Option<&[u32]>| {
+            let layers_to_transform = layers.map(<[u32]>::to_vec);
+            mini_lm().targets(&LoraConfig {
+                target_modules: targets,
+                layers_to_transform,
+                ..LoraConfig::new(8, 16, &["query"])
+            })
+        };
+        let pattern = |text: &str| Targets::Pattern(text.to_owned());
+        let count = |targets, layers| with(targets, layers).unwrap().len();
+        assert_eq!(count(pattern("all-linear"), None), 36);
+        assert_eq!(count(pattern(r".*\.(query|value)"), None), 12);
+        assert_eq!(count(pattern(r"bert\.encoder\.layer\.[0-2]\..*dense"), None), 9);
+        assert!(matches!(with(pattern("query|value"), None), Err(AdapterError::NoSuchTarget { .. })));
+        assert_eq!(count(Targets::names(&["query", "value"]), Some(&[0, 5])), 4);
+        // A full name counts whatever the layers are.
+        assert_eq!(count(Targets::names(&["value", "bert.encoder.layer.3.attention.self.query"]), Some(&[0])), 2);
+        assert!(matches!(with(Targets::names(&["query"]), Some(&[6])), Err(AdapterError::NoSuchTarget { .. })));
+        let both = with(pattern("all-linear"), Some(&[1]));
+        assert!(matches!(both, Err(AdapterError::Invalid { key: "layers_to_transform", .. })));
+        let error = with(pattern("x.*"), None).unwrap_err().to_string();
+        assert!(error.ends_with("attention.self.query, attention.self.key, attention.self.value, attention.output.dense, intermediate.dense, output.dense"), "{error}");
     }
 
     #[test]

@@ -6,10 +6,10 @@
 use serde_json::{Map, Value, json};
 
 use crate::config::HEAD;
-use crate::{AdapterError, LoraConfig};
+use crate::{AdapterError, LoraConfig, Targets};
 
 /// Keys that must be absent, null, false or empty.
-const MUST_BE_OFF: [&str; 20] = [
+const MUST_BE_OFF: [&str; 19] = [
     "alora_invocation_tokens",
     "alpha_pattern",
     "arrow_config",
@@ -18,7 +18,6 @@ const MUST_BE_OFF: [&str; 20] = [
     "kasa_config",
     "layer_replication",
     "layers_pattern",
-    "layers_to_transform",
     "lora_bias",
     "megatron_config",
     "monteclora_config",
@@ -50,7 +49,7 @@ impl LoraConfig {
             "inference_mode": true,
             "init_lora_weights": true,
             "layers_pattern": null,
-            "layers_to_transform": null,
+            "layers_to_transform": self.layers_to_transform,
             "lora_alpha": self.lora_alpha,
             "lora_dropout": 0.0,
             "modules_to_save": self.modules_to_save,
@@ -100,7 +99,8 @@ impl LoraConfig {
         let config = Self {
             r: integer("r", get("r"))?,
             lora_alpha: integer("lora_alpha", get("lora_alpha"))?,
-            target_modules: names("target_modules", get("target_modules"))?,
+            target_modules: targets(get("target_modules"))?,
+            layers_to_transform: layers(get("layers_to_transform"))?,
             modules_to_save: saved(get("task_type"), get("modules_to_save"))?,
             use_rslora: rs == &Value::Bool(true),
             train: crate::Train::B,
@@ -137,8 +137,26 @@ fn integer(key: &'static str, value: &Value) -> Result<u32, AdapterError> {
 fn names(key: &'static str, value: &Value) -> Result<Vec<String>, AdapterError> {
     let names: Option<Vec<String>> =
         value.as_array().and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
-    require(key, value, names.is_some(), "a list of names, not a pattern or \"all-linear\"")?;
+    require(key, value, names.is_some(), "a list of names")?;
     Ok(names.unwrap_or_default())
+}
+
+fn targets(value: &Value) -> Result<Targets, AdapterError> {
+    match value.as_str() {
+        Some(pattern) => Ok(Targets::Pattern(pattern.to_owned())),
+        None => names("target_modules", value).map(Targets::Names),
+    }
+}
+
+/// PEFT takes one number for a list of one.
+fn layers(value: &Value) -> Result<Option<Vec<u32>>, AdapterError> {
+    let one = |value: &Value| integer("layers_to_transform", value);
+    match value {
+        Value::Null => Ok(None),
+        Value::Array(items) if items.is_empty() => Ok(None),
+        Value::Array(items) => items.iter().map(one).collect::<Result<_, _>>().map(Some),
+        number => one(number).map(|number| Some(vec![number])),
+    }
 }
 
 /// For sequence classification PEFT appends `classifier` and `score`, whether or not the model has such layers.
@@ -171,6 +189,12 @@ mod tests {
         config.use_rslora = true;
         config.base_model_name_or_path = Some("sentence-transformers/all-MiniLM-L6-v2".into());
         assert_eq!(LoraConfig::from_peft_json(&config.to_peft_json().unwrap()).unwrap(), config);
+        config.layers_to_transform = Some(vec![0, 3]);
+        assert_eq!(LoraConfig::from_peft_json(&config.to_peft_json().unwrap()).unwrap(), config);
+        config.layers_to_transform = None;
+        config.target_modules = Targets::Pattern(r".*\.query".to_owned());
+        assert_eq!(LoraConfig::from_peft_json(&config.to_peft_json().unwrap()).unwrap(), config);
+        assert_eq!(with("layers_to_transform", json!(3)).unwrap().layers_to_transform, Some(vec![3]));
     }
 
     #[test]
@@ -216,7 +240,9 @@ mod tests {
             ("r", json!(8.5)),
             ("r", json!(-1)),
             ("lora_alpha", json!("16")),
-            ("target_modules", json!("all-linear")),
+            ("target_modules", json!(null)),
+            ("layers_to_transform", json!("first")),
+            ("layers_to_transform", json!([0.5])),
             ("target_modules", json!(["query", 3])),
             ("modules_to_save", json!(["pooler"])),
         ];

@@ -3,7 +3,7 @@
 use adapter::Model as Shapes;
 use protocol::charter::{
     Accountant, AdaptiveClipping, Committee, Evaluation, House, Local, Lora, Model, Optimizer, Privacy, PrivacyMode,
-    Release, ReleasePolicy, Rounds, Terms, Train,
+    Release, ReleasePolicy, Rounds, TargetModules, Terms, Train,
 };
 use protocol::{Charter, HouseName};
 
@@ -108,7 +108,9 @@ impl Contract {
             lora: Lora {
                 r: self.rank,
                 lora_alpha: f64::from(self.lora_alpha),
-                target_modules: self.targets.clone(),
+                target_modules: TargetModules::Names(self.targets.clone()),
+                layers_to_transform: None,
+                use_rslora: false,
                 modules_to_save: vec!["classifier".to_owned()],
                 seed: self.seed,
                 train: self.train,

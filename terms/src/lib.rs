@@ -17,7 +17,7 @@ pub use check::{PrivacyTermsError, check, epsilon};
 pub use metrics::{Metrics, MetricsShape};
 pub use shape::{Norms, RoundShape, evaluations, fullest_round, layout, rounding, whole_run};
 
-use adapter::{Adapter, AdapterError, Architecture, LoraConfig, Model, ServerOptimizer, State};
+use adapter::{Adapter, AdapterError, Architecture, LoraConfig, Model, ServerOptimizer, State, Targets};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use protocol::Charter;
@@ -43,7 +43,9 @@ pub struct Terms {
 #[derive(Debug, thiserror::Error)]
 pub enum TermsError {
     /// `model.architecture` is not known.
-    #[error("charter: model.architecture is `{found}`; this version knows `bert`")]
+    #[error(
+        "charter: model.architecture is `{found}`; this version federates the classifiers `bert`, `roberta` and `distilbert`"
+    )]
     Architecture {
         /// What the charter says.
         found: String,
@@ -83,27 +85,9 @@ impl Terms {
     /// # Errors
     /// [`TermsError`] naming the charter's key.
     pub fn of(charter: &Charter) -> Result<Self, TermsError> {
-        let from = &charter.model;
-        let architecture = match from.architecture.as_str() {
-            "bert" => Architecture::Bert,
-            other => return Err(TermsError::Architecture { found: other.to_owned() }),
-        };
-        let model = Model {
-            architecture,
-            num_hidden_layers: from.num_hidden_layers,
-            hidden_size: from.hidden_size,
-            intermediate_size: from.intermediate_size,
-            num_labels: u32::try_from(from.labels.len()).map_err(|_| TermsError::Labels(from.labels.len()))?,
-            attention: None,
-        };
-        let targets: Vec<&str> = charter.lora.target_modules.iter().map(String::as_str).collect();
-        let mut lora = LoraConfig::new(charter.lora.r, whole(charter.lora.lora_alpha)?, &targets);
-        lora.train = match charter.lora.train {
-            protocol::charter::Train::B => adapter::Train::B,
-            protocol::charter::Train::AB => adapter::Train::AB,
-        };
-        lora.modules_to_save.clone_from(&charter.lora.modules_to_save);
-        lora.base_model_name_or_path = Some(from.name.clone());
+        let model = adapter_model(&charter.model)?;
+        let mut lora = lora_config(&charter.lora)?;
+        lora.base_model_name_or_path = Some(charter.model.name.clone());
         let optimizer = match charter.optimizer {
             Optimizer::Adam { learning_rate, beta1, beta2, epsilon } => {
                 ServerOptimizer::Adam { learning_rate, beta1, beta2, epsilon }
@@ -133,6 +117,49 @@ impl Terms {
     pub fn read_state(&self, bytes: &[u8]) -> Result<State, adapter::DecodeError> {
         State::from_bytes(&self.model, &self.lora, &self.optimizer, bytes)
     }
+}
+
+/// The base model of a charter, as an adapter needs to know it.
+///
+/// # Errors
+/// [`TermsError::Architecture`], [`TermsError::Labels`].
+pub fn adapter_model(from: &protocol::charter::Model) -> Result<Model, TermsError> {
+    let architecture = match Architecture::from_model_type(&from.architecture) {
+        Ok(architecture) if !architecture.is_language_model() => architecture,
+        _ => return Err(TermsError::Architecture { found: from.architecture.clone() }),
+    };
+    Ok(Model {
+        architecture,
+        num_hidden_layers: from.num_hidden_layers,
+        hidden_size: from.hidden_size,
+        intermediate_size: from.intermediate_size,
+        num_labels: u32::try_from(from.labels.len()).map_err(|_| TermsError::Labels(from.labels.len()))?,
+        attention: None,
+    })
+}
+
+/// The LoRA settings of a charter, without the base model's name.
+///
+/// # Errors
+/// [`TermsError::Alpha`].
+pub fn lora_config(from: &protocol::charter::Lora) -> Result<LoraConfig, TermsError> {
+    use protocol::charter::{TargetModules, Train};
+    Ok(LoraConfig {
+        r: from.r,
+        lora_alpha: whole(from.lora_alpha)?,
+        target_modules: match &from.target_modules {
+            TargetModules::Names(names) => Targets::Names(names.clone()),
+            TargetModules::Pattern(pattern) => Targets::Pattern(pattern.clone()),
+        },
+        layers_to_transform: from.layers_to_transform.clone(),
+        modules_to_save: from.modules_to_save.clone(),
+        use_rslora: from.use_rslora,
+        train: match from.train {
+            Train::B => adapter::Train::B,
+            Train::AB => adapter::Train::AB,
+        },
+        base_model_name_or_path: None,
+    })
 }
 
 /// The members that hold key shares, and how many of them open.
@@ -222,10 +249,36 @@ mod tests {
         Ok(())
     }
 
+    /// What PEFT's rules for these keys give is `adapter`'s to test; that they reach it is ours.
+    #[test]
+    fn other_encoders_patterns_layers_and_rank_stabilised_scaling_are_the_charters_to_choose()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let with = |changes: &[(&str, &str)]| {
+            let text = changes.iter().fold(SAMPLE.to_owned(), |text, (from, to)| text.replacen(from, to, 1));
+            Ok::<_, Box<dyn std::error::Error>>(Terms::of(&Charter::parse(&text)?)?)
+        };
+        let targets = "target_modules = [\"query\", \"value\"]";
+        let lin = [
+            ("architecture = \"bert\"", "architecture = \"distilbert\""),
+            (targets, "target_modules = \"all-linear\""),
+        ];
+        let terms = with(&lin)?;
+        assert_eq!(terms.model.targets(&terms.lora)?.len(), 6 * 6);
+        let narrowed =
+            [("# layers_to_transform = [4, 5]", "layers_to_transform = [4, 5]"), ("# use_rslora", "use_rslora")];
+        let terms = with(&narrowed)?;
+        assert_eq!(terms.model.targets(&terms.lora)?.len(), 2 * 2);
+        assert!((terms.lora.scaling() - 16.0 / 8f32.sqrt()).abs() < 1e-6);
+        Ok(())
+    }
+
     #[test]
     fn an_unknown_architecture_and_a_fractional_alpha_are_refused_by_key() -> Result<(), Box<dyn std::error::Error>> {
-        let other = Charter::parse(&SAMPLE.replace("architecture = \"bert\"", "architecture = \"t5\""))?;
-        assert!(matches!(Terms::of(&other), Err(TermsError::Architecture { found }) if found == "t5"));
+        for name in ["t5", "llama"] {
+            let other =
+                Charter::parse(&SAMPLE.replace("architecture = \"bert\"", &format!("architecture = {name:?}")))?;
+            assert!(matches!(Terms::of(&other), Err(TermsError::Architecture { found }) if found == name));
+        }
         let other = Charter::parse(&SAMPLE.replace("lora_alpha = 16.0", "lora_alpha = 16.5"))?;
         assert!(matches!(Terms::of(&other), Err(TermsError::Alpha { found }) if found == 16.5));
         Ok(())

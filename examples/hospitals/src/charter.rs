@@ -2,7 +2,7 @@
 
 use protocol::charter::{
     Accountant, Committee, House, Local, Lora, Model, Optimizer, Privacy, PrivacyMode, Release, ReleasePolicy, Rounds,
-    Terms, Train,
+    TargetModules, Terms, Train,
 };
 
 use crate::model;
@@ -94,7 +94,9 @@ impl Contract<'_> {
             lora: Lora {
                 r: R,
                 lora_alpha: f64::from(LORA_ALPHA),
-                target_modules: TARGETS.map(str::to_owned).to_vec(),
+                target_modules: TargetModules::Names(TARGETS.map(str::to_owned).to_vec()),
+                layers_to_transform: None,
+                use_rslora: false,
                 modules_to_save: vec!["classifier".to_owned()],
                 seed: self.seed,
                 train: self.train,

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use adapter::{Adapter, Architecture, LoraConfig, Model};
+use adapter::Adapter;
 use clap::Args;
 use lora::{Classifier, Tokenizer, WarmUp};
 use protocol::charter::Terms;
+use terms::{adapter_model, lora_config};
 use training::{Columns, Dataset};
 
 use super::Failure;
@@ -57,17 +58,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let encode = |row: &training::Row| tokenizer.encode(&row.text, terms.model.max_tokens as usize);
     let texts = rows.rows().iter().map(encode).collect::<Result<Vec<_>, _>>().map_err(Failure::failed)?;
     let labels: Vec<usize> = rows.rows().iter().map(|row| row.label).collect();
-    let model = Model {
-        architecture: Architecture::Bert,
-        num_hidden_layers: terms.model.num_hidden_layers,
-        hidden_size: terms.model.hidden_size,
-        intermediate_size: terms.model.intermediate_size,
-        num_labels: u32::try_from(terms.model.labels.len()).unwrap_or(u32::MAX),
-        attention: None,
-    };
-    let targets: Vec<&str> = terms.lora.target_modules.iter().map(String::as_str).collect();
+    let model = adapter_model(&terms.model).map_err(Failure::usage)?;
     // B is zero, so the model is the base model whatever the rank.
-    let adapter = Adapter::initial(&model, &LoraConfig::new(terms.lora.r, 1, &targets), 0).map_err(Failure::usage)?;
+    let config = lora_config(&terms.lora).map_err(Failure::usage)?;
+    let adapter = Adapter::initial(&model, &config, 0).map_err(Failure::usage)?;
     let device = lora::device("cpu").map_err(Failure::failed)?;
     let classifier = Classifier::load(&arguments.model, &adapter, terms.model.labels.len(), &device);
     let classifier = classifier.map_err(Failure::usage)?;

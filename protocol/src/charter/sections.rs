@@ -75,7 +75,13 @@ pub struct Lora {
     /// The scale is `lora_alpha / r`.
     pub lora_alpha: f64,
     /// Linear layers that get an adapter.
-    pub target_modules: Vec<String>,
+    pub target_modules: TargetModules,
+    /// Of the layers that a list of names matches, only those with these numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers_to_transform: Option<Vec<u32>>,
+    /// The scale is `lora_alpha / sqrt(r)` instead.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub use_rslora: bool,
     /// Modules that are trained whole.
     pub modules_to_save: Vec<String>,
     /// Seeds the A matrices.
@@ -87,6 +93,16 @@ pub struct Lora {
     /// Zero when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_head: Option<String>,
+}
+
+/// Linear layers, as PEFT names them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TargetModules {
+    /// Names, or ends of names after a dot.
+    Names(Vec<String>),
+    /// "all-linear", or a regular expression over whole names.
+    Pattern(String),
 }
 
 /// Which factors of the low-rank products are trained.

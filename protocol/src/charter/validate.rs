@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::error::CharterError;
 use super::sections::{
-    AdaptiveClipping, Evaluation, Local, Lora, Model, Optimizer, Privacy, PrivacyMode, ReleasePolicy, Rounds, Terms,
+    AdaptiveClipping, Evaluation, Local, Lora, Model, Optimizer, Privacy, PrivacyMode, ReleasePolicy, Rounds,
+    TargetModules, Terms,
 };
 use crate::PROTOCOL_VERSION;
 use crate::ids::HouseName;
@@ -77,7 +78,15 @@ fn check_model(model: &Model) -> Result<(), CharterError> {
 fn check_lora(lora: &Lora) -> Result<(), CharterError> {
     range("lora.r", lora.r, 1, 1024)?;
     positive("lora.lora_alpha", lora.lora_alpha)?;
-    texts("lora.target_modules", &lora.target_modules, 1, 64)?;
+    match &lora.target_modules {
+        TargetModules::Names(names) => texts("lora.target_modules", names, 1, 64)?,
+        TargetModules::Pattern(pattern) => text("lora.target_modules", pattern)?,
+    }
+    if let Some(layers) = &lora.layers_to_transform {
+        rule((1..=1024).contains(&layers.len()), "lora.layers_to_transform", || {
+            (format!("has {} entries", layers.len()), "name 1 to 1024 layers, or leave it out for all".to_owned())
+        })?;
+    }
     texts("lora.modules_to_save", &lora.modules_to_save, 0, 64)
 }
 
