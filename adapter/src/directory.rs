@@ -55,7 +55,7 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, AdapterError> {
     Ok(bytes)
 }
 
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), AdapterError> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), AdapterError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
@@ -73,10 +73,10 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn io_error(path: &Path, source: io::Error) -> AdapterError {
+pub(crate) fn io_error(path: &Path, source: io::Error) -> AdapterError {
     AdapterError::Io { path: path.to_owned(), source }
 }
 
-fn in_file<T>(path: &Path, result: Result<T, AdapterError>) -> Result<T, AdapterError> {
+pub(crate) fn in_file<T>(path: &Path, result: Result<T, AdapterError>) -> Result<T, AdapterError> {
     result.map_err(|source| AdapterError::InFile { path: path.to_owned(), source: Box::new(source) })
 }

@@ -1,0 +1,184 @@
+//! An adapter put into its base model's weights: `W + scaling * B A`, and taken out again.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensors, View};
+use serde::Deserialize;
+
+use crate::directory::{in_file, io_error, write_atomically};
+use crate::{Adapter, AdapterError};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+/// Before every name of the base model in an adapter.
+const PREFIX: &str = "base_model.model.";
+
+/// Whether an adapter goes into the weights or comes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merge {
+    /// `W + scaling * B A`.
+    Into,
+    /// `W - scaling * B A`: what was merged before, but for the rounding of the weights' type.
+    OutOf,
+}
+
+impl Adapter {
+    /// Writes the model of the Hugging Face directory `base` with this adapter merged into (or out of) its weights to the directory
+    /// `out`: every weight in its own type, everything else, configuration and tokenizer among it, byte for byte. A head
+    /// that the adapter trained is not the base model's and stays with the adapter. Gives the number of weights' tensors that
+    /// changed.
+    ///
+    /// # Errors
+    /// [`AdapterError::Io`] and [`AdapterError::InFile`] naming the file; a layer of the adapter without a weight in the checkpoint.
+    pub fn merge(&self, base: &Path, out: &Path, how: Merge) -> Result<usize, AdapterError> {
+        let deltas = self.deltas(how);
+        let weights = weight_files(base)?;
+        fs::create_dir_all(out).map_err(|source| io_error(out, source))?;
+        let mut merged = BTreeSet::new();
+        for name in &weights {
+            let path = base.join(name);
+            let bytes = fs::read(&path).map_err(|source| io_error(&path, source))?;
+            let rewritten = in_file(&path, rewrite(&bytes, &deltas, self.stem(), &mut merged))?;
+            write_atomically(&out.join(name), &rewritten)?;
+        }
+        if let Some((missing, _)) = deltas.iter().find(|(name, _)| !merged.contains(*name)) {
+            return Err(AdapterError::MissingTensor { tensor: format!("{missing}.weight") });
+        }
+        for entry in fs::read_dir(base).map_err(|source| io_error(base, source))? {
+            let path = entry.map_err(|source| io_error(base, source))?.path();
+            let Some(name) = path.file_name().filter(|name| path.is_file() && !weights.iter().any(|w| *w == **name))
+            else {
+                continue;
+            };
+            let bytes = fs::read(&path).map_err(|source| io_error(&path, source))?;
+            write_atomically(&out.join(name), &bytes)?;
+        }
+        Ok(merged.len())
+    }
+
+    /// What stands before all names of the base model in a checkpoint with a head, and may be missing in one without.
+    fn stem(&self) -> &'static str {
+        self.model().architecture.layer_names().prefix
+    }
+
+    /// `scaling * B A` of every adapted layer, `[outputs, inputs]`, by the layer's name.
+    fn deltas(&self, how: Merge) -> BTreeMap<String, Vec<f32>> {
+        let scaling = if how == Merge::Into { self.config().scaling() } else { -self.config().scaling() };
+        let mut deltas = BTreeMap::new();
+        for (name, down) in self.tensors() {
+            let Some(layer) = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(".lora_A.weight")) else {
+                continue;
+            };
+            // An adapter has both or none.
+            let Some(up) = self.get(&format!("{PREFIX}{layer}.lora_B.weight")) else { continue };
+            let (&[rank, inputs], &[outputs, _]) = (&*down.shape, &*up.shape) else { continue };
+            let mut delta = vec![0.0f32; outputs * inputs];
+            for (row, delta) in delta.chunks_exact_mut(inputs).enumerate() {
+                for (factor, down) in up.data[row * rank..(row + 1) * rank].iter().zip(down.data.chunks_exact(inputs)) {
+                    delta.iter_mut().zip(down).for_each(|(sum, value)| *sum += scaling * factor * value);
+                }
+            }
+            deltas.insert(layer.to_owned(), delta);
+        }
+        deltas
+    }
+}
+
+/// The files of a checkpoint's weights, by name.
+fn weight_files(base: &Path) -> Result<Vec<PathBuf>, AdapterError> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let index = base.join(INDEX);
+    if base.join(SINGLE).exists() || !index.exists() {
+        return Ok(vec![PathBuf::from(SINGLE)]);
+    }
+    let text = fs::read(&index).map_err(|source| io_error(&index, source))?;
+    let Index { weight_map } = in_file(&index, serde_json::from_slice(&text).map_err(AdapterError::Json))?;
+    let names: BTreeSet<String> = weight_map.into_values().collect();
+    let outside = names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref()));
+    match outside {
+        Some(name) => in_file(&index, Err(AdapterError::UnknownTensor { tensor: name.clone() })),
+        None => Ok(names.into_iter().map(PathBuf::from).collect()),
+    }
+}
+
+/// A tensor of a rewritten file.
+struct Raw<'a> {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    data: Cow<'a, [u8]>,
+}
+
+impl View for &Raw<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.data)
+    }
+
+    fn data_len(&self) -> usize {
+        self.data.len()
+    }
+}
+
+/// The file with the deltas added to the weights that it has; their layers' names are added to `merged`.
+fn rewrite(
+    bytes: &[u8],
+    deltas: &BTreeMap<String, Vec<f32>>,
+    stem: &str,
+    merged: &mut BTreeSet<String>,
+) -> Result<Vec<u8>, AdapterError> {
+    let file = SafeTensors::deserialize(bytes)?;
+    let mut raw = BTreeMap::new();
+    for (name, view) in file.iter() {
+        let layer = name
+            .strip_suffix(".weight")
+            .map(|layer| if layer.starts_with(stem) { layer.to_owned() } else { format!("{stem}{layer}") });
+        let found = layer.and_then(|layer| deltas.get_key_value(&layer));
+        let data = match found {
+            None => Cow::Borrowed(view.data()),
+            Some((layer, delta)) => {
+                merged.insert(layer.clone());
+                Cow::Owned(add(name, view.dtype(), view.data(), delta)?)
+            }
+        };
+        raw.insert(name.to_owned(), Raw { dtype: view.dtype(), shape: view.shape().to_vec(), data });
+    }
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    Ok(safetensors::serialize(raw.iter().map(|(name, raw)| (name.as_str(), raw)), Some(metadata))?)
+}
+
+/// The sum of a tensor's little-endian values and `delta`, in the tensor's type.
+fn add(name: &str, dtype: Dtype, data: &[u8], delta: &[f32]) -> Result<Vec<u8>, AdapterError> {
+    let pairs = || data.as_chunks::<2>().0.iter().zip(delta);
+    let sum: Vec<u8> = match dtype {
+        Dtype::F32 => {
+            let values = data.as_chunks::<4>().0.iter().zip(delta);
+            values.flat_map(|(value, delta)| (f32::from_le_bytes(*value) + delta).to_le_bytes()).collect()
+        }
+        Dtype::F16 => pairs()
+            .flat_map(|(value, delta)| f16::from_f32(f16::from_le_bytes(*value).to_f32() + delta).to_le_bytes())
+            .collect(),
+        Dtype::BF16 => pairs()
+            .flat_map(|(value, delta)| bf16::from_f32(bf16::from_le_bytes(*value).to_f32() + delta).to_le_bytes())
+            .collect(),
+        other => return Err(AdapterError::WrongType { tensor: name.to_owned(), found: other.to_string() }),
+    };
+    if sum.len() != data.len() {
+        let (found, expected) = (vec![sum.len() / dtype.bitsize().max(8) * 8], vec![delta.len()]);
+        return Err(AdapterError::WrongShape { tensor: name.to_owned(), found, expected });
+    }
+    Ok(sum)
+}
