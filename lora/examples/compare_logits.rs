@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use lora::{Encoded, Pretrained, Tokenizer};
+use lora::{ChatTemplate, Encoded, Message, Pretrained, Tokenizer};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -27,6 +27,7 @@ struct Row {
 #[derive(Deserialize)]
 struct Answer {
     ids: Vec<u32>,
+    question: String,
     prompt: String,
     prompt_tokens: usize,
 }
@@ -60,13 +61,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             off / largest
         );
     }
-    let Answer { ids, prompt, prompt_tokens } = &expected.answer;
-    let alike = tokenizer.encode(prompt, 8192)?.ids == ids[..*prompt_tokens];
+    let Answer { ids, question, prompt, prompt_tokens } = &expected.answer;
+    let template = ChatTemplate::from_dir(dir)?.ok_or("the model has no chat template")?;
+    let rendered = template.render(&[Message::new("user", question)], true)?;
+    let alike = rendered == *prompt && tokenizer.encode_plain(prompt)?.ids == ids[..*prompt_tokens];
     // What is said next is the likeliest after what was said, all at once.
     let logits = model.logits(&[Encoded { ids: ids[..ids.len() - 1].to_vec() }])?.remove(0);
     let said = logits.chunks_exact(width).skip(prompt_tokens - 1).map(likeliest);
     println!(
-        "prompt tokenized alike: {alike}; greedy decoding says the same: {}",
+        "prompt rendered and tokenized alike: {alike}; greedy decoding says the same: {}",
         said.eq(ids[*prompt_tokens..].iter().copied())
     );
     Ok(())

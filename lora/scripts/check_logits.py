@@ -43,7 +43,7 @@ def main():
         prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
         said = model.generate(input_ids=ids, max_new_tokens=24, do_sample=False)[0]
-        answer = {"prompt": prompt, "ids": said.tolist(), "prompt_tokens": ids.shape[1]}
+        answer = {"question": QUESTION, "prompt": prompt, "ids": said.tolist(), "prompt_tokens": ids.shape[1]}
         print(tokenizer.decode(said[ids.shape[1]:]))
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     with open(out, "w") as file:

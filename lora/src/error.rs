@@ -84,6 +84,14 @@ pub enum LoraError {
         /// What is wrong.
         reason: String,
     },
+    /// A chat template is malformed, or refused a conversation.
+    #[error("chat template of {}: {reason}", path.display())]
+    ChatTemplate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// An adapter tensor does not fit the base model.
     #[error("adapter tensor {name:?}: {reason}")]
     Adapter {

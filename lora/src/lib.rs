@@ -3,7 +3,7 @@
 //! The way through it:
 //!
 //! 1. [`device`] turns a name such as `cpu` or `cuda:0` into a burn device.
-//! 2. [`Tokenizer`] turns texts into [`Encoded`] token ids.
+//! 2. [`Tokenizer`] turns texts into [`Encoded`] token ids, [`ChatTemplate`] conversations.
 //! 3. [`Pretrained::load`] reads a checkpoint with its own head: `config.json` into a description of the model (`spec`, a short file for each `family`), the
 //!    weights by name (`checkpoint`), one arithmetic for all (`transformer`). [`Classifier::load`] takes an encoder of it and attaches an [`adapter::Adapter`]: a LoRA branch
 //!    beside each chosen linear layer (`linear`, `attach`) and a linear head over the mean-pooled, normalised hidden states.
@@ -16,6 +16,7 @@
 mod adapted;
 mod attach;
 mod batch;
+mod chat;
 mod checkpoint;
 mod classifier;
 mod device;
@@ -35,6 +36,7 @@ mod transformer;
 mod warm_up;
 
 pub use crate::batch::{MicroBatch, micro_batches};
+pub use crate::chat::{ChatTemplate, Message};
 pub use crate::classifier::Classifier;
 pub use crate::device::{device, device_names};
 pub use crate::error::LoraError;

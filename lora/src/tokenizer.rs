@@ -37,6 +37,15 @@ impl Tokenizer {
         self.inner.get_vocab(true).values().copied().max()
     }
 
+    /// The tokens of `text` as it is: special tokens are where the text spells them.
+    ///
+    /// # Errors
+    /// [`LoraError::Tokenizer`] where the tokenizer refuses the text.
+    pub fn encode_plain(&self, text: &str) -> Result<Encoded, LoraError> {
+        let refuse = |e: tokenizers::Error| LoraError::Tokenizer { path: self.path.clone(), reason: e.to_string() };
+        Ok(Encoded { ids: self.inner.encode(text, false).map_err(refuse)?.get_ids().to_vec() })
+    }
+
     /// The tokens of `text` with the special tokens around it, at most `max_tokens` in all: a longer text loses its end, never the
     /// closing special token.
     ///
