@@ -42,6 +42,12 @@ pub struct DataConfig {
     /// Field with the label.
     #[serde(default = "label")]
     pub label_column: String,
+    /// For a language model: field with the prompt.
+    #[serde(default = "prompt")]
+    pub prompt_column: String,
+    /// For a language model: field with its completion.
+    #[serde(default = "completion")]
+    pub completion_column: String,
     /// Field that names the privacy unit.
     pub unit_column: Option<String>,
     /// The ledger of this data set, where federations share one.
@@ -203,9 +209,14 @@ impl Config {
 }
 
 impl DataConfig {
-    /// The file and the configured field names.
-    pub fn source(&self) -> DataSource<'_> {
-        let columns = Columns { text: &self.text_column, label: &self.label_column, unit: self.unit_column.as_deref() };
+    /// The file and the configured field names: of texts and labels, or for a language model of prompts and completions.
+    pub fn source(&self, language_model: bool) -> DataSource<'_> {
+        let (text, answer) = if language_model {
+            (&self.prompt_column, &self.completion_column)
+        } else {
+            (&self.text_column, &self.label_column)
+        };
+        let columns = Columns { text, answer, unit: self.unit_column.as_deref() };
         DataSource { file: &self.file, format: self.format, columns }
     }
 }
@@ -219,6 +230,14 @@ impl TrainingConfig {
 
 fn text() -> String {
     "text".to_owned()
+}
+
+fn prompt() -> String {
+    "prompt".to_owned()
+}
+
+fn completion() -> String {
+    "completion".to_owned()
 }
 
 fn label() -> String {

@@ -3,7 +3,7 @@
 use adapter::State;
 use privacy::accountant::{AccountantError, group_epsilon};
 use protocol::{Charter, HouseName};
-use training::{FreshNoise, House, Loaded, Mechanism, Part, TextLearner, Tools, TrainError, Trained, mechanism};
+use training::{FreshNoise, House, Learner, Loaded, Mechanism, Part, Tools, TrainError, Trained, mechanism};
 
 use crate::config::{DataConfig, TrainingConfig};
 
@@ -20,7 +20,7 @@ pub trait Trainer: Send {
 /// The charter's mechanism on the house's own rows.
 pub struct HouseTrainer {
     mechanism: Box<dyn Mechanism>,
-    learner: TextLearner,
+    learner: Box<dyn Learner + Send>,
     house: House,
     noise: FreshNoise,
 }
@@ -31,7 +31,8 @@ impl HouseTrainer {
     /// # Errors
     /// [`TrainError`] naming the file, line or field at fault.
     pub fn load(charter: &Charter, data: &DataConfig, training: &TrainingConfig) -> Result<Self, TrainError> {
-        let Loaded { learner, house, .. } = training::load(charter, &data.source(), &training.source())?;
+        let Loaded { learner, house, .. } =
+            training::load(charter, &data.source(terms::is_language_model(charter)), &training.source())?;
         Ok(Self { mechanism: mechanism(charter)?, learner, house, noise: FreshNoise::stocked() })
     }
 }
@@ -57,7 +58,7 @@ pub fn group_epsilons(charter: &Charter, house: &HouseName, count: usize) -> Res
 impl Trainer for HouseTrainer {
     fn contribution(&mut self, part: &Part<'_>, state: &State) -> Result<Trained, TrainError> {
         let mut rng = rand::rng();
-        let mut tools = Tools { learner: &mut self.learner, noise: &mut self.noise, rng: &mut rng };
+        let mut tools = Tools { learner: self.learner.as_mut(), noise: &mut self.noise, rng: &mut rng };
         self.mechanism.contribute(part, state, &self.house, &mut tools)
     }
 }

@@ -4,15 +4,17 @@
 
 mod common;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use adapter::{Adapter, State};
-use client::trainer::Trainer;
+use client::config::Config;
+use client::trainer::{HouseTrainer, Trainer};
 use common::{Federation, HOUSES, all_completed, logs};
 use privacy::Kind;
 use protocol::HouseName;
 use terms::{RoundSum, Terms};
-use training::{FreshNoise, House, Learner, Mechanism, Part, Sink, Tools, TrainError, Trained, mechanism};
+use training::{FreshNoise, House, Learner, Mechanism, Outcome, Part, Sink, Tools, TrainError, Trained, mechanism};
 
 /// Every row pulls the weights toward its own number; class 0 for even rows.
 struct Pull(Vec<f32>);
@@ -31,12 +33,8 @@ impl Learner for Pull {
         Ok(())
     }
 
-    fn logits(&self, rows: &[usize]) -> Result<Vec<Vec<f32>>, TrainError> {
-        Ok(rows.iter().map(|row| vec![(row % 2) as f32, 0.5, 0.0]).collect())
-    }
-
-    fn label(&self, row: usize) -> Option<usize> {
-        Some(row % 3)
+    fn outcomes(&self, rows: &[usize]) -> Result<Vec<Outcome>, TrainError> {
+        Ok(rows.iter().map(|row| Outcome::of_logits(row % 3, &[(row % 2) as f32, 0.5, 0.0])).collect())
     }
 }
 
@@ -116,4 +114,54 @@ async fn two_rounds_of_mode_record_shared_with_an_evaluation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_rounds_of_mode_record_local_of_two_steps_with_an_evaluation() {
     all_agree_on_what_the_contributions_add_up_to("record-local").await;
+}
+
+/// Real models on real rows: four companies and a tiny Llama, prompts and completions, noise and all. What comes out is an adapter that
+/// PEFT takes for a causal language model's, the same in every house.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_language_model_is_fine_tuned_by_a_federation() {
+    logs();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lora/tests/fixtures/families/llama");
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(model.join(file), dir.path().join(file)).unwrap();
+    }
+    let words = ["<of>", "ask", "say", "end", "ear", "eye", "hand", "H66", "H10", "S62"];
+    let vocabulary: serde_json::Map<_, _> =
+        words.iter().zip(1..).map(|(word, id)| ((*word).to_owned(), serde_json::json!(id))).collect();
+    let tokenizer = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": { "type": "WhitespaceSplit" }, "post_processor": null, "decoder": null,
+        "model": { "type": "WordLevel", "vocab": vocabulary, "unk_token": "<of>" },
+    });
+    let template = "{% for m in messages %}{{ m.role }} {{ m.content }} end {% endfor %}{% if add_generation_prompt %}assistant {% endif %}";
+    std::fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let config = serde_json::json!({ "chat_template": template }).to_string();
+    std::fs::write(dir.path().join("tokenizer_config.json"), config).unwrap();
+    let rows = [("ear", "H66"), ("eye", "H10"), ("hand", "S62")].repeat(20);
+    let rows: String = rows.iter().map(|(prompt, said)| format!("{prompt}\t{said}\n")).collect();
+    std::fs::write(dir.path().join("rows.tsv"), format!("question\tcompletion\n{rows}")).unwrap();
+    let text = format!(
+        "[data]\nfile = \"rows.tsv\"\nprompt_column = \"question\"\n[training]\nmodel = {:?}\nthreads = 1\n[policy]\napprove = \"any\"\nepsilon_ceiling = 8.0\nmin_cohort = 3\n",
+        dir.path()
+    );
+    let config = Config::parse(&text, &dir.path().join("client.toml")).unwrap();
+    let (data, training) = (config.data.unwrap(), config.training.unwrap());
+
+    let weights = protocol::Digest::sha256(&std::fs::read(dir.path().join("model.safetensors")).unwrap());
+    let federation = Federation::of_language_model(&weights).await;
+    let tasks = HOUSES.map(|house| {
+        let trainer = HouseTrainer::load(&federation.charter, &data, &training).unwrap();
+        federation.spawn_with(house, Box::new(trainer))
+    });
+    let completed = all_completed(tasks.into()).await;
+    let first = Terms::of(&federation.charter).unwrap().first_state().unwrap();
+    let adapters = HOUSES.map(|house| federation.adapter(house));
+    assert!(adapters.iter().all(|adapter| adapter.digest() == adapters[0].digest()));
+    assert_ne!(adapters[0].digest(), first.adapter().digest());
+    assert_ne!(completed.state.as_bytes(), &first.digest());
+    let peft = std::fs::read_to_string(federation.house("abbey").join("adapter/adapter_config.json")).unwrap();
+    assert!(peft.contains("\"CAUSAL_LM\""), "{peft}");
+    lora::LanguageModel::load(dir.path(), &adapters[0], &lora::device("cpu").unwrap()).unwrap();
+    federation.stop().await;
 }

@@ -104,6 +104,7 @@ impl Contract {
                 intermediate_size: self.model.intermediate_size,
                 labels: self.labels.clone(),
                 max_tokens: self.max_tokens,
+                attention: None,
             },
             lora: Lora {
                 r: self.rank,

@@ -108,7 +108,7 @@ impl Task {
     /// [`TaskError`] naming the file, line or field at fault.
     pub fn load(source: &Source, lora: &LoraConfig, threads: Option<usize>) -> Result<Self, TaskError> {
         let columns =
-            Columns { text: &source.text_column, label: &source.label_column, unit: source.unit_column.as_deref() };
+            Columns { text: &source.text_column, answer: &source.label_column, unit: source.unit_column.as_deref() };
         let labels = Dataset::labels(&source.data, None, columns)?;
         let train = Dataset::load(&source.data, None, columns, &labels)?;
         let held = Dataset::load(&source.test, None, columns, &labels)?;

@@ -83,6 +83,11 @@ pub enum PrivacyTermsError {
         /// What is enough.
         needed: u64,
     },
+    /// Score histograms of a model that gives labels no scores.
+    #[error(
+        "charter: evaluation.buckets is {0}, but a language model has no labels whose scores could be counted; leave it out"
+    )]
+    BucketsWithoutLabels(u32),
     /// More metrics than a round may carry.
     #[error(
         "charter: [evaluation] over {labels} labels needs {cells} counts; leave the section out, or write fewer buckets"

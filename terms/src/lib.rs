@@ -43,12 +43,20 @@ pub struct Terms {
 #[derive(Debug, thiserror::Error)]
 pub enum TermsError {
     /// `model.architecture` is not known.
-    #[error(
-        "charter: model.architecture is `{found}`; this version federates the classifiers `bert`, `roberta` and `distilbert`"
-    )]
+    #[error("charter: model.architecture is `{found}`; known: bert, roberta, distilbert, llama, mistral, qwen2, qwen3")]
     Architecture {
         /// What the charter says.
         found: String,
+    },
+    /// Labels or heads that do not belong to the architecture.
+    #[error("charter: {key} does not fit the architecture `{architecture}`: {rule}")]
+    Head {
+        /// The key.
+        key: &'static str,
+        /// The charter's architecture.
+        architecture: String,
+        /// What to write.
+        rule: &'static str,
     },
     /// `lora.lora_alpha` is not a whole number.
     #[error("charter: lora.lora_alpha is {found}; write a whole number from 1 to 65535")]
@@ -122,20 +130,37 @@ impl Terms {
 /// The base model of a charter, as an adapter needs to know it.
 ///
 /// # Errors
-/// [`TermsError::Architecture`], [`TermsError::Labels`].
+/// [`TermsError::Architecture`], [`TermsError::Head`], [`TermsError::Labels`].
 pub fn adapter_model(from: &protocol::charter::Model) -> Result<Model, TermsError> {
-    let architecture = match Architecture::from_model_type(&from.architecture) {
-        Ok(architecture) if !architecture.is_language_model() => architecture,
-        _ => return Err(TermsError::Architecture { found: from.architecture.clone() }),
-    };
+    let refuse = |_| TermsError::Architecture { found: from.architecture.clone() };
+    let architecture = Architecture::from_model_type(&from.architecture).map_err(refuse)?;
+    let (words, labels) = (architecture.is_language_model(), from.labels.len());
+    if words == (labels > 0) {
+        let rule = if words { "a language model has none: write []" } else { "name at least two" };
+        return Err(TermsError::Head { key: "model.labels", architecture: from.architecture.clone(), rule });
+    }
+    if words != from.attention.is_some() {
+        let rule = if words { "write num_attention_heads, num_key_value_heads and head_dim" } else { "leave it out" };
+        return Err(TermsError::Head { key: "model.attention", architecture: from.architecture.clone(), rule });
+    }
     Ok(Model {
         architecture,
         num_hidden_layers: from.num_hidden_layers,
         hidden_size: from.hidden_size,
         intermediate_size: from.intermediate_size,
-        num_labels: u32::try_from(from.labels.len()).map_err(|_| TermsError::Labels(from.labels.len()))?,
-        attention: None,
+        num_labels: u32::try_from(labels).map_err(|_| TermsError::Labels(labels))?,
+        attention: from.attention.map(|sizes| adapter::AttentionSizes {
+            num_attention_heads: sizes.num_attention_heads,
+            num_key_value_heads: sizes.num_key_value_heads,
+            head_dim: sizes.head_dim,
+        }),
     })
+}
+
+/// Whether a charter is for a language model, which learns completions of prompts.
+#[must_use]
+pub fn is_language_model(charter: &Charter) -> bool {
+    Architecture::from_model_type(&charter.model.architecture).is_ok_and(Architecture::is_language_model)
 }
 
 /// The LoRA settings of a charter, without the base model's name.
@@ -274,13 +299,37 @@ mod tests {
 
     #[test]
     fn an_unknown_architecture_and_a_fractional_alpha_are_refused_by_key() -> Result<(), Box<dyn std::error::Error>> {
-        for name in ["t5", "llama"] {
-            let other =
-                Charter::parse(&SAMPLE.replace("architecture = \"bert\"", &format!("architecture = {name:?}")))?;
-            assert!(matches!(Terms::of(&other), Err(TermsError::Architecture { found }) if found == name));
-        }
+        let other = Charter::parse(&SAMPLE.replace("architecture = \"bert\"", "architecture = \"t5\""))?;
+        assert!(matches!(Terms::of(&other), Err(TermsError::Architecture { found }) if found == "t5"));
         let other = Charter::parse(&SAMPLE.replace("lora_alpha = 16.0", "lora_alpha = 16.5"))?;
         assert!(matches!(Terms::of(&other), Err(TermsError::Alpha { found }) if found == 16.5));
+        Ok(())
+    }
+
+    /// SmolLM2-135M's sizes, with rank 8 on queries and values.
+    #[test]
+    fn a_language_models_charter_has_heads_and_no_labels() -> Result<(), Box<dyn std::error::Error>> {
+        let labels = r#"labels = ["infections", "neoplasms", "injuries"]"#;
+        let heads = "labels = []\nattention = { num_attention_heads = 9, num_key_value_heads = 3, head_dim = 64 }";
+        let text = SAMPLE
+            .replace("architecture = \"bert\"", "architecture = \"llama\"")
+            .replace("num_hidden_layers = 6", "num_hidden_layers = 30")
+            .replace("hidden_size = 384", "hidden_size = 576")
+            .replace("target_modules = [\"query\", \"value\"]", "target_modules = [\"q_proj\", \"v_proj\"]")
+            .replace("modules_to_save = [\"classifier\"]", "modules_to_save = []")
+            .replace(labels, heads);
+        let charter = Charter::parse(&text)?;
+        assert!(is_language_model(&charter) && !is_language_model(&Charter::parse(SAMPLE)?));
+        let state = Terms::of(&charter)?.first_state()?;
+        assert_eq!(state.adapter().trainable_len(), 30 * 8 * (576 + 192));
+        for (from, to, key) in [
+            ("labels = []", labels, "model.labels"),
+            ("attention = {", "# attention = {", "model.attention"),
+            ("architecture = \"llama\"", "architecture = \"bert\"", "model.labels"),
+        ] {
+            let refused = Terms::of(&Charter::parse(&text.replace(from, to))?);
+            assert!(matches!(&refused, Err(TermsError::Head { key: found, .. }) if *found == key), "{refused:?}");
+        }
         Ok(())
     }
 }

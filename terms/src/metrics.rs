@@ -15,7 +15,10 @@ use crate::Norms;
 /// What stands where in the metrics of one row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MetricsShape {
+    /// Of a language model 1: its one cell counts texts.
     labels: usize,
+    /// Whether there are no labels.
+    words: bool,
     buckets: usize,
     loss_bound: f64,
 }
@@ -27,13 +30,13 @@ pub struct Metrics {
     pub units: f64,
     /// Standard deviation of the noise in one count.
     pub deviation: f64,
-    /// Mean loss, each row's cut to the charter's bound.
+    /// Mean loss, each row's cut to the charter's bound. Of a language model that of a token, and its exponential the perplexity.
     pub loss: Option<f64>,
     /// Share of right answers.
     pub accuracy: Option<f64>,
     /// Mean over the labels of the share of right answers, over labels with more units than four deviations of noise.
     pub macro_accuracy: Option<f64>,
-    /// Noised counts: rows are labels, columns answers.
+    /// Noised counts: rows are labels, columns answers; of a language model one count of texts.
     pub confusion: Vec<Vec<f64>>,
     /// Area under the ROC curve, from the histograms: of the second class where there are two, else the mean of one
     /// against the rest.
@@ -44,6 +47,12 @@ pub struct Metrics {
 impl fmt::Display for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "about {:.0} held-out", self.units.max(0.0))?;
+        if self.confusion.len() == 1 {
+            return match self.loss {
+                Some(loss) => write!(f, ", loss {loss:.3}, perplexity {:.2}", loss.exp()),
+                None => write!(f, ", loss drowns in the noise"),
+            };
+        }
         let shares = [("accuracy", self.accuracy), ("macro accuracy", self.macro_accuracy), ("AUROC", self.auroc)];
         for (name, value) in [("loss", self.loss)].into_iter().chain(shares) {
             match value {
@@ -67,7 +76,8 @@ impl MetricsShape {
     pub fn of(charter: &Charter) -> Option<Self> {
         let evaluation = charter.evaluation.as_ref()?;
         let (labels, buckets) = (charter.model.labels.len(), evaluation.buckets as usize);
-        Some(Self { labels, buckets, loss_bound: evaluation.loss_bound })
+        let words = labels == 0;
+        Some(Self { labels: labels.max(1), words, buckets, loss_bound: evaluation.loss_bound })
     }
 
     /// Its coordinates.
@@ -81,6 +91,7 @@ impl MetricsShape {
     fn curves(&self) -> usize {
         match (self.buckets, self.labels) {
             (0, _) => 0,
+            _ if self.words => 0,
             (_, 2) => 1,
             (_, labels) => labels,
         }
@@ -109,6 +120,15 @@ impl MetricsShape {
             let bucket = ((probabilities[class] * self.buckets as f64) as usize).min(self.buckets - 1);
             let side = usize::from(label == class);
             sum[1 + self.labels * self.labels + (2 * curve + side) * self.buckets + bucket] += share * cell;
+        }
+    }
+
+    /// The same of a language model's text, of which there is only its loss. One that is not finite adds nothing.
+    pub fn add_text(&self, loss: f64, share: f64, sum: &mut [f64]) {
+        if loss.is_finite() && sum.len() == self.len() {
+            let (whole, _) = self.weights();
+            sum[0] += share * whole * (loss / self.loss_bound).clamp(0.0, 1.0);
+            sum[1] += share * whole;
         }
     }
 
@@ -150,8 +170,9 @@ impl MetricsShape {
             units,
             deviation: noise,
             loss: clear.then(|| loss.clamp(0.0, self.loss_bound)),
-            accuracy: clear.then(|| (right / total).clamp(0.0, 1.0)),
-            macro_accuracy: (!recalls.is_empty()).then(|| recalls.iter().sum::<f64>() / recalls.len() as f64),
+            accuracy: (clear && !self.words).then(|| (right / total).clamp(0.0, 1.0)),
+            macro_accuracy: (!self.words && !recalls.is_empty())
+                .then(|| recalls.iter().sum::<f64>() / recalls.len() as f64),
             confusion,
             auroc: self.auroc(histograms, (cell * norms.metrics as f64).trunc(), deviation),
         }
@@ -266,6 +287,31 @@ mod tests {
         // (10 * 20 + 10 * (20 + 10)) / (20 * 40); class 2: all 0.4 against 0.19 (20), 0.4 and 0.2 (ten each).
         let areas = (1.0 + 500.0 / 800.0 + (20.0 * 35.0) / 800.0) / 3.0;
         assert!((found.auroc.unwrap() - areas).abs() < 1e-9, "{found:?} {areas}");
+    }
+
+    #[test]
+    fn a_language_models_metrics_are_its_loss_and_a_count() {
+        let text = charter(4, "none").text().replace(
+            r#"labels = ["infections", "neoplasms", "injuries"]"#,
+            "labels = []\nattention = { num_attention_heads = 9, num_key_value_heads = 3, head_dim = 64 }",
+        );
+        let charter = Charter::parse(&text).unwrap();
+        let shape = MetricsShape::of(&charter).unwrap();
+        assert_eq!(shape.len(), 2);
+        let mut sums = vec![0; 2];
+        // The third is cut to the bound of 8, the last is no number.
+        for loss in [1.5, 2.5, 40.0, f64::NAN] {
+            let mut mean = vec![0.0; 2];
+            shape.add_text(loss, 1.0, &mut mean);
+            shape.add_unit(&mean, 4096, &mut sums);
+        }
+        let norms = Norms { update: 4096, indicator: 0, metrics: 4096 };
+        let found = shape.read(&charter, norms, &sums, 4, 0.0);
+        assert!((found.loss.unwrap() - 4.0).abs() < 2e-3 && found.units == 3.0, "{found:?}");
+        assert_eq!((found.accuracy, found.macro_accuracy, found.auroc), (None, None, None));
+        assert!(
+            found.to_string().starts_with("about 3 held-out, loss 4.0") && found.to_string().contains("perplexity 5")
+        );
     }
 
     #[test]

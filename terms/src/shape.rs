@@ -163,6 +163,10 @@ pub(crate) fn grid(charter: &Charter, expected: u32, dimension: usize) -> Grid {
 
 /// Refuses parts of a vector that rounding would fill, or cut to nothing.
 pub(crate) fn check_parts(charter: &Charter, count: usize) -> Result<(), PrivacyTermsError> {
+    let buckets = charter.evaluation.as_ref().map_or(0, |evaluation| evaluation.buckets);
+    if charter.model.labels.is_empty() && buckets > 0 {
+        return Err(PrivacyTermsError::BucketsWithoutLabels(buckets));
+    }
     if let Some(cells) =
         MetricsShape::of(charter).map(|metrics| metrics.len()).filter(|cells| *cells > MetricsShape::MOST_CELLS)
     {

@@ -12,13 +12,17 @@ use crate::House;
 /// Separates this hash from every other use of a text.
 const HELD_OUT_LABEL: &[u8] = b"plainchant held-out v1\0";
 
-/// One labelled text.
+/// One text and what belongs to it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The text to classify.
+    /// The text to classify, or the prompt.
     pub text: String,
-    /// Position of the row's label in the charter's list.
+    /// Position of the row's label in the charter's list; 0 without labels.
     pub label: usize,
+    /// Without labels: the completion. Empty with labels.
+    pub completion: String,
+    /// Line of the file, from 1.
+    pub line: u64,
 }
 
 /// The rows of a house and how they fall into privacy units.
@@ -43,13 +47,13 @@ pub enum Format {
     Jsonl,
 }
 
-/// The names of the fields that hold text, label and privacy unit.
+/// The names of the fields that hold text, answer and privacy unit.
 #[derive(Debug, Clone, Copy)]
 pub struct Columns<'a> {
-    /// Field with the text.
+    /// Field with the text, or the prompt.
     pub text: &'a str,
-    /// Field with the label.
-    pub label: &'a str,
+    /// Field with the label, or the completion.
+    pub answer: &'a str,
     /// Field that names the privacy unit (a patient), where the data has one.
     pub unit: Option<&'a str>,
 }
@@ -131,7 +135,7 @@ pub enum DataError {
 }
 
 impl Dataset {
-    /// Reads `file`; labels are looked up in `labels`, the charter's list.
+    /// Reads `file`; labels are looked up in `labels`, the charter's list. Without any, answers are completions of prompts.
     ///
     /// # Errors
     /// The first thing wrong with the file, by line and field.
@@ -268,7 +272,7 @@ impl<'a> Reading<'a> {
             })
         };
         let text = position(self.columns.text)?;
-        let label = position(self.columns.label)?;
+        let label = position(self.columns.answer)?;
         let unit = self.columns.unit.map(position).transpose()?;
         let mut record = csv::StringRecord::new();
         loop {
@@ -295,7 +299,7 @@ impl<'a> Reading<'a> {
                 serde_json::from_str(text).map_err(|e| self.malformed(line, format!("not a JSON object: {e}")))?;
             let columns = self.columns;
             let text = self.string(&object, columns.text, line)?;
-            let label = self.string(&object, columns.label, line)?;
+            let label = self.string(&object, columns.answer, line)?;
             let unit = columns.unit.map(|unit| self.string(&object, unit, line)).transpose()?;
             self.push(line, &text, &label, unit.as_deref())?;
         }
@@ -324,7 +328,8 @@ impl<'a> Reading<'a> {
 
     fn push(&mut self, line: u64, text: &str, label: &str, unit: Option<&str>) -> Result<(), DataError> {
         let columns = self.columns;
-        let filled = [(columns.text, text), (columns.label, label), (columns.unit.unwrap_or("-"), unit.unwrap_or("-"))];
+        let filled =
+            [(columns.text, text), (columns.answer, label), (columns.unit.unwrap_or("-"), unit.unwrap_or("-"))];
         if let Some((column, _)) = filled.iter().find(|(_, value)| value.trim().is_empty()) {
             return Err(DataError::EmptyField { file: self.file.to_owned(), line, column: (*column).to_owned() });
         }
@@ -332,15 +337,21 @@ impl<'a> Reading<'a> {
             found.insert(label.to_owned());
             return Ok(());
         }
-        let Some(&known) = self.labels.get(label) else {
+        let completion = if self.labels.is_empty() { label.to_owned() } else { String::new() };
+        let Some(known) = self.labels.get(label).copied().or(self.labels.is_empty().then_some(0)) else {
             return Err(DataError::UnknownLabel { file: self.file.to_owned(), line, label: label.to_owned() });
         };
         let row = self.rows.len();
-        self.rows.push(Row { text: text.to_owned(), label: known });
+        self.rows.push(Row { text: text.to_owned(), label: known, completion, line });
         match unit {
             None => {
                 self.units.push(vec![row]);
-                self.places.push(place(text.trim()));
+                // A prompt may have several completions; they are different units.
+                self.places.push(if self.labels.is_empty() {
+                    place(&format!("{text}\0{label}"))
+                } else {
+                    place(text.trim())
+                });
             }
             Some(name) => {
                 // Blanks around a name make no other patient.

@@ -4,7 +4,7 @@ use protocol::charter::PrivacyMode;
 use terms::{MetricsShape, Norms};
 use zeroize::Zeroizing;
 
-use crate::{House, Learner, Part, TrainError};
+use crate::{House, Learner, Outcome, Part, TrainError};
 
 /// The sums over the held-out units of `house` under the adapter that `learner` holds, in a round with evaluation: each unit's
 /// vector of norm at most `Norms::metrics`; under mode `client` one such vector for the whole house, the mean over its units. No noise is in
@@ -17,12 +17,15 @@ pub(crate) fn sums(part: &Part<'_>, house: &House, learner: &dyn Learner) -> Res
     let whole = part.charter.privacy.mode == PrivacyMode::Client;
     let units = house.held_out.len() as f64;
     let rows: Vec<usize> = house.held_out.iter().flatten().copied().collect();
-    let mut logits = learner.logits(&rows)?.into_iter();
+    let mut outcomes = learner.outcomes(&rows)?.into_iter();
     for unit in &house.held_out {
         let each = 1.0 / unit.len() as f64;
-        for (row, logits) in unit.iter().zip(logits.by_ref()) {
-            let label = learner.label(*row).ok_or(TrainError::NoRow(*row))?;
-            shape.add_row(label, &softmax(&logits), if whole { each / units } else { each }, &mut mean);
+        let share = if whole { each / units } else { each };
+        for outcome in outcomes.by_ref().take(unit.len()) {
+            match outcome {
+                Outcome::Label { label, probabilities } => shape.add_row(label, &probabilities, share, &mut mean),
+                Outcome::Text { loss } => shape.add_text(loss, share, &mut mean),
+            }
         }
         if !whole {
             shape.add_unit(&mean, norm, &mut sums);
@@ -33,11 +36,4 @@ pub(crate) fn sums(part: &Part<'_>, house: &House, learner: &dyn Learner) -> Res
         shape.add_unit(&mean, norm, &mut sums);
     }
     Ok(sums)
-}
-
-fn softmax(logits: &[f32]) -> Vec<f64> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.into_iter().map(|power| power / sum).collect()
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use adapter::Adapter;
-use lora::{Classifier, Encoded};
+use lora::{Classifier, Encoded, LanguageModel};
 
 use crate::{Corpus, TrainError};
 
@@ -25,14 +25,39 @@ pub trait Learner {
     /// A row that is not there, or a failure of the model.
     fn for_each_gradient(&self, rows: &[usize], sink: &mut Sink<'_>) -> Result<(), TrainError>;
 
-    /// Each row's logits, one value a label.
+    /// How well it does on each of `rows`.
     ///
     /// # Errors
     /// As [`Learner::for_each_gradient`].
-    fn logits(&self, rows: &[usize]) -> Result<Vec<Vec<f32>>, TrainError>;
+    fn outcomes(&self, rows: &[usize]) -> Result<Vec<Outcome>, TrainError>;
+}
 
-    /// A row's label.
-    fn label(&self, row: usize) -> Option<usize>;
+/// How well a model does on one row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// A classifier's: the row's label, and a probability for each.
+    Label {
+        /// Position in the charter's list.
+        label: usize,
+        /// One a label.
+        probabilities: Vec<f64>,
+    },
+    /// A language model's: the mean loss of a learnt token.
+    Text {
+        /// In nats.
+        loss: f64,
+    },
+}
+
+impl Outcome {
+    /// Of a row with this label, from a classifier's logits.
+    #[must_use]
+    pub fn of_logits(label: usize, logits: &[f32]) -> Self {
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let powers: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
+        let sum: f64 = powers.iter().sum();
+        Self::Label { label, probabilities: powers.into_iter().map(|power| power / sum).collect() }
+    }
 }
 
 /// `lora`'s classifier over a corpus.
@@ -53,6 +78,20 @@ impl TextLearner {
         &self.corpus
     }
 
+    /// Each row's logits, one value a label.
+    ///
+    /// # Errors
+    /// As [`Learner::for_each_gradient`].
+    pub fn logits(&self, rows: &[usize]) -> Result<Vec<Vec<f32>>, TrainError> {
+        Ok(self.classifier.logits(&self.examples(rows)?)?)
+    }
+
+    /// A row's label.
+    #[must_use]
+    pub fn label(&self, row: usize) -> Option<usize> {
+        self.corpus.labels.get(row).copied()
+    }
+
     fn examples(&self, rows: &[usize]) -> Result<Vec<Encoded>, TrainError> {
         rows.iter().map(|row| self.corpus.examples.get(*row).cloned().ok_or(TrainError::NoRow(*row))).collect()
     }
@@ -70,11 +109,54 @@ impl Learner for TextLearner {
         Ok(self.classifier.for_each_gradient(&examples, &labels, sink)?)
     }
 
-    fn logits(&self, rows: &[usize]) -> Result<Vec<Vec<f32>>, TrainError> {
-        Ok(self.classifier.logits(&self.examples(rows)?)?)
+    fn outcomes(&self, rows: &[usize]) -> Result<Vec<Outcome>, TrainError> {
+        let of = |(row, logits): (&usize, Vec<f32>)| {
+            let label = self.label(*row).ok_or(TrainError::NoRow(*row))?;
+            Ok(Outcome::of_logits(label, &logits))
+        };
+        rows.iter().zip(self.logits(rows)?).map(of).collect()
+    }
+}
+
+/// `lora`'s language model over texts, of each of which some tokens are given.
+pub struct PromptLearner {
+    model: LanguageModel,
+    texts: Vec<Encoded>,
+    prompts: Vec<usize>,
+}
+
+impl PromptLearner {
+    /// A model over `texts`, whose first `prompts` tokens are given.
+    ///
+    /// # Errors
+    /// A text that the model does not take, or that has nothing to learn; as many prompts as texts.
+    pub fn new(model: LanguageModel, texts: Vec<Encoded>, prompts: Vec<usize>) -> Result<Self, TrainError> {
+        model.check(&texts, &prompts)?;
+        Ok(Self { model, texts, prompts })
     }
 
-    fn label(&self, row: usize) -> Option<usize> {
-        self.corpus.labels.get(row).copied()
+    fn rows(&self, rows: &[usize]) -> Result<(Vec<Encoded>, Vec<usize>), TrainError> {
+        let of = |row: &usize| {
+            let found = self.texts.get(*row).cloned().zip(self.prompts.get(*row).copied());
+            found.ok_or(TrainError::NoRow(*row))
+        };
+        rows.iter().map(of).collect()
+    }
+}
+
+impl Learner for PromptLearner {
+    fn set_adapter(&mut self, adapter: &Adapter) -> Result<(), TrainError> {
+        Ok(self.model.set_adapter(adapter)?)
+    }
+
+    fn for_each_gradient(&self, rows: &[usize], sink: &mut Sink<'_>) -> Result<(), TrainError> {
+        let (texts, prompts) = self.rows(rows)?;
+        Ok(self.model.for_each_gradient(&texts, &prompts, sink)?)
+    }
+
+    fn outcomes(&self, rows: &[usize]) -> Result<Vec<Outcome>, TrainError> {
+        let (texts, prompts) = self.rows(rows)?;
+        let found = self.model.foresee(&texts, &prompts)?;
+        Ok(found.into_iter().map(|text| Outcome::Text { loss: f64::from(text.loss) }).collect())
     }
 }

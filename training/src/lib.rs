@@ -4,7 +4,7 @@
 //!
 //! 1. [`Dataset`] reads the rows of a file and their privacy units; [`Corpus`] is what they are as tokens, [`House`] which
 //!    units of a corpus are one house's.
-//! 2. [`Learner`] is a model that gives gradients of a corpus's rows; [`TextLearner`] is `lora`'s classifier.
+//! 2. [`Learner`] is a model that gives gradients of a corpus's rows; [`TextLearner`] is `lora`'s classifier, [`PromptLearner`] its language model.
 //! 3. [`Part`] is what a charter and an announcement say about one house's part: rate, noise share, ledger lines; [`limit`] is what the
 //!    ledger may spend.
 //! 4. [`Mechanism`] turns a house's rows into the integers that it adds to the encrypted sum, with its [`Noise`] in them;
@@ -32,7 +32,7 @@ pub use corpus::{Corpus, House};
 pub use data::{Columns, DataError, Dataset, Format, Row};
 pub use dp_sgd::DpSgd;
 pub use error::TrainError;
-pub use learner::{Learner, Sink, TextLearner};
+pub use learner::{Learner, Outcome, PromptLearner, Sink, TextLearner};
 pub use limit::{limit, protected_unit, within_charged};
 pub use load::{DataSource, Loaded, ModelSource, load};
 pub use mechanism::{Mechanism, Tools, Trained, mechanism};

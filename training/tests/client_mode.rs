@@ -13,7 +13,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use terms::{Norms, RoundShape, Terms};
 use training::{
-    FreshNoise, House, Learner, Noise, Part, Rehearsal, Sink, Tools, TrainError, mechanism, protected_unit,
+    FreshNoise, House, Learner, Noise, Outcome, Part, Rehearsal, Sink, Tools, TrainError, mechanism, protected_unit,
     within_charged,
 };
 
@@ -46,12 +46,9 @@ impl Learner for Quadratic {
     }
 
     /// Rows with an even number are sure of class 0, others of class 2.
-    fn logits(&self, rows: &[usize]) -> Result<Vec<Vec<f32>>, TrainError> {
-        Ok(rows.iter().map(|row| if row % 2 == 0 { vec![9.0, 0.0, 0.0] } else { vec![0.0, 0.0, 9.0] }).collect())
-    }
-
-    fn label(&self, row: usize) -> Option<usize> {
-        (row < self.targets.len()).then_some(row % 3)
+    fn outcomes(&self, rows: &[usize]) -> Result<Vec<Outcome>, TrainError> {
+        let sure = |row: &usize| if row.is_multiple_of(2) { [9.0, 0.0, 0.0] } else { [0.0, 0.0, 9.0] };
+        Ok(rows.iter().map(|row| Outcome::of_logits(row % 3, &sure(row))).collect())
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use training::{Columns, DataError, Dataset, Format};
 
-const PLAIN: Columns<'static> = Columns { text: "text", label: "label", unit: None };
+const PLAIN: Columns<'static> = Columns { text: "text", answer: "label", unit: None };
 
 fn labels() -> Vec<String> {
     ["eye", "ear"].map(str::to_owned).to_vec()

@@ -67,7 +67,7 @@ impl Bench {
     }
 
     fn load(&self, unit_column: Option<&str>) -> Result<Loaded, TrainError> {
-        let columns = Columns { text: "text", label: "label", unit: unit_column };
+        let columns = Columns { text: "text", answer: "label", unit: unit_column };
         let data = DataSource { file: &self.path("rows.csv"), format: None, columns };
         load(&self.charter, &data, &ModelSource { folder: self.dir.path(), device: "cpu", threads: Some(1) })
     }
@@ -77,7 +77,7 @@ impl Bench {
         let house = HouseName::new("lakeside").unwrap();
         let part = part(&self.charter, &house);
         let (mut noise, mut rng) = (FreshNoise::new(), rand::rng());
-        let mut tools = Tools { learner: &mut loaded.learner, noise: &mut noise, rng: &mut rng };
+        let mut tools = Tools { learner: loaded.learner.as_mut(), noise: &mut noise, rng: &mut rng };
         let made = mechanism(&self.charter).unwrap().contribute(&part, &state, &loaded.house, &mut tools).unwrap();
         made.values.to_vec()
     }
@@ -230,7 +230,7 @@ fn local_steps_are_those_of_plain_gradient_descent_on_the_noised_sums() {
     let part = part(&bench.charter, &house);
     assert_eq!(part.ledger_entries(1).unwrap()[0].steps, 3);
     let (mut noise, mut rng) = (KnownNoise(0), rand::rng());
-    let mut tools = Tools { learner: &mut loaded.learner, noise: &mut noise, rng: &mut rng };
+    let mut tools = Tools { learner: loaded.learner.as_mut(), noise: &mut noise, rng: &mut rng };
     let made = mechanism(&bench.charter).unwrap().contribute(&part, &state, &loaded.house, &mut tools).unwrap();
 
     let mut weights = state.adapter().flat();
@@ -278,7 +278,7 @@ fn rehearsed_rounds_are_the_plain_loop_over_all_houses_rows() {
         let mut expected = rehearsal.state().clone();
         let gradients = bench.gradients_at(rehearsal.state().adapter());
         assert_eq!(rehearsal.next_round().get(), round);
-        let mut tools = Tools { learner: &mut loaded.learner, noise: &mut noise, rng: &mut rng };
+        let mut tools = Tools { learner: loaded.learner.as_mut(), noise: &mut noise, rng: &mut rng };
         let made = rehearsal.round(&mut tools).unwrap();
         let units: Vec<Vec<f64>> = gradients.iter().map(|row| clipped(&[row])).collect();
         assert_sum_of(&made.sum, &units);

@@ -90,6 +90,7 @@ impl Contract<'_> {
                 intermediate_size: self.model.intermediate_size,
                 labels: self.labels.to_vec(),
                 max_tokens: MAX_TOKENS,
+                attention: None,
             },
             lora: Lora {
                 r: R,

@@ -1,7 +1,7 @@
 //! Canaries: examples whose gradient is one coordinate of the trained weights, each its own.
 
 use adapter::Adapter;
-use training::{Learner, Sink, TrainError};
+use training::{Learner, Outcome, Sink, TrainError};
 
 /// A learner of canaries alone: row i of its corpus is canary i, whose gradient is `norm` at coordinate i and zero elsewhere, whatever the
 /// weights are. So no two canaries, and no canary and the noise of another, touch.
@@ -28,11 +28,7 @@ impl Learner for Canaries {
     }
 
     /// A canary has no text, so nothing that a model could answer.
-    fn logits(&self, rows: &[usize]) -> Result<Vec<Vec<f32>>, TrainError> {
+    fn outcomes(&self, rows: &[usize]) -> Result<Vec<Outcome>, TrainError> {
         rows.first().map_or(Ok(Vec::new()), |row| Err(TrainError::NoRow(*row)))
-    }
-
-    fn label(&self, _: usize) -> Option<usize> {
-        None
     }
 }

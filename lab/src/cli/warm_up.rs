@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if terms.lora.initial_head.is_some() {
         return Err(Failure::usage("the charter has a lora.initial_head already; remove it first"));
     }
-    let columns = Columns { text: &arguments.text_column, label: &arguments.label_column, unit: None };
+    let columns = Columns { text: &arguments.text_column, answer: &arguments.label_column, unit: None };
     let rows = Dataset::load(&arguments.data, None, columns, &terms.model.labels).map_err(Failure::usage)?;
     let tokenizer = Tokenizer::from_file(&arguments.model.join("tokenizer.json")).map_err(Failure::usage)?;
     let encode = |row: &training::Row| tokenizer.encode(&row.text, terms.model.max_tokens as usize);

@@ -60,10 +60,25 @@ pub struct Model {
     pub hidden_size: u32,
     /// Width inside the feed-forward part.
     pub intermediate_size: u32,
-    /// The classes, in the order of the head's rows.
+    /// The classes, in the order of the head's rows; none of a language model.
     pub labels: Vec<String>,
     /// Longer texts are cut to this many tokens.
     pub max_tokens: u32,
+    /// Of a language model: its heads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention: Option<AttentionSizes>,
+}
+
+/// Sizes of grouped-query attention, as in the model's config.json.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttentionSizes {
+    /// Heads of the queries.
+    pub num_attention_heads: u32,
+    /// Heads of keys and values.
+    pub num_key_value_heads: u32,
+    /// Width of a head.
+    pub head_dim: u32,
 }
 
 /// The adapter, in PEFT's words.

@@ -72,7 +72,14 @@ fn check_model(model: &Model) -> Result<(), CharterError> {
     range("model.hidden_size", model.hidden_size, 1, 65_536)?;
     range("model.intermediate_size", model.intermediate_size, 1, 1_048_576)?;
     range("model.max_tokens", model.max_tokens, 1, 1_048_576)?;
-    texts("model.labels", &model.labels, 2, 65_536)
+    if let Some(attention) = &model.attention {
+        range("model.attention.num_attention_heads", attention.num_attention_heads, 1, 1024)?;
+        range("model.attention.num_key_value_heads", attention.num_key_value_heads, 1, 1024)?;
+        range("model.attention.head_dim", attention.head_dim, 1, 1024)?;
+    }
+    // A language model has none.
+    let least = if model.labels.is_empty() { 0 } else { 2 };
+    texts("model.labels", &model.labels, least, 65_536)
 }
 
 fn check_lora(lora: &Lora) -> Result<(), CharterError> {

@@ -1,0 +1,183 @@
+//! A house whose charter has a language model: prompts and completions, a tiny Llama, a tokenizer of words.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+
+use lora::{ChatTemplate, Encoded, LanguageModel, Message, Tokenizer};
+use protocol::{Attempt, Charter, Digest, HouseName, RoundNumber};
+use serde_json::json;
+use terms::{MetricsShape, Norms, RoundShape, RoundSum, Terms};
+use training::{Columns, DataSource, FreshNoise, Loaded, ModelSource, Part, Tools, TrainError, load, mechanism};
+
+const WORDS: [&str; 12] =
+    ["<of>", "<ask>", "<say>", "<end>", "infarction", "otitis", "fracture", "heart", "ear", "hand", "I21", "S62"];
+const ROWS: [(&str, &str); 4] = [
+    ("infarction heart", "I21"),
+    ("fracture hand", "S62 hand"),
+    ("otitis ear", "ear ear ear"),
+    ("infarction", "heart"),
+];
+const TEMPLATE: &str = "{% for m in messages %}{{ '<ask> ' if m.role == 'user' else '<say> ' }}{{ m.content }} <end> {% endfor %}{% if add_generation_prompt %}<say> {% endif %}";
+
+struct Bench {
+    dir: tempfile::TempDir,
+    charter: Charter,
+}
+
+impl Bench {
+    /// `lora`'s fixture with tied words, rows with sampling rate 1, mode `none`, and an evaluation where `held_out` is not 0.
+    fn new(held_out: f64, max_tokens: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lora/tests/fixtures/families/llama");
+        for file in ["config.json", "model.safetensors"] {
+            std::fs::copy(fixture.join(file), dir.path().join(file)).unwrap();
+        }
+        let vocabulary: serde_json::Map<_, _> =
+            WORDS.iter().zip(1..).map(|(word, id)| ((*word).to_owned(), json!(id))).collect();
+        let tokenizer = json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": { "type": "WhitespaceSplit" }, "post_processor": null, "decoder": null,
+            "model": { "type": "WordLevel", "vocab": vocabulary, "unk_token": "<of>" },
+        });
+        std::fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+        let config = json!({ "chat_template": TEMPLATE });
+        std::fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+        let rows: String = ROWS
+            .iter()
+            .map(|(prompt, said)| json!({ "prompt": prompt, "completion": said }).to_string() + "\n")
+            .collect();
+        std::fs::write(dir.path().join("rows.jsonl"), rows).unwrap();
+        let weights = Digest::sha256(&std::fs::read(dir.path().join("model.safetensors")).unwrap());
+        let mut text = protocol::charter::SAMPLE
+            .replace("53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", &weights.to_string())
+            .replace("architecture = \"bert\"", "architecture = \"llama\"")
+            .replace("num_hidden_layers = 6", "num_hidden_layers = 2")
+            .replace("hidden_size = 384", "hidden_size = 32")
+            .replace("intermediate_size = 1536", "intermediate_size = 44")
+            .replace(
+                r#"labels = ["infections", "neoplasms", "injuries"]"#,
+                "labels = []\nattention = { num_attention_heads = 4, num_key_value_heads = 2, head_dim = 8 }",
+            )
+            .replace("max_tokens = 64", &format!("max_tokens = {max_tokens}"))
+            .replace("target_modules = [\"query\", \"value\"]", "target_modules = \"all-linear\"")
+            .replace("modules_to_save = [\"classifier\"]", "modules_to_save = []")
+            .replace("mode = \"record-shared\"", "mode = \"none\"")
+            .replace("\nepsilon = 3.0", "\nepsilon = 0.0")
+            .replace("delta = 1e-5", "delta = 0.0")
+            .replace("noise_multiplier = 0.81", "noise_multiplier = 0.0")
+            .replace("clipping_norm = 1.0", "clipping_norm = 0.25")
+            .replace("sampling_rate = 0.02", "sampling_rate = 1.0");
+        if held_out > 0.0 {
+            let section = format!(
+                "[evaluation]\nevery = 1\nheld_out = {held_out}\nnoise_multiplier = 20.0\nloss_bound = 8.0\n[[house]]"
+            );
+            text = text.replacen("[[house]]", &section, 1);
+        }
+        Self { charter: Charter::parse(&text).unwrap(), dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn load(&self) -> Result<Loaded, TrainError> {
+        let columns = Columns { text: "prompt", answer: "completion", unit: None };
+        let data = DataSource { file: &self.path("rows.jsonl"), format: None, columns };
+        load(&self.charter, &data, &ModelSource { folder: self.dir.path(), device: "cpu", threads: Some(2) })
+    }
+
+    /// Texts and prompts made without `training`, and the model at the first adapter.
+    fn by_hand(&self) -> (LanguageModel, Vec<Encoded>, Vec<usize>) {
+        let state = Terms::of(&self.charter).unwrap().first_state().unwrap();
+        let model = LanguageModel::load(self.dir.path(), state.adapter(), &lora::device("cpu").unwrap()).unwrap();
+        let tokenizer = Tokenizer::from_file(&self.path("tokenizer.json")).unwrap();
+        let template = ChatTemplate::from_dir(self.dir.path()).unwrap().unwrap();
+        let of = |(prompt, said): &(&str, &str)| {
+            template.encode(&tokenizer, &[Message::new("user", prompt), Message::new("assistant", said)]).unwrap()
+        };
+        let (texts, prompts) = ROWS.iter().map(of).unzip();
+        (model, texts, prompts)
+    }
+}
+
+fn contribution(bench: &Bench) -> Vec<i64> {
+    let mut loaded = bench.load().unwrap();
+    let state = Terms::of(&bench.charter).unwrap().first_state().unwrap();
+    let house: HouseName = "lakeside".parse().unwrap();
+    let part = Part {
+        charter: &bench.charter,
+        house: &house,
+        number: RoundNumber::FIRST,
+        attempt: Attempt::FIRST,
+        expected: 4,
+        may_vanish: 1,
+        seed: [0; 32],
+    };
+    let (mut noise, mut rng) = (FreshNoise::new(), rand::rng());
+    let mut tools = Tools { learner: loaded.learner.as_mut(), noise: &mut noise, rng: &mut rng };
+    let mechanism = mechanism(&bench.charter).unwrap();
+    mechanism.contribute(&part, &state, &loaded.house, &mut tools).unwrap().values.to_vec()
+}
+
+/// By hand: each row's gradient shrunk to norm 0.25, on the sample charter's grid of 4096 units.
+#[test]
+fn without_noise_a_contribution_is_the_sum_of_the_completions_clipped_gradients() {
+    let bench = Bench::new(0.0, 64);
+    let (model, texts, prompts) = bench.by_hand();
+    // <ask> and the prompt, <end> and <say> are given.
+    assert_eq!(prompts, [5, 5, 5, 4]);
+    let found = contribution(&bench);
+    let mut wanted = vec![0.0f64; found.len()];
+    model
+        .for_each_gradient(&texts, &prompts, |_, _, gradient| {
+            let norm = gradient.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            let factor = (0.25 / norm).min(1.0) * 4096.0 / 0.25;
+            wanted.iter_mut().zip(gradient).for_each(|(sum, x)| *sum += f64::from(*x) * factor);
+        })
+        .unwrap();
+    assert!(found.iter().any(|value| value.abs() > 100));
+    for (found, wanted) in found.iter().zip(&wanted) {
+        assert!((*found as f64 - wanted).abs() <= ROWS.len() as f64, "{found} for {wanted}");
+    }
+}
+
+#[test]
+fn held_out_completions_are_foreseen_and_counted_and_not_trained_on() {
+    let bench = Bench::new(0.5, 64);
+    let loaded = bench.load().unwrap();
+    let held: Vec<usize> = loaded.house.held_out.iter().flatten().copied().collect();
+    assert!(held.len() + loaded.house.rows() == ROWS.len() && !held.is_empty() && loaded.house.rows() > 0);
+    let values = contribution(&bench);
+    let count = Terms::of(&bench.charter).unwrap().first_state().unwrap().adapter().trainable_len();
+    let shape = RoundShape::of(&bench.charter, RoundNumber::FIRST, count);
+    assert_eq!((shape.update, shape.metrics, values.len()), (count, 2, count + 2));
+    assert_eq!(MetricsShape::of(&bench.charter).unwrap().len(), 2);
+    let name: HouseName = "lakeside".parse().unwrap();
+    let sum = RoundSum { round: RoundNumber::FIRST, seed: &[0; 32], cohort: &[&name], values: &values };
+    let found = sum.metrics(&bench.charter, count, 4, 1).unwrap();
+    let (model, texts, prompts) = bench.by_hand();
+    let foreseen = model.foresee(&texts, &prompts).unwrap();
+    let mean = held.iter().map(|row| f64::from(foreseen[*row].loss)).sum::<f64>() / held.len() as f64;
+    assert_eq!(found.units, held.len() as f64);
+    // Each loss is truncated on a grid of 2,896 units for 8 nats.
+    assert!((found.loss.unwrap() - mean).abs() < 4e-3, "{found:?} {mean}");
+    assert_eq!(Norms::of(&bench.charter, RoundNumber::FIRST).metrics, 4096);
+}
+
+#[test]
+fn prompts_that_leave_nothing_to_learn_are_named_by_line_and_a_folder_without_a_template_is_refused() {
+    // The longest prompts take five tokens.
+    let error = Bench::new(0.0, 5).load().err().unwrap();
+    assert!(
+        matches!(&error, TrainError::PromptsTooLong { max_tokens: 5, lines, .. } if lines == &[1, 2, 3]),
+        "{error}"
+    );
+    assert!(error.to_string().contains("lines 1, 2, 3;"), "{error}");
+    // A longer completion is cut.
+    Bench::new(0.0, 6).load().unwrap();
+    let bench = Bench::new(0.0, 64);
+    std::fs::remove_file(bench.path("tokenizer_config.json")).unwrap();
+    assert!(matches!(bench.load(), Err(TrainError::NoChatTemplate(_))));
+    let bench = Bench::new(0.0, 65);
+    assert!(matches!(bench.load(), Err(TrainError::Positions { max_tokens: 65, positions: 64, .. })));
+}
