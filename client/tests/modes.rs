@@ -154,6 +154,20 @@ async fn a_language_model_is_fine_tuned_by_a_federation() {
         let trainer = HouseTrainer::load(&federation.charter, &data, &training).unwrap();
         federation.spawn_with(house, Box::new(trainer))
     });
+    // The program looks at the same rows and model, and says which rows are bad.
+    let own = federation.house("abbey").join("client.toml");
+    let program = |rows: &str| {
+        std::fs::write(dir.path().join("checked.tsv"), format!("question\tcompletion\n{rows}")).unwrap();
+        let text = text.replace("\"rows.tsv\"", &format!("{:?}", dir.path().join("checked.tsv")));
+        let before = std::fs::read_to_string(&own).unwrap();
+        std::fs::write(&own, text).unwrap();
+        let args = ["plainchant-client".into(), "check".into(), federation.house("abbey").into()];
+        let code = client::cli::run(Vec::<std::ffi::OsString>::from(args));
+        std::fs::write(&own, before).unwrap();
+        format!("{code:?}")
+    };
+    assert_eq!(program(&rows), format!("{:?}", std::process::ExitCode::SUCCESS));
+    assert_eq!(program("ear\t\neye\tH10\nhand\n"), format!("{:?}", std::process::ExitCode::from(2)));
     let completed = all_completed(tasks.into()).await;
     let first = Terms::of(&federation.charter).unwrap().first_state().unwrap();
     let adapters = HOUSES.map(|house| federation.adapter(house));

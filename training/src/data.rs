@@ -122,6 +122,16 @@ pub enum DataError {
         /// The blank column.
         column: String,
     },
+    /// Several rows at fault.
+    #[error("{}: {} rows are at fault{}:\n  {}", file.display(), problems.len(), if *more { ", and more" } else { "" }, all_of(problems))]
+    Several {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, in the order of the lines.
+        problems: Vec<DataError>,
+        /// Whether reading was given up after so many.
+        more: bool,
+    },
     /// A label that the charter does not list.
     #[error("{}: label '{label}' in line {line} is not one of the charter's", file.display())]
     UnknownLabel {
@@ -134,11 +144,15 @@ pub enum DataError {
     },
 }
 
+fn all_of(problems: &[DataError]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
+}
+
 impl Dataset {
     /// Reads `file`; labels are looked up in `labels`, the charter's list. Without any, answers are completions of prompts.
     ///
     /// # Errors
-    /// The first thing wrong with the file, by line and field.
+    /// What is wrong with the file; with its rows, all of them ([`DataError::Several`]), by line and field.
     pub fn load(
         file: &Path,
         format: Option<Format>,
@@ -215,6 +229,9 @@ fn place(key: &str) -> u64 {
     hash.iter().take(8).fold(0, |place, byte| place << 8 | u64::from(*byte))
 }
 
+/// So many bad rows are enough to be told of.
+const MOST_PROBLEMS: usize = 200;
+
 /// A file while it is read.
 struct Reading<'a> {
     file: &'a Path,
@@ -226,6 +243,8 @@ struct Reading<'a> {
     unit_of: HashMap<String, usize>,
     /// Labels that occur, where they are looked for and nothing else.
     found: Option<BTreeSet<String>>,
+    /// What is wrong with rows so far.
+    problems: Vec<DataError>,
 }
 
 impl<'a> Reading<'a> {
@@ -240,6 +259,7 @@ impl<'a> Reading<'a> {
             places: Vec::new(),
             unit_of: HashMap::new(),
             found: None,
+            problems: Vec::new(),
         }
     }
 
@@ -251,10 +271,25 @@ impl<'a> Reading<'a> {
         };
         let bytes = fs::read(file).map_err(|source| DataError::Read { file: file.to_owned(), source })?;
         match format {
-            Format::Tsv => self.separated(&bytes, b'\t', false),
-            Format::Csv => self.separated(&bytes, b',', true),
+            Format::Tsv => self.separated(&bytes, b'\t', false)?,
+            Format::Csv => self.separated(&bytes, b',', true)?,
             Format::Jsonl => self.objects(&bytes),
         }
+        let (file, more) = (self.file.to_owned(), self.problems.len() >= MOST_PROBLEMS);
+        match (self.problems.pop(), self.problems.is_empty()) {
+            (None, _) => Ok(()),
+            (Some(only), true) => Err(only),
+            (Some(last), false) => {
+                self.problems.push(last);
+                Err(DataError::Several { file, problems: std::mem::take(&mut self.problems), more })
+            }
+        }
+    }
+
+    /// Notes a row at fault; whether to go on.
+    fn note(&mut self, result: Result<(), DataError>) -> bool {
+        self.problems.extend(result.err());
+        self.problems.len() < MOST_PROBLEMS
     }
 
     fn separated(&mut self, bytes: &[u8], delimiter: u8, quoting: bool) -> Result<(), DataError> {
@@ -280,30 +315,48 @@ impl<'a> Reading<'a> {
             match reader.read_record(&mut record) {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
+                // Of one record alone: the next may be read.
+                Err(error)
+                    if matches!(error.kind(), csv::ErrorKind::Utf8 { .. } | csv::ErrorKind::UnequalLengths { .. }) =>
+                {
+                    let problem = self.csv_error(&error, line);
+                    if self.note(Err(problem)) {
+                        continue;
+                    }
+                    return Ok(());
+                }
                 Err(error) => return Err(self.csv_error(&error, line)),
             }
             let line = record.position().map_or(line, csv::Position::line);
             let field = |i: usize| record.get(i).unwrap_or_default();
-            self.push(line, field(text), field(label), unit.map(field))?;
+            let pushed = self.push(line, field(text), field(label), unit.map(field));
+            if !self.note(pushed) {
+                return Ok(());
+            }
         }
     }
 
-    fn objects(&mut self, bytes: &[u8]) -> Result<(), DataError> {
+    fn objects(&mut self, bytes: &[u8]) {
         for (line, bytes) in (1u64..).zip(bytes.split(|byte| *byte == b'\n')) {
-            let text =
-                std::str::from_utf8(bytes).map_err(|_| DataError::NotUtf8 { file: self.file.to_owned(), line })?;
-            if text.trim().is_empty() {
-                continue;
+            let read = self.object(line, bytes);
+            if !self.note(read) {
+                return;
             }
-            let object: serde_json::Map<String, serde_json::Value> =
-                serde_json::from_str(text).map_err(|e| self.malformed(line, format!("not a JSON object: {e}")))?;
-            let columns = self.columns;
-            let text = self.string(&object, columns.text, line)?;
-            let label = self.string(&object, columns.answer, line)?;
-            let unit = columns.unit.map(|unit| self.string(&object, unit, line)).transpose()?;
-            self.push(line, &text, &label, unit.as_deref())?;
         }
-        Ok(())
+    }
+
+    fn object(&mut self, line: u64, bytes: &[u8]) -> Result<(), DataError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| DataError::NotUtf8 { file: self.file.to_owned(), line })?;
+        if text.trim().is_empty() {
+            return Ok(());
+        }
+        let object: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(text).map_err(|e| self.malformed(line, format!("not a JSON object: {e}")))?;
+        let columns = self.columns;
+        let text = self.string(&object, columns.text, line)?;
+        let label = self.string(&object, columns.answer, line)?;
+        let unit = columns.unit.map(|unit| self.string(&object, unit, line)).transpose()?;
+        self.push(line, &text, &label, unit.as_deref())
     }
 
     /// A field of a JSON object; numbers count as their decimal text, so that patient numbers need no quotes.

@@ -141,3 +141,32 @@ fn a_name_without_a_known_ending_needs_a_format() {
     let missing = Dataset::load("nowhere.bin".as_ref(), Some(Format::Csv), PLAIN, &labels());
     assert!(matches!(missing, Err(DataError::Read { .. })));
 }
+
+/// A person who corrects a file wants all of it at once.
+#[test]
+fn every_bad_row_is_reported_by_line() {
+    let rows = "text\tlabel\na\teye\nb\tnose\nc\n \tear\nd\tear\ne\ttoe\n";
+    let error = load("a.tsv", rows.as_bytes(), PLAIN).unwrap_err();
+    let DataError::Several { problems, more: false, .. } = &error else { panic!("{error}") };
+    assert_eq!(problems.len(), 4);
+    let text = error.to_string();
+    for part in [
+        "4 rows are at fault:",
+        "label 'nose' in line 3",
+        "line 4: 1 fields",
+        "empty in line 5",
+        "label 'toe' in line 7",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let objects = "{\"text\":\"a\"}\n[1]\n{\"text\":\"a\",\"label\":\"eye\"}\n{\"text\":3}\n";
+    let text = load("a.jsonl", objects.as_bytes(), PLAIN).unwrap_err().to_string();
+    for part in ["3 rows", "no column 'label' in line 1", "line 2: not a JSON object", "no column 'label' in line 4"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // There is an end to it.
+    let many = "text\tlabel\n".to_owned() + &"a\tnose\n".repeat(1000);
+    let error = load("a.tsv", many.as_bytes(), PLAIN).unwrap_err();
+    assert!(matches!(&error, DataError::Several { problems, more: true, .. } if problems.len() == 200));
+    assert!(error.to_string().contains("200 rows are at fault, and more:"));
+}

@@ -1,5 +1,6 @@
 //! The program `plainchant-client`.
 
+mod check;
 mod join;
 mod ledger;
 mod run;
@@ -32,6 +33,7 @@ const EXAMPLES: &str = "\
 Examples:
   plainchant-client join my-house --invitation-file invitation.txt
   $EDITOR my-house/client.toml        # data file, model, your limits; approve the charter's digest
+  plainchant-client check my-house    # every bad row, by line, before anything is trained
   plainchant-client run my-house
   plainchant-client ledger my-house
 
@@ -52,6 +54,14 @@ enum Command {
         /// A file that holds the invitation: better, since other users of this machine can see command lines.
         #[arg(long)]
         invitation_file: Option<PathBuf>,
+    },
+    /// Reads data and model as `run` does, and reports every bad row by line, before anything is trained or spent.
+    Check {
+        /// The house's folder, joined before.
+        dir: PathBuf,
+        /// For scripts.
+        #[arg(long)]
+        json: bool,
     },
     /// Takes part in rounds until the federation is completed; can be stopped and started again at any time.
     #[command(after_help = "Dials out only; no port is opened. After a crash or a lost connection the same command \
@@ -137,6 +147,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     start_logs();
     let result = match cli.command {
         Command::Join { dir, invitation, invitation_file } => join::run(&dir, invitation, invitation_file),
+        Command::Check { dir, json } => check::run(&dir, json),
         Command::Run { dir, progress } => run::run(&dir, progress),
         Command::Status { dir, json } => status::run(&dir, json),
         Command::Ledger { dir, json } => ledger::run(&dir, json),

@@ -33,6 +33,8 @@ impl Contributed {
     pub(super) fn step(self, at_ms: u64, event: &Event) -> Result<Step, Rejection> {
         match event {
             Event::Contributed(signed) => {
+                // What was begun for an earlier attempt may be done only now.
+                hear::own_contribution(&self.heard, signed)?;
                 let first = self.memory.promises(self.heard.digest()).and_then(|seen| seen.contribution.clone());
                 let (name, second) = (signed.signer().clone(), signed.body_digest());
                 match first.as_ref().map(Signed::body_digest) {

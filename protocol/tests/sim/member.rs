@@ -20,6 +20,8 @@ pub struct Member {
     erased: Option<u64>,
     /// The sum of the last `Checked` that it accepted in this life.
     checked: Option<Digest>,
+    /// What it trains for in this life: as the program, it does not begin twice.
+    training: Option<Digest>,
 }
 
 impl Member {
@@ -29,7 +31,7 @@ impl Member {
         let memory = Memory::new(initial());
         let disk = memory.to_bytes();
         let state = Round::start(Arc::clone(&me), memory);
-        Self { state, me, disk, life: 0, away_until_ms: 0, erased: None, checked: None }
+        Self { state, me, disk, life: 0, away_until_ms: 0, erased: None, checked: None, training: None }
     }
 }
 
@@ -108,6 +110,7 @@ impl Simulation {
         let down = &mut self.members[member];
         down.life += 1;
         down.checked = None;
+        down.training = None;
         down.state = Round::start(Arc::clone(&down.me), Memory::from_bytes(&down.disk).unwrap());
         self.leave(member);
     }
@@ -178,7 +181,8 @@ impl Simulation {
         }
         assert!(!self.checker.falsifies(&list.announcement), "a false sum passes");
         let sum = self.checker.opens(&self.world, list, &checked.body_sum(), answers);
-        self.checker.verdict(list, &self.memory(member).adapter, &sum)
+        let adapter = self.memory(member).adapter;
+        self.checker.verdict(list, &adapter, &sum)
     }
 
     /// Says the checksum of its own body, and of another's that the challenge drew. Some houses say nothing, or something
@@ -189,8 +193,10 @@ impl Simulation {
         if one_in(&mut self.rng, 25) {
             return;
         }
-        let lie = u64::from(one_in(&mut self.rng, 25));
         let name = self.world.members[member].name().clone();
+        // Of its own body and the drawn ones alike, and after a crash the same again: else it would contradict itself, which is refused.
+        let drawn = Digest::of("lie", &[list.announcement.as_bytes().as_slice(), name.as_str().as_bytes()].concat());
+        let lie = u64::from(drawn.as_bytes()[0] < 10);
         let said: Vec<Signed<BodyChecksum>> = list
             .contributions
             .iter()
@@ -237,12 +243,17 @@ impl Simulation {
 
     /// Training takes its time; a contribution leaves at the submission time, or later when it is not ready by then.
     fn train(&mut self, member: usize, announced: &Announcement) {
+        let digest = announced.digest();
+        if self.members[member].training == Some(digest) {
+            return;
+        }
+        self.members[member].training = Some(digest);
         let slowest_ms = if one_in(&mut self.rng, 12) { 90_000 } else { 50_000 };
         let took_ms = self.rng.random_range(1_000..slowest_ms);
         let done_ms = (self.now_ms + took_ms).max(announced.submit_time_ms());
         let mut content = vec![member as u8];
         content.extend(self.rng.random::<[u8; 8]>());
-        let contribution = self.world.contribution(member, announced.digest(), &content);
+        let contribution = self.world.contribution(member, digest, &content);
         self.at(done_ms, Parcel::Trained(member, self.members[member].life, contribution));
     }
 
