@@ -176,6 +176,23 @@ async fn a_language_model_is_fine_tuned_by_a_federation() {
     assert_ne!(completed.state.as_bytes(), &first.digest());
     let peft = std::fs::read_to_string(federation.house("abbey").join("adapter/adapter_config.json")).unwrap();
     assert!(peft.contains("\"CAUSAL_LM\""), "{peft}");
-    lora::LanguageModel::load(dir.path(), &adapters[0], &lora::device("cpu").unwrap()).unwrap();
+    // The model builder takes the whole model home; it says what the adapted one does.
+    let (aggregator, merged) = (federation.house("aggregator"), dir.path().join("merged"));
+    let export = |base: &Path| {
+        let args = ["plainchant-aggregator".into(), "export".into(), aggregator.clone().into(), merged.clone().into()];
+        let more = ["--merge-into".into(), base.to_owned().into()];
+        let args: Vec<std::ffi::OsString> = args.into_iter().chain(more).collect();
+        tokio::task::spawn_blocking(move || format!("{:?}", aggregator::cli::run(args)))
+    };
+    assert_eq!(export(dir.path()).await.unwrap(), format!("{:?}", std::process::ExitCode::SUCCESS));
+    let device = lora::device("cpu").unwrap();
+    let texts = [lora::Encoded { ids: vec![2, 5, 4, 3, 8] }];
+    let adapted = lora::LanguageModel::load(dir.path(), &adapters[0], &device).unwrap().logits(&texts).unwrap();
+    let taken = lora::Pretrained::load(&merged, &device).unwrap().logits(&texts).unwrap();
+    let largest = adapted[0].iter().fold(0.0f32, |most, x| most.max(x.abs()));
+    assert!(adapted[0].iter().zip(&taken[0]).all(|(a, b)| (a - b).abs() < 1e-5 * largest));
+    // Another base model is refused by its weights.
+    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lora/tests/fixtures/families/qwen3");
+    assert_eq!(export(&other).await.unwrap(), format!("{:?}", std::process::ExitCode::from(2)));
     federation.stop().await;
 }

@@ -108,6 +108,9 @@ pub(super) struct Export {
     pub(super) dir: PathBuf,
     /// Where to write `adapter_config.json` and `adapter_model.safetensors`.
     pub(super) out: PathBuf,
+    /// For a language model: the base model's Hugging Face folder. OUT is then the whole model, with the adapter in its weights.
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) merge_into: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,8 @@
-//! `export`: the final adapter as a PEFT directory.
+//! `export`: the final adapter as a PEFT directory, or in the weights of its base model.
 
+use std::path::Path;
+
+use adapter::Merge;
 use anyhow::Context as _;
 use protocol::Digest;
 
@@ -19,8 +22,37 @@ pub(super) async fn export(args: Export) -> anyhow::Result<()> {
     let digest: [u8; 32] = blob.as_slice().try_into().context("the database is damaged: the final state's digest")?;
     let bytes = home.store.blobs().get(Shelf::Kept, &Digest::from_bytes(digest)).await?;
     let state = Terms::of(&home.charter)?.read_state(&bytes).context("the stored final state")?;
-    state.adapter().save_dir(&args.out)?;
-    println!("{}: adapter after {} rounds, state {}", args.out.display(), state.step(), hex::encode(state.digest()));
+    let (out, rounds, digest) = (args.out.display(), state.step(), hex::encode(state.digest()));
+    match &args.merge_into {
+        None => {
+            state.adapter().save_dir(&args.out)?;
+            println!("{out}: adapter after {rounds} rounds, state {digest}");
+        }
+        Some(base) => {
+            anyhow::ensure!(
+                terms::is_language_model(&home.charter),
+                "a classifier's head is no part of its base model: export the adapter, without --merge-into"
+            );
+            check_base(base, home.charter.model.sha256)?;
+            let layers = state.adapter().merge(base, &args.out, Merge::Into)?;
+            println!(
+                "{out}: the base model with the adapter in {layers} layers, after {rounds} rounds, state {digest}"
+            );
+        }
+    }
     home.store.close().await;
+    Ok(())
+}
+
+/// The weights must be those that the houses trained on.
+fn check_base(base: &Path, expected: Digest) -> anyhow::Result<()> {
+    let path = base.join("model.safetensors");
+    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let found = Digest::sha256(&bytes);
+    anyhow::ensure!(
+        found == expected,
+        "{}: SHA-256 {found}, but the charter's model has {expected}: this is another base model",
+        path.display()
+    );
     Ok(())
 }
