@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use privacy::{ClipError, NoiseError, SampleError};
 use protocol::{Digest, HouseName};
 
-use crate::data::DataError;
+use crate::DataError;
 
 /// Why a contribution could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -16,6 +16,7 @@
 mod client_update;
 mod corpus;
 mod data;
+mod data_error;
 mod dp_sgd;
 mod error;
 mod held_out;
@@ -29,7 +30,8 @@ mod rehearsal;
 
 pub use client_update::ClientUpdate;
 pub use corpus::{Corpus, House};
-pub use data::{Columns, DataError, Dataset, Format, Row};
+pub use data::{Columns, Dataset, Format, Row};
+pub use data_error::DataError;
 pub use dp_sgd::DpSgd;
 pub use error::TrainError;
 pub use learner::{Learner, Outcome, PromptLearner, Sink, TextLearner};
