@@ -157,21 +157,43 @@ impl Architecture {
     }
 }
 
-impl Model {
+/// The widths inside of a transformer layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerWidths {
+    /// Of the hidden states.
+    pub hidden: usize,
+    /// Of all heads' queries together.
+    pub queries: usize,
+    /// Of all heads' keys together, and values.
+    pub keys: usize,
+    /// Inside of the feed-forward block.
+    pub intermediate: usize,
+}
+
+impl LayerWidths {
     /// Inputs and outputs of a linear layer.
     #[must_use]
     pub fn shape(&self, site: Site) -> (usize, usize) {
-        let (hidden, wide) = (self.hidden_size as usize, self.intermediate_size as usize);
+        let Self { hidden, queries, keys, intermediate } = *self;
+        match site {
+            Site::Query => (hidden, queries),
+            Site::Key | Site::Value => (hidden, keys),
+            Site::AttentionOutput => (queries, hidden),
+            Site::Gate | Site::Up => (hidden, intermediate),
+            Site::Down => (intermediate, hidden),
+        }
+    }
+}
+
+impl Model {
+    /// The widths inside of its layers.
+    #[must_use]
+    pub fn widths(&self) -> LayerWidths {
+        let hidden = self.hidden_size as usize;
         let heads = |heads: u32, size: u32| heads as usize * size as usize;
-        let (all, shared) = self.attention.map_or((hidden, hidden), |sizes| {
+        let (queries, keys) = self.attention.map_or((hidden, hidden), |sizes| {
             (heads(sizes.num_attention_heads, sizes.head_dim), heads(sizes.num_key_value_heads, sizes.head_dim))
         });
-        match site {
-            Site::Query => (hidden, all),
-            Site::Key | Site::Value => (hidden, shared),
-            Site::AttentionOutput => (all, hidden),
-            Site::Gate | Site::Up => (hidden, wide),
-            Site::Down => (wide, hidden),
-        }
+        LayerWidths { hidden, queries, keys, intermediate: self.intermediate_size as usize }
     }
 }

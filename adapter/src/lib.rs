@@ -28,10 +28,10 @@ mod state;
 mod targets;
 
 pub use crate::adapter::{Adapter, Tensor, Trainable};
-pub use crate::architecture::{Architecture, LayerNames, Site};
+pub use crate::architecture::{Architecture, LayerNames, LayerWidths, Site};
 pub use crate::config::{LoraConfig, Train};
 pub use crate::error::{AdapterError, ApplyError, DecodeError};
-pub use crate::merge::Merge;
+pub use crate::merge::{Merge, weight_files};
 pub use crate::model::{AttentionSizes, Linear, Model};
 pub use crate::optimizer::ServerOptimizer;
 pub use crate::state::State;

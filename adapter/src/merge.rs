@@ -88,8 +88,11 @@ impl Adapter {
     }
 }
 
-/// The files of a checkpoint's weights, by name.
-fn weight_files(base: &Path) -> Result<Vec<PathBuf>, AdapterError> {
+/// The files that hold a checkpoint's weights, by name: `model.safetensors`, or those that its index names.
+///
+/// # Errors
+/// [`AdapterError::Io`] and [`AdapterError::InFile`] naming the index; a name in it that leads out of `base`.
+pub fn weight_files(base: &Path) -> Result<Vec<PathBuf>, AdapterError> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
@@ -101,9 +104,11 @@ fn weight_files(base: &Path) -> Result<Vec<PathBuf>, AdapterError> {
     let text = fs::read(&index).map_err(|source| io_error(&index, source))?;
     let Index { weight_map } = in_file(&index, serde_json::from_slice(&text).map_err(AdapterError::Json))?;
     let names: BTreeSet<String> = weight_map.into_values().collect();
-    let outside = names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref()));
-    match outside {
-        Some(name) => in_file(&index, Err(AdapterError::UnknownTensor { tensor: name.clone() })),
+    match names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
+        Some(name) => {
+            let rule = "names of files beside it";
+            in_file(&index, Err(AdapterError::Invalid { key: "weight_map", found: format!("{name:?}"), rule }))
+        }
         None => Ok(names.into_iter().map(PathBuf::from).collect()),
     }
 }

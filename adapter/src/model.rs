@@ -122,8 +122,9 @@ impl Model {
     #[must_use]
     pub fn linear_layers(&self) -> Vec<Linear> {
         let names = self.architecture.layer_names();
+        let widths = self.widths();
         let linear = |layer: u32, site| {
-            let (inputs, outputs) = self.shape(site);
+            let (inputs, outputs) = widths.shape(site);
             names.of(layer as usize, site).map(|name| Linear { name, layer, inputs, outputs })
         };
         let layers = 0..self.num_hidden_layers;

@@ -1,6 +1,6 @@
 //! What an operator may want to know at a glance, read from the storage beside a running server.
 
-use privacy::accountant::{Rounds, epsilon};
+use privacy::accountant::epsilon;
 use protocol::charter::PrivacyMode;
 use protocol::{Charter, Conclusion, Message as _, RecordLeaf, RoundNumber, Verdict};
 use serde::Serialize;
@@ -112,14 +112,8 @@ fn spent(charter: &Charter, attempts: &[RoundNumber]) -> Option<f64> {
         return Some(0.0);
     }
     let rate = charter.houses.iter().map(|house| house.sampling_rate).fold(0.0, f64::max);
-    let steps = attempts.len() as u64 * u64::from(charter.noised_steps());
-    let training = Rounds::new(rate, privacy.noise_multiplier, steps);
-    // Under `client` the metrics are part of the one vector.
-    let evaluation = charter.evaluation.as_ref().filter(|_| privacy.mode != PrivacyMode::Client);
     let evaluated = attempts.iter().filter(|round| charter.is_evaluated(**round)).count() as u64;
-    let evaluation = evaluation.filter(|_| evaluated > 0);
-    let evaluations = evaluation.map(|evaluation| Rounds::new(1.0, evaluation.noise_multiplier, evaluated));
-    let all: Vec<Rounds> = std::iter::once(training).chain(evaluations).collect();
+    let all = terms::attempts(charter, rate, attempts.len() as u64, evaluated);
     epsilon(&all, privacy.delta).ok().map(|spent| spent.epsilon)
 }
 

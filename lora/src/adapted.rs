@@ -38,7 +38,8 @@ impl Adapted {
     /// Loads the base model of `dir`.
     pub(crate) fn load(dir: &Path, adapter: &Adapter, labels: usize, device: &Device) -> Result<Self, LoraError> {
         let device = device.clone().without_autodiff();
-        Self::new(Transformer::load(dir, &device)?, adapter, Some(labels), device)
+        let (model, ()) = Transformer::load(dir, &device, |_, _| Ok(()))?;
+        Self::new(model, adapter, Some(labels), device)
     }
 
     pub(crate) fn set_adapter(&mut self, adapter: &Adapter) -> Result<(), LoraError> {

@@ -1,51 +1,33 @@
 //! Tensors out of a Hugging Face checkpoint, each checked for its name, type, shape and values: `model.safetensors`, or the files
 //! that `model.safetensors.index.json` names.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use half::{bf16, f16};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use serde::Deserialize;
 
 use crate::LoraError;
-
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 
 /// A checkpoint's files.
 pub(crate) struct CheckpointFiles {
     files: Vec<(PathBuf, Vec<u8>)>,
 }
 
-/// What an index says that is of use.
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
-}
-
 impl CheckpointFiles {
     /// Reads the checkpoint of the directory `dir`.
     pub(crate) fn read(dir: &Path) -> Result<Self, LoraError> {
-        let file = |path: PathBuf| match std::fs::read(&path) {
-            Ok(bytes) => Ok((path, bytes)),
-            Err(source) => Err(LoraError::Read { path, source }),
+        let names = adapter::weight_files(dir)
+            .map_err(|e| LoraError::Checkpoint { path: dir.to_owned(), reason: e.to_string() })?;
+        let file = |name: &PathBuf| {
+            let path = dir.join(name);
+            match std::fs::read(&path) {
+                Ok(bytes) => Ok((path, bytes)),
+                Err(source) => Err(LoraError::Read { path, source }),
+            }
         };
-        let index = dir.join(INDEX);
-        if dir.join(SINGLE).exists() || !index.exists() {
-            return Ok(Self { files: vec![file(dir.join(SINGLE))?] });
-        }
-        let (path, text) = file(index)?;
-        let refuse = |reason: String| LoraError::Checkpoint { path: path.clone(), reason };
-        let Index { weight_map } = serde_json::from_slice(&text).map_err(|e| refuse(e.to_string()))?;
-        let names: BTreeSet<String> = weight_map.into_values().collect();
-        // A name with a folder in it would lead out of the model's.
-        if let Some(name) = names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
-            return Err(refuse(format!("weight_map names {name:?}, which is no file beside it")));
-        }
-        Ok(Self { files: names.iter().map(|name| file(dir.join(name))).collect::<Result<_, _>>()? })
+        Ok(Self { files: names.iter().map(file).collect::<Result<_, _>>()? })
     }
 
     /// The tensors; names of the base model are looked for with `prefix` before them, or without in a checkpoint of the base model alone.

@@ -5,15 +5,14 @@ use std::path::Path;
 use adapter::Adapter;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
+use crate::LoraError;
 use crate::adapted::Adapted;
 use crate::batch::MicroBatch;
-use crate::checkpoint::CheckpointFiles;
 use crate::classifier::to_vec;
 use crate::gradients::{self, Gradients};
 use crate::spec::{HeadKind, Sizes};
 use crate::tokenizer::Encoded;
 use crate::transformer::Transformer;
-use crate::{LoraError, family};
 
 /// A decoder's checkpoint with an adapter, on one device.
 ///
@@ -42,16 +41,13 @@ impl LanguageModel {
     /// [`LoraError`] naming the file, tensor or adapter tensor at fault.
     pub fn load(dir: &Path, adapter: &Adapter, device: &Device) -> Result<Self, LoraError> {
         let device = device.clone().without_autodiff();
-        let path = dir.join("config.json");
-        let spec = family::from_file(&path)?;
-        let HeadKind::Words { tied } = spec.head else {
-            let reason = "model_type is an encoder's, which says no words; use a classifier".to_owned();
-            return Err(LoraError::Config { path, reason });
-        };
-        let files = CheckpointFiles::read(dir)?;
-        let tensors = files.tensors(spec.names.linear.prefix, &device)?;
-        let model = Transformer::of(spec, &tensors)?;
-        let words = model.word_scores(tied, &tensors)?;
+        let (model, words) = Transformer::load(dir, &device, |model, tensors| match model.spec().head {
+            HeadKind::Words { tied } => model.word_scores(tied, tensors),
+            HeadKind::Sequence { .. } => {
+                let reason = "model_type is an encoder's, which says no words; use a classifier".to_owned();
+                Err(LoraError::Config { path: dir.join("config.json"), reason })
+            }
+        })?;
         Ok(Self { adapted: Adapted::new(model, adapter, None, device)?, words })
     }
 
@@ -94,12 +90,7 @@ impl LanguageModel {
     /// # Errors
     /// [`LoraError`] naming the text that the model cannot take.
     pub fn logits(&self, texts: &[Encoded]) -> Result<Vec<Vec<f32>>, LoraError> {
-        let width = self.sizes().vocab_size;
-        self.adapted.per_text(texts, |batch| {
-            let values = to_vec("logits", self.scores(self.adapted.states(batch)?))?;
-            let rows = values.chunks_exact(batch.padded_tokens() * width).zip(batch.lengths());
-            Ok(rows.map(|(row, length)| row[..length * width].to_vec()).collect())
-        })
+        self.adapted.per_text(texts, |batch| word_logits(self.adapted.states(batch)?, &self.words, batch))
     }
 
     /// How well each text's tokens after its prompt are foreseen.
@@ -167,29 +158,41 @@ impl LanguageModel {
         let last = text.ids.len().saturating_sub(1);
         let found = self.adapted.per_text(std::slice::from_ref(text), |batch| {
             let states = self.adapted.states(batch)?.narrow(0, 0, 1).narrow(1, last, 1);
-            Ok(vec![to_vec("logits", self.scores(states))?])
+            Ok(vec![to_vec("logits", scores(states, &self.words))?])
         })?;
         let logits = found.into_iter().next().unwrap_or_default();
         let reason = || LoraError::Compute { what: "logits", reason: format!("{} values of {width}", logits.len()) };
         if logits.len() == width { Ok(logits) } else { Err(reason()) }
     }
 
-    /// `[examples * tokens, vocabulary]` from hidden states `[examples, tokens, hidden]`.
-    fn scores(&self, hidden: Tensor<3>) -> Tensor<2> {
-        let [examples, tokens, width] = hidden.dims();
-        hidden.reshape([examples * tokens, width]).matmul(self.words.clone().transpose())
-    }
-
     /// Each row's mean loss over its learnt tokens, `[rows, 1]`. All positions are scored, learnt or not, so that shapes depend on the padded length alone.
     fn losses(&self, hidden: Tensor<3>, targets: &Targets) -> Tensor<2> {
         let [rows, tokens, _] = hidden.dims();
         let device = self.words.device();
-        let log_probabilities = activation::log_softmax(self.scores(hidden), 1);
+        let log_probabilities = activation::log_softmax(scores(hidden, &self.words), 1);
         let next = Tensor::<2, Int>::from_data(TensorData::new(targets.next.clone(), [rows * tokens, 1]), &device);
         let weights = Tensor::<2>::from_data(TensorData::new(targets.weights.clone(), [rows, tokens]), &device);
         let chosen = log_probabilities.gather(1, next).reshape([rows, tokens]);
         (chosen * weights).sum_dim(1).neg()
     }
+}
+
+/// `[examples * tokens, vocabulary]` from hidden states `[examples, tokens, hidden]`.
+fn scores(hidden: Tensor<3>, words: &Tensor<2>) -> Tensor<2> {
+    let [examples, tokens, width] = hidden.dims();
+    hidden.reshape([examples * tokens, width]).matmul(words.clone().transpose())
+}
+
+/// The logits of each text's tokens, padding left out: a row of one value a word for each.
+pub(crate) fn word_logits(
+    hidden: Tensor<3>,
+    words: &Tensor<2>,
+    batch: &MicroBatch,
+) -> Result<Vec<Vec<f32>>, LoraError> {
+    let [width, _] = words.dims();
+    let values = to_vec("logits", scores(hidden, words))?;
+    let rows = values.chunks_exact(batch.padded_tokens() * width).zip(batch.lengths());
+    Ok(rows.map(|(row, length)| row[..length * width].to_vec()).collect())
 }
 
 /// What is learnt at each position of a micro-batch.

@@ -5,14 +5,15 @@ use std::path::Path;
 use adapter::Site;
 use burn::tensor::{Device, Tensor, activation};
 
+use crate::LoraError;
 use crate::batch::{self, MicroBatch, micro_batches};
-use crate::checkpoint::{CheckpointFiles, Tensors};
+use crate::checkpoint::Tensors;
 use crate::classifier::to_vec;
+use crate::language::word_logits;
 use crate::linear::Linear;
 use crate::spec::{DenseActivation, HeadKind, Sizes, Spec};
 use crate::tokenizer::Encoded;
 use crate::transformer::{Input, Transformer};
-use crate::{LoraError, family};
 
 /// A base model of any known family with the head that its checkpoint has: over labels, or over words.
 pub struct Pretrained {
@@ -39,12 +40,7 @@ impl Pretrained {
     /// [`LoraError`] naming the file and, where there is one, the tensor at fault; an unknown family's names the known ones.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, LoraError> {
         let device = device.clone().without_autodiff();
-        let spec = family::from_file(&dir.join("config.json"))?;
-        let files = CheckpointFiles::read(dir)?;
-        let tensors = files.tensors(spec.names.linear.prefix, &device)?;
-        let kind = spec.head;
-        let model = Transformer::of(spec, &tensors)?;
-        let head = Head::load(kind, &model, &tensors)?;
+        let (model, head) = Transformer::load(dir, &device, Head::load)?;
         Ok(Self { model, head, device })
     }
 
@@ -76,13 +72,13 @@ impl Pretrained {
     }
 
     fn rows(&self, batch: &MicroBatch) -> Result<Vec<Vec<f32>>, LoraError> {
-        let (examples, tokens, hidden) = (batch.rows(), batch.padded_tokens(), self.sizes().hidden_size);
-        let input = Input::new(batch.ids(), batch.lengths(), tokens, &self.device);
+        let input = Input::new(batch.ids(), batch.lengths(), batch.padded_tokens(), &self.device);
         let none = vec![[const { None }; Site::COUNT]; self.spec().num_layers];
         let states = self.model.forward(&input, &none)?;
         match &self.head {
             Head::Sequence(head) => {
                 let SequenceHead { dense, activation, out } = head.as_ref();
+                let [examples, _, hidden] = states.dims();
                 let first = states.narrow(1, 0, 1).reshape([examples, hidden]);
                 let x = dense.forward(first, None);
                 let x = match activation {
@@ -92,13 +88,7 @@ impl Pretrained {
                 let values = to_vec("logits", out.forward(x, None))?;
                 Ok(values.chunks_exact(values.len() / examples).map(<[f32]>::to_vec).collect())
             }
-            Head::Words(matrix) => {
-                let scores = states.reshape([examples * tokens, hidden]).matmul(matrix.as_ref().clone().transpose());
-                let values = to_vec("logits", scores)?;
-                let width = self.sizes().vocab_size;
-                let rows = values.chunks_exact(tokens * width).zip(batch.lengths());
-                Ok(rows.map(|(row, length)| row[..length * width].to_vec()).collect())
-            }
+            Head::Words(words) => word_logits(states, words, batch),
         }
     }
 
@@ -108,9 +98,9 @@ impl Pretrained {
 }
 
 impl Head {
-    fn load(kind: HeadKind, model: &Transformer, tensors: &Tensors<'_>) -> Result<Self, LoraError> {
+    fn load(model: &Transformer, tensors: &Tensors<'_>) -> Result<Self, LoraError> {
         let hidden_size = model.spec().hidden_size;
-        Ok(match kind {
+        Ok(match model.spec().head {
             HeadKind::Sequence { dense, activation, out } => {
                 let labels = tensors.rows(&format!("{out}.weight"))?;
                 Self::Sequence(Box::new(SequenceHead {

@@ -1,7 +1,7 @@
 //! What a transformer is made of: the description that a family's `config.json` is read into. Weights and arithmetic are in
 //! `transformer`; a family is a short file under `family`.
 
-use adapter::{LayerNames, Site};
+use adapter::{LayerNames, LayerWidths, Site};
 
 use crate::rope::Rotary;
 
@@ -117,14 +117,7 @@ impl Spec {
 
     /// Inputs and outputs of a linear layer.
     pub(crate) fn shape(&self, site: Site) -> (usize, usize) {
-        let (hidden, wide) = (self.hidden_size, self.intermediate_size);
-        let (all, shared) = (self.heads * self.head_size, self.kv_heads * self.head_size);
-        match site {
-            Site::Query => (hidden, all),
-            Site::Key | Site::Value => (hidden, shared),
-            Site::AttentionOutput => (all, hidden),
-            Site::Gate | Site::Up => (hidden, wide),
-            Site::Down => (wide, hidden),
-        }
+        let Self { hidden_size: hidden, intermediate_size: intermediate, heads, kv_heads, head_size, .. } = *self;
+        LayerWidths { hidden, queries: heads * head_size, keys: kv_heads * head_size, intermediate }.shape(site)
     }
 }

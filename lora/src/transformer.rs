@@ -77,15 +77,21 @@ struct Batch {
 }
 
 impl Transformer {
-    /// Loads configuration and checkpoint of the directory `dir`.
-    pub(crate) fn load(dir: &Path, device: &Device) -> Result<Self, LoraError> {
+    /// Loads configuration and checkpoint of the directory `dir`, and what `head` takes of its tensors.
+    pub(crate) fn load<T>(
+        dir: &Path,
+        device: &Device,
+        head: impl FnOnce(&Self, &Tensors<'_>) -> Result<T, LoraError>,
+    ) -> Result<(Self, T), LoraError> {
         let spec = family::from_file(&dir.join("config.json"))?;
         let files = CheckpointFiles::read(dir)?;
         let tensors = files.tensors(spec.names.linear.prefix, device)?;
-        Self::of(spec, &tensors)
+        let model = Self::of(spec, &tensors)?;
+        let head = head(&model, &tensors)?;
+        Ok((model, head))
     }
 
-    pub(crate) fn of(spec: Spec, tensors: &Tensors<'_>) -> Result<Self, LoraError> {
+    fn of(spec: Spec, tensors: &Tensors<'_>) -> Result<Self, LoraError> {
         let (names, hidden) = (&spec.names, spec.hidden_size);
         let table = |name: &str, rows: usize| tensors.matrix(&tensors.base(&format!("{name}.weight")), [rows, hidden]);
         let norm = |name: &'static str| Norm::load(tensors, &tensors.base(name), &spec, hidden);

@@ -15,7 +15,7 @@ mod shape;
 pub use apply::{RoundSum, RoundSumError, clipping_norm};
 pub use check::{PrivacyTermsError, check, epsilon};
 pub use metrics::{Metrics, MetricsShape};
-pub use shape::{Norms, RoundShape, evaluations, fullest_round, layout, rounding, whole_run};
+pub use shape::{Norms, RoundShape, attempts, evaluations, fullest_round, layout, rounding, whole_run};
 
 use adapter::{Adapter, AdapterError, Architecture, LoraConfig, Model, ServerOptimizer, State, Targets};
 use base64::Engine as _;

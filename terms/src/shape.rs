@@ -113,21 +113,28 @@ pub fn whole_run(charter: &Charter, rate: f64, expected: u32, count: usize) -> V
     if charter.privacy.mode == PrivacyMode::None {
         return Vec::new();
     }
-    let attempts = u64::from(charter.charged_rounds());
     let fullest = fullest_round(charter);
     let dimension = RoundShape::of(charter, fullest, count).len();
     let grid = grid(charter, expected, dimension);
-    let steps = attempts * u64::from(charter.noised_steps());
-    let mut rounds = vec![Rounds::new(rate, charter.privacy.noise_multiplier, steps).on_grid(grid)];
-    if let Some(evaluation) = charter.evaluation.as_ref().filter(|_| charter.privacy.mode != PrivacyMode::Client) {
-        let norm = Norms::of(charter, fullest).metrics;
-        let times = evaluations(charter);
-        if times > 0 {
-            let grid = Grid { integer_norm: norm, ..grid };
-            rounds.push(Rounds::new(1.0, evaluation.noise_multiplier, times).on_grid(grid));
-        }
+    let metrics = Grid { integer_norm: Norms::of(charter, fullest).metrics, ..grid };
+    let rounds = attempts(charter, rate, u64::from(charter.charged_rounds()), evaluations(charter));
+    rounds.into_iter().zip([grid, metrics]).map(|(rounds, grid)| rounds.on_grid(grid)).collect()
+}
+
+/// What so many attempts, `evaluated` of them with an evaluation, cost a house that samples at `rate`, as continuous noise: the
+/// training, and the evaluations where there are any. Nothing under mode `none`.
+#[must_use]
+pub fn attempts(charter: &Charter, rate: f64, attempts: u64, evaluated: u64) -> Vec<Rounds> {
+    let mode = charter.privacy.mode;
+    if mode == PrivacyMode::None {
+        return Vec::new();
     }
-    rounds
+    let steps = attempts * u64::from(charter.noised_steps());
+    let training = Rounds::new(rate, charter.privacy.noise_multiplier, steps);
+    // Under `client` the metrics are part of the one vector.
+    let evaluation = charter.evaluation.as_ref().filter(|_| mode != PrivacyMode::Client && evaluated > 0);
+    let evaluations = evaluation.map(|evaluation| Rounds::new(1.0, evaluation.noise_multiplier, evaluated));
+    std::iter::once(training).chain(evaluations).collect()
 }
 
 /// The first round whose vector has every part that the charter knows of: with an evaluation, if it has any.

@@ -71,6 +71,23 @@ impl Member {
         self.offer(Event::Combined(verdict))
     }
 
+    /// The cohort list that t houses signed, checked, and against this house's ledger too.
+    pub(super) async fn settled_cohort(
+        &mut self,
+        announcement: &Announcement,
+        cohort: Digest,
+    ) -> Result<Option<CohortList>, RunError> {
+        let Some(list) = self.fetch_cohort(announcement.digest()).await? else { return Ok(None) };
+        let found = list.digest();
+        if found != cohort {
+            tracing::error!(%found, %cohort, "the aggregator shows another cohort list than t houses signed");
+            return Ok(None);
+        }
+        check::cohort_list(self.me.federation(), announcement, announcement.digest(), &list)?;
+        self.check_ledger(&list)?;
+        Ok(Some(list))
+    }
+
     /// Computes the state of a round that this house missed. `true` when it is the one that was signed.
     pub(super) async fn catch_up(
         &mut self,
@@ -78,15 +95,8 @@ impl Member {
         cohort: Digest,
         signed: Digest,
     ) -> Result<bool, RunError> {
-        let Some(list) = self.fetch_cohort(announcement.digest()).await? else { return Ok(false) };
-        let found = list.digest();
-        if found != cohort {
-            tracing::error!(%found, %cohort, "the aggregator shows another cohort list than t houses signed");
-            return Ok(false);
-        }
+        let Some(list) = self.settled_cohort(&announcement, cohort).await? else { return Ok(false) };
         let federation = Arc::clone(self.me.federation());
-        check::cohort_list(&federation, &announcement, announcement.digest(), &list)?;
-        self.check_ledger(&list)?;
         let Some((claim, _)) = self.fetch_checked(announcement.digest()).await? else { return Ok(false) };
         let claim = check::claim(&federation, announcement.digest(), cohort, &claim)?;
         let mut answers = self.fetch_answers(announcement.digest()).await?;

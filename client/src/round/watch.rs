@@ -307,10 +307,7 @@ impl Member {
             }
             // Nothing to open; but what this house gave to it stays spent, and its ledger must know.
             Verdict::Void { .. } if self.me.is_house() => {
-                if let Some(list) = self.fetch_cohort(digest).await? {
-                    check::cohort_list(self.me.federation(), &announcement, digest, &list)?;
-                    self.check_ledger(&list)?;
-                }
+                self.settled_cohort(&announcement, cohort).await?;
             }
             _ => {}
         }

@@ -10,24 +10,11 @@ mod roberta;
 
 use std::path::Path;
 
+use adapter::Architecture;
 use serde_json::Value;
 
 use crate::LoraError;
 use crate::spec::Spec;
-
-/// Reads a family's configuration.
-type Read = fn(Value) -> Result<Spec, String>;
-
-/// `model_type` of every family. Llama's is SmolLM's and SmolLM2's too.
-const FAMILIES: [(&str, Read); 7] = [
-    ("bert", bert::read),
-    ("roberta", roberta::read),
-    ("distilbert", distilbert::read),
-    ("llama", llama::read),
-    ("mistral", mistral::read),
-    ("qwen2", qwen2::read),
-    ("qwen3", qwen3::read),
-];
 
 /// Larger than any model here; keeps products of sizes far from overflow.
 const LIMIT: usize = 1 << 20;
@@ -40,10 +27,15 @@ pub(crate) fn from_file(path: &Path) -> Result<Spec, LoraError> {
     let text = std::fs::read(path).map_err(|source| LoraError::Read { path: path.to_owned(), source })?;
     let refuse = |reason: String| LoraError::Config { path: path.to_owned(), reason };
     let config: Value = serde_json::from_slice(&text).map_err(|e| refuse(e.to_string()))?;
-    let kind = config.get("model_type").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let Some((_, read)) = FAMILIES.iter().find(|(name, _)| *name == kind) else {
-        let known = FAMILIES.map(|(name, _)| name).join(", ");
-        return Err(refuse(format!("model_type is {kind:?}; known: {known}")));
+    let kind = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    let read = match Architecture::from_model_type(kind).map_err(|e| refuse(e.to_string()))? {
+        Architecture::Bert => bert::read,
+        Architecture::Roberta => roberta::read,
+        Architecture::DistilBert => distilbert::read,
+        Architecture::Llama => llama::read,
+        Architecture::Mistral => mistral::read,
+        Architecture::Qwen2 => qwen2::read,
+        Architecture::Qwen3 => qwen3::read,
     };
     read(config).and_then(checked).map_err(refuse)
 }
