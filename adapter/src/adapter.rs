@@ -91,6 +91,25 @@ impl Adapter {
             .collect()
     }
 
+    /// Where each layer ends in the flat vector, what is in no layer (the head) being a layer of its own.
+    #[must_use]
+    pub fn layer_ends(&self) -> Vec<usize> {
+        let names = self.model.architecture.layer_names();
+        let layers = format!("base_model.model.{}{}", names.prefix, names.layers);
+        let layer = |name: &str| name.strip_prefix(&layers).and_then(|rest| rest.split('.').next()).map(str::to_owned);
+        let (mut ends, mut last) = (Vec::new(), None);
+        for Trainable { name, shape, offset } in self.trainable() {
+            let (layer, end) = (layer(&name), offset + shape.iter().product::<usize>());
+            match ends.last_mut() {
+                // Tensors are in the order of their names, so those of a layer stand together.
+                Some(place) if last == Some(layer.clone()) => *place = end,
+                _ => ends.push(end),
+            }
+            last = Some(layer);
+        }
+        ends
+    }
+
     /// Number of trained weights.
     #[must_use]
     pub fn trainable_len(&self) -> usize {

@@ -2,8 +2,8 @@
 
 use adapter::Model as Shapes;
 use protocol::charter::{
-    Accountant, AdaptiveClipping, Committee, Evaluation, House, Local, Lora, Model, Optimizer, Privacy, PrivacyMode,
-    Release, ReleasePolicy, Rounds, TargetModules, Terms, Train,
+    Accountant, AdaptiveClipping, Clipping, Committee, Evaluation, House, Local, Lora, Model, Optimizer, Privacy,
+    PrivacyMode, Release, ReleasePolicy, Rounds, Strategy, TargetModules, Terms,
 };
 use protocol::{Charter, HouseName};
 
@@ -31,7 +31,7 @@ pub struct Contract {
     /// The adapted layers.
     pub targets: Vec<String>,
     /// Which factors are trained.
-    pub train: Train,
+    pub strategy: Strategy,
     /// Seeds the A matrices.
     pub seed: u64,
     /// How a sum is applied.
@@ -63,6 +63,7 @@ pub fn unprotected(colluders: u32) -> Privacy {
         epsilon: 0.0,
         delta: 0.0,
         clipping_norm: 1024.0,
+        clipping: Clipping::Flat,
         integer_norm: 1 << 36,
         clamp: 1 << 40,
         noise_multiplier: 0.0,
@@ -114,7 +115,7 @@ impl Contract {
                 use_rslora: false,
                 modules_to_save: vec!["classifier".to_owned()],
                 seed: self.seed,
-                train: self.train,
+                strategy: self.strategy,
                 initial_head: None,
             },
             optimizer: self.optimizer.clone(),

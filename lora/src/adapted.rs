@@ -18,7 +18,7 @@ use crate::transformer::{Input, Transformer};
 pub(crate) struct Adapted {
     pub(crate) model: Transformer,
     pub(crate) attached: Attached,
-    device: Device,
+    pub(crate) device: Device,
     threads: usize,
 }
 
@@ -104,7 +104,26 @@ impl Adapted {
         })
     }
 
-    fn workers(&self) -> usize {
+    /// The losses of all examples, and the sum of the gradients that `work` gives for each micro-batch.
+    pub(crate) fn summed_gradient(
+        &self,
+        examples: &[Encoded],
+        work: impl Fn(&MicroBatch) -> Result<Gradients, LoraError> + Sync,
+    ) -> Result<(Vec<f32>, Vec<f32>), LoraError> {
+        self.check(examples)?;
+        let (mut losses, mut sum) = (vec![0.0; examples.len()], vec![0.0; self.attached.width]);
+        for_each(self.workers(), &micro_batches(examples), work, |batch, gradients| {
+            for (index, loss) in batch.indices().iter().zip(&gradients.losses) {
+                losses[*index] = *loss;
+            }
+            for (sum, value) in sum.iter_mut().zip(gradients.row(0)) {
+                *sum += value;
+            }
+        })?;
+        Ok((losses, sum))
+    }
+
+    pub(crate) fn workers(&self) -> usize {
         if self.device == Device::flex() { self.threads } else { 1 }
     }
 }

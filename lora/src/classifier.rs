@@ -9,7 +9,7 @@ use crate::LoraError;
 use crate::adapted::Adapted;
 use crate::attach::HeadTensors;
 use crate::batch::MicroBatch;
-use crate::gradients::{self, Gradients};
+use crate::gradients::{self, Gradients, Of};
 use crate::spec::Sizes;
 use crate::tokenizer::Encoded;
 
@@ -115,15 +115,19 @@ impl Classifier {
     ///
     /// [`LoraError`] naming the example at fault; nothing is computed then.
     pub fn per_example_gradients(&self, batch: &MicroBatch, labels: &[usize]) -> Result<Gradients, LoraError> {
+        self.gradients(batch, labels, Of::Each)
+    }
+
+    fn gradients(&self, batch: &MicroBatch, labels: &[usize], of: Of) -> Result<Gradients, LoraError> {
         let own: Vec<usize> = batch.indices().iter().map(|i| self.label(*i, labels)).collect::<Result<_, _>>()?;
         batch.check(self.sizes())?;
         let head = self.head()?;
-        gradients::per_example(&self.adapted, batch, |hidden, leaves| {
-            let Head { weight, bias } = Head::copies(head, batch.rows());
+        gradients::of_losses(&self.adapted, batch, of, |hidden, leaves| {
+            let Head { weight, bias } = Head::copies(head, of.copies(batch.rows()));
             let [weight, bias] = [weight, bias].map(|copies| copies.autodiff().require_grad());
             leaves.push((head.weight_offset, weight.clone()));
             leaves.push((head.bias_offset, bias.clone()));
-            let logits = class_logits(pool(hidden, batch.lengths()), Head { weight, bias });
+            let logits = class_logits(pool(hidden, batch.lengths()), Head { weight, bias }.for_all(batch.rows()));
             let log_probabilities = activation::log_softmax(logits, 1);
             let chosen = one_hot(&own, batch.rows(), self.labels, &log_probabilities.device());
             Ok((log_probabilities * chosen).sum_dim(1).neg())
@@ -144,6 +148,15 @@ impl Classifier {
     ) -> Result<(), LoraError> {
         (0..examples.len()).try_for_each(|i| self.label(i, labels).map(drop))?;
         self.adapted.for_each_gradient(examples, |batch| self.per_example_gradients(batch, labels), sink)
+    }
+
+    /// Every example's loss, and the sum of their gradients, as a step without privacy takes it.
+    ///
+    /// # Errors
+    /// As [`Classifier::for_each_gradient`].
+    pub fn summed_gradient(&self, examples: &[Encoded], labels: &[usize]) -> Result<(Vec<f32>, Vec<f32>), LoraError> {
+        (0..examples.len()).try_for_each(|i| self.label(i, labels).map(drop))?;
+        self.adapted.summed_gradient(examples, |batch| self.gradients(batch, labels, Of::Sum))
     }
 
     pub(crate) fn label(&self, example: usize, labels: &[usize]) -> Result<usize, LoraError> {
@@ -174,6 +187,12 @@ impl Head {
             weight: head.weight.clone().unsqueeze::<3>().expand([examples, labels, hidden]),
             bias: bias.expand([examples, labels, 1]),
         }
+    }
+
+    /// One for each of so many examples, where there was one for all.
+    fn for_all(self, examples: usize) -> Self {
+        let [_, labels, hidden] = self.weight.dims();
+        Self { weight: self.weight.expand([examples, labels, hidden]), bias: self.bias.expand([examples, labels, 1]) }
     }
 }
 

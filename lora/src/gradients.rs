@@ -15,15 +15,35 @@ use crate::classifier::to_vec;
 use crate::linear::{Branch, Down, Up};
 use crate::transformer::LayerBranches;
 
-/// Leaves of the recorded graph, one copy of a trained tensor an example, `[examples, ...]`, with its place in the flat gradient.
+/// Leaves of the recorded graph, one copy of a trained tensor an example, `[examples, ...]` (one for all, `[1, ...]`, of a summed gradient), with its place in
+/// the flat gradient.
 pub(crate) type Leaves = Vec<(usize, Tensor<3>)>;
+
+/// Whose gradient a leaf holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// Each example its own.
+    Each,
+    /// The sum over the examples, as without privacy.
+    Sum,
+}
+
+impl Of {
+    /// Copies of a trained tensor in a batch of so many rows.
+    pub(crate) fn copies(self, rows: usize) -> usize {
+        match self {
+            Self::Each => rows,
+            Self::Sum => 1,
+        }
+    }
+}
 
 /// Losses and gradients of one micro-batch's examples, without its dummy rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gradients {
     /// Cross-entropy of each example, in nats, in the order of [`MicroBatch::indices`].
     pub losses: Vec<f32>,
-    /// Number of examples.
+    /// Number of gradients: one an example, or one for all where they were summed.
     pub rows: usize,
     /// Length of one gradient: the adapter's `trainable_len`.
     pub width: usize,
@@ -39,20 +59,27 @@ impl Gradients {
     }
 }
 
-/// Gradients of the examples of `batch`, without its dummy rows. `losses` makes `[rows, 1]` losses from the last hidden states `[rows, tokens, hidden]`, and adds
-/// the leaves of what it trains itself; the loss of a row must depend on its own states and copies alone.
-pub(crate) fn per_example(
+/// Gradients of the examples of `batch`, without its dummy rows: each one's, or one row with their sum. `losses` makes `[rows, 1]` losses from the last hidden
+/// states `[rows, tokens, hidden]`, and adds the leaves of what it trains itself; the loss of a row must depend on its own states and copies alone.
+pub(crate) fn of_losses(
     adapted: &Adapted,
     batch: &MicroBatch,
+    of: Of,
     losses: impl FnOnce(Tensor<3>, &mut Leaves) -> Result<Tensor<2>, LoraError>,
 ) -> Result<Gradients, LoraError> {
-    let (branches, mut leaves) = branches(&adapted.attached, batch.rows());
+    let (branches, mut leaves) = branches(&adapted.attached, batch.rows(), of);
     let hidden = adapted.model.forward(&adapted.input(batch), &branches)?;
     let losses = losses(hidden, &mut leaves)?;
-    let mut tape = losses.clone().sum().backward();
-    let (rows, width) = (batch.indices().len(), adapted.attached.width);
+    let (examples, width) = (batch.indices().len(), adapted.attached.width);
+    let total = match of {
+        Of::Each => losses.clone().sum(),
+        // Dummy rows have no copies of their own.
+        Of::Sum => losses.clone().narrow(0, 0, examples).sum(),
+    };
+    let mut tape = total.backward();
     let mut losses = to_vec("the losses", losses.inner())?;
-    losses.truncate(rows);
+    losses.truncate(examples);
+    let rows = of.copies(examples);
     let mut gradients = Gradients { losses, rows, width, data: vec![0.0; rows * width] };
     for (offset, leaf) in &leaves {
         gradients.take(leaf, *offset, &mut tape)?;
@@ -60,13 +87,13 @@ pub(crate) fn per_example(
     Ok(gradients)
 }
 
-/// The branches with a copy of each trained factor for each example, and these copies: of B `[examples, outputs, r]`, of A
-/// `[examples, r, inputs]`.
-fn branches(attached: &Attached, examples: usize) -> (Vec<LayerBranches>, Leaves) {
+/// The branches with a copy of each trained factor for each example, or one for all, and these copies: of B `[copies, outputs, r]`, of A
+/// `[copies, r, inputs]`.
+fn branches(attached: &Attached, examples: usize, of: Of) -> (Vec<LayerBranches>, Leaves) {
     let mut leaves = Vec::new();
     let mut copies = |factor: &Factor| {
         let [rows, columns] = factor.values.dims();
-        let copies: Tensor<3> = factor.values.clone().unsqueeze::<3>().expand([examples, rows, columns]);
+        let copies: Tensor<3> = factor.values.clone().unsqueeze::<3>().expand([of.copies(examples), rows, columns]);
         let copies = copies.autodiff().require_grad();
         leaves.push((factor.offset, copies.clone()));
         copies
@@ -75,14 +102,25 @@ fn branches(attached: &Attached, examples: usize) -> (Vec<LayerBranches>, Leaves
     for row in &attached.sites {
         branches.push(row.each_ref().map(|site| {
             let site = site.as_ref()?;
-            let down = match &site.down {
-                Some(down) => Down::PerExample(copies(down)),
-                None => site.shared.down.clone(),
+            let down = match (&site.down, of) {
+                (Some(down), Of::Each) => Down::PerExample(copies(down)),
+                (Some(down), Of::Sum) => Down::Shared(one(copies(down)).transpose()),
+                (None, _) => site.shared.down.clone(),
             };
-            Some(Branch { down, up: Up::PerExample(copies(&site.up)), scaling: site.shared.scaling })
+            let up = match of {
+                Of::Each => Up::PerExample(copies(&site.up)),
+                Of::Sum => Up::Shared(one(copies(&site.up)).transpose()),
+            };
+            Some(Branch { down, up, scaling: site.shared.scaling })
         }));
     }
     (branches, leaves)
+}
+
+/// The only copy.
+fn one(copies: Tensor<3>) -> Tensor<2> {
+    let [_, rows, columns] = copies.dims();
+    copies.reshape([rows, columns])
 }
 
 impl Gradients {

@@ -9,7 +9,7 @@ use crate::LoraError;
 use crate::adapted::Adapted;
 use crate::batch::MicroBatch;
 use crate::classifier::to_vec;
-use crate::gradients::{self, Gradients};
+use crate::gradients::{self, Gradients, Of};
 use crate::spec::{HeadKind, Sizes};
 use crate::tokenizer::Encoded;
 use crate::transformer::Transformer;
@@ -19,9 +19,9 @@ use crate::transformer::Transformer;
 /// What is learnt of a text is each token after its *prompt*: the first `prompt` tokens are given. Without a prompt (0) the first
 /// token is given all the same, since nothing is before it.
 pub struct LanguageModel {
-    adapted: Adapted,
+    pub(crate) adapted: Adapted,
     /// `[vocabulary, hidden]`: the word embeddings, or a matrix of their shape.
-    words: Tensor<2>,
+    pub(crate) words: Tensor<2>,
 }
 
 /// How well a text's learnt tokens are foreseen.
@@ -113,9 +113,22 @@ impl LanguageModel {
     /// # Errors
     /// [`LoraError`] naming the example at fault; nothing is computed then.
     pub fn per_example_gradients(&self, batch: &MicroBatch, prompts: &[usize]) -> Result<Gradients, LoraError> {
+        self.gradients(batch, prompts, Of::Each)
+    }
+
+    fn gradients(&self, batch: &MicroBatch, prompts: &[usize], of: Of) -> Result<Gradients, LoraError> {
         batch.check(self.sizes())?;
         let targets = Targets::new(batch, prompts)?;
-        gradients::per_example(&self.adapted, batch, |hidden, _| Ok(self.losses(hidden, &targets)))
+        gradients::of_losses(&self.adapted, batch, of, |hidden, _| Ok(self.losses(hidden, &targets)))
+    }
+
+    /// Every example's loss, and the sum of their gradients, as a step without privacy takes it.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::for_each_gradient`].
+    pub fn summed_gradient(&self, examples: &[Encoded], prompts: &[usize]) -> Result<(Vec<f32>, Vec<f32>), LoraError> {
+        self.check(examples, prompts)?;
+        self.adapted.summed_gradient(examples, |batch| self.gradients(batch, prompts, Of::Sum))
     }
 
     /// Calls `sink(example, loss, gradient)` once for every example, on the calling thread and in no particular order. The
@@ -133,38 +146,6 @@ impl LanguageModel {
         self.adapted.for_each_gradient(examples, |batch| self.per_example_gradients(batch, prompts), sink)
     }
 
-    /// What the model says after `prompt`, the likeliest token each time: at most `most` tokens, up to one of `stops`, which is left out.
-    ///
-    /// Each token costs a pass over all before it.
-    ///
-    /// # Errors
-    /// [`LoraError`] when the model cannot take the prompt.
-    pub fn say(&self, prompt: &Encoded, most: usize, stops: &[u32]) -> Result<Vec<u32>, LoraError> {
-        let mut text = prompt.clone();
-        let width = self.sizes().vocab_size;
-        while text.ids.len() < prompt.ids.len() + most && text.ids.len() < self.sizes().max_tokens {
-            let logits = self.last_logits(&text, width)?;
-            let next = (0..width).fold(0, |best, i| if logits[i] > logits[best] { i } else { best }) as u32;
-            if stops.contains(&next) {
-                break;
-            }
-            text.ids.push(next);
-        }
-        Ok(text.ids.split_off(prompt.ids.len()))
-    }
-
-    /// The logits after the last token.
-    fn last_logits(&self, text: &Encoded, width: usize) -> Result<Vec<f32>, LoraError> {
-        let last = text.ids.len().saturating_sub(1);
-        let found = self.adapted.per_text(std::slice::from_ref(text), |batch| {
-            let states = self.adapted.states(batch)?.narrow(0, 0, 1).narrow(1, last, 1);
-            Ok(vec![to_vec("logits", scores(states, &self.words))?])
-        })?;
-        let logits = found.into_iter().next().unwrap_or_default();
-        let reason = || LoraError::Compute { what: "logits", reason: format!("{} values of {width}", logits.len()) };
-        if logits.len() == width { Ok(logits) } else { Err(reason()) }
-    }
-
     /// Each row's mean loss over its learnt tokens, `[rows, 1]`. All positions are scored, learnt or not, so that shapes depend on the padded length alone.
     fn losses(&self, hidden: Tensor<3>, targets: &Targets) -> Tensor<2> {
         let [rows, tokens, _] = hidden.dims();
@@ -178,7 +159,7 @@ impl LanguageModel {
 }
 
 /// `[examples * tokens, vocabulary]` from hidden states `[examples, tokens, hidden]`.
-fn scores(hidden: Tensor<3>, words: &Tensor<2>) -> Tensor<2> {
+pub(crate) fn scores(hidden: Tensor<3>, words: &Tensor<2>) -> Tensor<2> {
     let [examples, tokens, width] = hidden.dims();
     hidden.reshape([examples * tokens, width]).matmul(words.clone().transpose())
 }

@@ -10,12 +10,13 @@
 //! 4. [`micro_batches`] buckets examples by padded length, so that shapes depend on an example alone.
 //! 5. [`Classifier::for_each_gradient`] gives one gradient an example, without a loop over examples (`gradients`), on several
 //!    cores (`parallel`). Whoever wants an ordinary gradient adds them up; whoever wants privacy clips each one first.
-//!    [`LanguageModel`] does the same for decoders, where what is learnt is each token after a prompt, and can [say](LanguageModel::say) what comes next.
+//!    [`LanguageModel`] does the same for decoders, where what is learnt is each token after a prompt, and can [say](LanguageModel::say) what comes next, for many prompts at once (`generate`), each seen once (`cache`).
 //! 6. [`Classifier::warm_up_head`] trains a head on public rows, to start from. [`Classifier::evaluate`] gives [`Evaluation`]: loss, plain and macro accuracy, predictions.
 
 mod adapted;
 mod attach;
 mod batch;
+mod cache;
 mod chat;
 mod checkpoint;
 mod classifier;
@@ -24,6 +25,7 @@ mod error;
 mod evaluate;
 mod family;
 mod gelu;
+mod generate;
 mod gradients;
 mod language;
 mod linear;
@@ -41,6 +43,7 @@ pub use crate::classifier::Classifier;
 pub use crate::device::{device, device_names};
 pub use crate::error::LoraError;
 pub use crate::evaluate::Evaluation;
+pub use crate::generate::stop_tokens;
 pub use crate::gradients::Gradients;
 pub use crate::language::{Foreseen, LanguageModel};
 pub use crate::pretrained::Pretrained;

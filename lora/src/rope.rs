@@ -63,9 +63,10 @@ impl Rotary {
         Self { frequencies, scale }
     }
 
-    /// Cosines and sines of the first `tokens` positions, `[tokens, head_size / 2]` each, row by row.
-    pub(crate) fn table(&self, tokens: usize) -> (Vec<f32>, Vec<f32>) {
-        let angles = (0..tokens).flat_map(|t| self.frequencies.iter().map(move |frequency| t as f64 * frequency));
+    /// Cosines and sines of `positions`, `[positions, head_size / 2]` each, row by row.
+    pub(crate) fn table(&self, positions: impl IntoIterator<Item = usize>) -> (Vec<f32>, Vec<f32>) {
+        let angles =
+            positions.into_iter().flat_map(|t| self.frequencies.iter().map(move |frequency| t as f64 * frequency));
         angles.map(|angle| ((angle.cos() * self.scale) as f32, (angle.sin() * self.scale) as f32)).unzip()
     }
 }
@@ -84,7 +85,7 @@ mod tests {
     #[test]
     fn positions_turn_by_powers_of_theta() {
         let rotary = Rotary::new(4, 100.0, Scaling::None);
-        let (cosines, sines) = rotary.table(3);
+        let (cosines, sines) = rotary.table(0..3);
         assert_eq!((cosines.len(), sines[0]), (6, 0.0));
         // Position 2: angles 2 and 2 / 10.
         let wanted = [2.0_f64.cos(), 0.2_f64.cos()];

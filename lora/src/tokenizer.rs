@@ -37,6 +37,21 @@ impl Tokenizer {
         self.inner.get_vocab(true).values().copied().max()
     }
 
+    /// The text of `ids`, special tokens left out.
+    ///
+    /// # Errors
+    /// [`LoraError::Tokenizer`] where the tokenizer cannot.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, LoraError> {
+        let refuse = |e: tokenizers::Error| LoraError::Tokenizer { path: self.path.clone(), reason: e.to_string() };
+        self.inner.decode(ids, true).map_err(refuse)
+    }
+
+    /// The id of a token by its exact text, such as `<|im_end|>`.
+    #[must_use]
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
     /// The tokens of `text` as it is: special tokens are where the text spells them.
     ///
     /// # Errors

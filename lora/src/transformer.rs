@@ -6,6 +6,7 @@ use adapter::Site;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation, module};
 
 use crate::LoraError;
+use crate::cache::{Cache, Remembered};
 use crate::checkpoint::{CheckpointFiles, Tensors};
 use crate::family;
 use crate::gelu::gelu;
@@ -13,7 +14,7 @@ use crate::linear::{Branch, Linear};
 use crate::spec::{Activation, NormKind, Placement, Spec};
 
 /// Added to the score of a token that is not seen before the softmax; exp of it is zero in f32.
-const UNSEEN: f32 = -1e9;
+pub(crate) const UNSEEN: f32 = -1e9;
 
 /// The LoRA branches of one layer, indexed as [`Site::ALL`].
 pub(crate) type LayerBranches = [Option<Branch>; Site::COUNT];
@@ -67,13 +68,13 @@ struct Norm {
 }
 
 /// What all layers need to know about a batch.
-struct Batch {
-    examples: usize,
-    tokens: usize,
-    /// Added to the scores, `[examples or 1, 1, tokens or 1, tokens]`, by window.
-    masks: Vec<(Option<usize>, Tensor<4>)>,
-    /// Cosines and sines, `[1, 1, tokens, head_size / 2]` each.
-    rotary: Option<(Tensor<4>, Tensor<4>)>,
+pub(crate) struct Batch {
+    pub(crate) examples: usize,
+    pub(crate) tokens: usize,
+    /// Added to the scores, `[examples or 1, 1, tokens or 1, tokens that may be seen]`, by window.
+    pub(crate) masks: Vec<(Option<usize>, Tensor<4>)>,
+    /// Cosines and sines, `[examples or 1, 1, tokens, head_size / 2]` each.
+    pub(crate) rotary: Option<(Tensor<4>, Tensor<4>)>,
 }
 
 impl Transformer {
@@ -127,11 +128,33 @@ impl Transformer {
 
     /// The last hidden states, `[examples, tokens, hidden]`. Nothing is recorded for a gradient before the first branch that has one.
     pub(crate) fn forward(&self, input: &Input, branches: &[LayerBranches]) -> Result<Tensor<3>, LoraError> {
-        let batch = self.batch(input);
-        let mut x = self.embed(input);
+        self.layers(self.embed(input), &self.batch(input), branches, &mut [])
+    }
+
+    /// The last hidden states of the tokens of `input`, which come after those that `cache` has seen, and which it sees now. Of decoders, whose
+    /// positions are rotations.
+    pub(crate) fn forward_after(
+        &self,
+        cache: &mut Cache,
+        input: &Input,
+        branches: &[LayerBranches],
+    ) -> Result<Tensor<3>, LoraError> {
+        let batch = cache.extend(&self.spec, &input.lengths, input.tokens, &self.words.device());
+        self.layers(self.embed(input), &batch, branches, cache.layers())
+    }
+
+    /// All layers. Those that have an entry in `remembered` see what it holds before what is new, and add to it.
+    fn layers(
+        &self,
+        mut x: Tensor<2>,
+        batch: &Batch,
+        branches: &[LayerBranches],
+        remembered: &mut [Remembered],
+    ) -> Result<Tensor<3>, LoraError> {
+        let mut remembered = remembered.iter_mut();
         for (index, (layer, branches)) in self.layers.iter().zip(branches).enumerate() {
             let window = self.spec.attention.windows.get(index).copied().flatten();
-            x = layer.forward(x, &self.spec, &batch, window, branches)?;
+            x = layer.forward(x, &self.spec, batch, window, branches, remembered.next())?;
         }
         if let Some(norm) = &self.final_norm {
             x = norm.forward(x);
@@ -181,7 +204,7 @@ impl Transformer {
             masks.push((*window, mask));
         }
         let rotary = attention.rotary.as_ref().map(|rotary| {
-            let (cosines, sines) = rotary.table(tokens);
+            let (cosines, sines) = rotary.table(0..tokens);
             let shape = [1, 1, tokens, self.spec.head_size / 2];
             (tensor(cosines, shape), tensor(sines, shape))
         });
@@ -220,15 +243,16 @@ impl Layer {
         batch: &Batch,
         window: Option<usize>,
         branches: &LayerBranches,
+        seen: Option<&mut Remembered>,
     ) -> Result<Tensor<2>, LoraError> {
         let block = Block { layer: self, spec, batch, branches };
         Ok(match spec.placement {
             Placement::After => {
-                let x = self.attention_norm.forward(block.attention(x.clone(), window)? + x);
+                let x = self.attention_norm.forward(block.attention(x.clone(), window, seen)? + x);
                 self.feed_forward_norm.forward(block.feed_forward(x.clone())? + x)
             }
             Placement::Before => {
-                let x = block.attention(self.attention_norm.forward(x.clone()), window)? + x;
+                let x = block.attention(self.attention_norm.forward(x.clone()), window, seen)? + x;
                 block.feed_forward(self.feed_forward_norm.forward(x.clone()))? + x
             }
         })
@@ -252,28 +276,37 @@ impl Block<'_> {
         }
     }
 
-    fn attention(&self, x: Tensor<2>, window: Option<usize>) -> Result<Tensor<2>, LoraError> {
+    fn attention(
+        &self,
+        x: Tensor<2>,
+        window: Option<usize>,
+        seen: Option<&mut Remembered>,
+    ) -> Result<Tensor<2>, LoraError> {
         let (spec, &Batch { examples, tokens, .. }) = (self.spec, self.batch);
         let (heads, shared, size) = (spec.heads, spec.kv_heads, spec.head_size);
         let split = |x: Tensor<2>, heads: usize| x.reshape([examples, tokens, heads, size]).swap_dims(1, 2);
         let mut query = split(self.linear(Site::Query, x.clone()), heads);
         let mut key = split(self.linear(Site::Key, x.clone()), shared);
-        let value = split(self.linear(Site::Value, x), shared);
+        let mut value = split(self.linear(Site::Value, x), shared);
         if let Some([of_query, of_key]) = &self.layer.query_key_norms {
             (query, key) = (of_query.forward(query), of_key.forward(key));
         }
         if let Some((cosines, sines)) = &self.batch.rotary {
             (query, key) = (rotate(query, cosines, sines), rotate(key, cosines, sines));
         }
+        if let Some(seen) = seen {
+            (key, value) = seen.add(key, value);
+        }
+        let columns = key.dims()[2];
         // Heads that share keys and values stand one after the other: as rows of one product, nothing is copied for them.
         let rows = heads / shared * tokens;
         let query = query.reshape([examples, shared, rows, size]);
         let scores = query.matmul(key.swap_dims(2, 3)).mul_scalar(1.0 / (size as f64).sqrt());
-        let mut scores = scores.reshape([examples, heads, tokens, tokens]);
+        let mut scores = scores.reshape([examples, heads, tokens, columns]);
         if let Some((_, mask)) = self.batch.masks.iter().find(|(known, _)| *known == window) {
             scores = scores + mask.clone();
         }
-        let weights = activation::softmax(scores, 3).reshape([examples, shared, rows, tokens]);
+        let weights = activation::softmax(scores, 3).reshape([examples, shared, rows, columns]);
         let context = weights.matmul(value).reshape([examples, heads, tokens, size]);
         let context = context.swap_dims(1, 2).reshape([examples * tokens, heads * size]);
         Ok(self.linear(Site::AttentionOutput, context))

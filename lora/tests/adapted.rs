@@ -136,6 +136,38 @@ fn the_likeliest_words_after_a_prompt_are_those_of_transformers_generate() {
     }
 }
 
+/// Many prompts at once, each seen once, against whole passes over one text that grows; some are longer than the sliding windows.
+#[test]
+fn prompts_of_all_lengths_together_get_the_words_that_each_gets_alone_by_whole_passes() {
+    for family in DECODERS {
+        let case = Case::new(family, 0);
+        let model = LanguageModel::load(&case.folder, &case.saved, &lora::device("cpu").unwrap()).unwrap();
+        let prompt = |length: u32| Encoded { ids: (0..length).map(|i| 3 + (i * 7 + length) % 50).collect() };
+        let prompts: Vec<Encoded> = (1..=20).map(prompt).collect();
+        let mut finished = Vec::new();
+        let said = model.say_each(&prompts, 5, &[], |done| finished.push(done)).unwrap();
+        assert_eq!((finished.len(), finished.last()), (2, Some(&20)));
+        for (prompt, said) in prompts.iter().zip(&said) {
+            let mut text = prompt.clone();
+            for token in said {
+                let logits = model.logits(std::slice::from_ref(&text)).unwrap().remove(0);
+                let width = model.sizes().vocab_size;
+                let last = &logits[logits.len() - width..];
+                let most = last.iter().copied().fold(f32::MIN, f32::max);
+                // The likeliest, or as likely as the last bits can tell.
+                assert!(most - last[*token as usize] < 1e-4, "{family} {}", prompt.ids.len());
+                text.ids.push(*token);
+            }
+            assert_eq!(said.len(), 5);
+        }
+    }
+    let case = Case::new("llama", 0);
+    let model = LanguageModel::load(&case.folder, &case.saved, &lora::device("cpu").unwrap()).unwrap();
+    let most = model.sizes().max_tokens;
+    let prompt = Encoded { ids: vec![5; most - 2] };
+    assert_eq!(model.say(&prompt, 9, &[]).unwrap().len(), 2, "no further than the positions");
+}
+
 #[test]
 fn a_text_without_anything_to_learn_is_named() {
     let case = Case::new("llama", 0);
@@ -188,4 +220,40 @@ fn merging_gives_the_adapted_models_logits_and_unmerging_the_base_models() {
     let adapter = Adapter::initial(&deeper, case.saved.config(), 0).unwrap();
     let missing = adapter.merge(&case.folder, empty.path(), Merge::Into).unwrap_err();
     assert!(missing.to_string().contains("model.layers.2."), "{missing}");
+}
+
+/// One gradient for all, as without privacy, is the sum of the gradients of each; dummy rows of a micro-batch add nothing.
+#[test]
+fn the_summed_gradient_is_the_sum_of_each_examples() {
+    let close = |summed: &[f32], each: &[f32]| {
+        let largest = each.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        assert!(largest > 0.0 && summed.len() == each.len());
+        assert!(summed.iter().zip(each).all(|(a, b)| (a - b).abs() < 3e-5 * largest));
+    };
+    let device = lora::device("cpu").unwrap();
+    for family in ENCODERS.iter().chain(&DECODERS) {
+        let encoder = ENCODERS.contains(family);
+        let case = Case::new(family, if encoder { LABELS } else { 0 });
+        let rows = &case.expected.rows;
+        for adapter in [case.saved.clone(), case.all_trained()] {
+            let (mut each, mut losses) = (vec![0.0; adapter.trainable_len()], vec![0.0; rows.len()]);
+            let mut sink = |index: usize, loss, gradient: &[f32]| {
+                losses[index] = loss;
+                each.iter_mut().zip(gradient).for_each(|(sum, value)| *sum += value);
+            };
+            let (found, summed) = if encoder {
+                let labels: Vec<usize> = rows.iter().map(|row| row.label.unwrap()).collect();
+                let model = Classifier::load(&case.folder, &adapter, LABELS as usize, &device).unwrap();
+                model.for_each_gradient(&case.texts(), &labels, &mut sink).unwrap();
+                model.summed_gradient(&case.texts(), &labels).unwrap()
+            } else {
+                let prompts: Vec<usize> = rows.iter().map(|row| row.prompt).collect();
+                let model = LanguageModel::load(&case.folder, &adapter, &device).unwrap();
+                model.for_each_gradient(&case.texts(), &prompts, &mut sink).unwrap();
+                model.summed_gradient(&case.texts(), &prompts).unwrap()
+            };
+            close(&summed, &each);
+            close(&found, &losses);
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! One privacy unit's gradient, clipped exactly in the integer domain.
 
+use std::ops::Range;
+
 use crate::UnitGradient;
 
 /// Integer norms above this are refused: squares and sums stay far inside `u128` and `i64`.
@@ -11,10 +13,15 @@ const LARGEST_INTEGER_NORM: u64 = 1 << 40;
 /// The sensitivity of a sum of such contributions to one of them is therefore `integer_norm` grid units, whatever the
 /// floating-point arithmetic before the check did. What floating point can still do is move a contribution within that
 /// ball; it never depends on the other units of the batch.
-#[derive(Debug, Clone, Copy, PartialEq)]
+///
+/// In parts ([`Clip::in_parts`]; one part a layer is "per-layer clipping": McMahan, Ramage, Talwar, Zhang 2018, section 3; He et al. 2023, arXiv
+/// 2212.01539) each of L parts is clipped by itself, to the L-th part of the square: the whole stays within the same ball.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Clip {
     norm: f64,
     integer_norm: u64,
+    /// Where each part of a gradient ends; nothing for one part of any width.
+    ends: Vec<usize>,
 }
 
 /// What clipping did to one contribution.
@@ -44,6 +51,16 @@ pub enum ClipError {
     NotFinite {
         /// Index of the coordinate.
         coordinate: usize,
+    },
+    /// Parts that do not follow each other, or leave nothing to one of them.
+    #[error(
+        "{parts} parts of a gradient that ends at {end}: each must end after the one before, with a norm of at least one grid unit for each"
+    )]
+    Parts {
+        /// How many.
+        parts: usize,
+        /// Where the last one ends.
+        end: usize,
     },
     /// The gradient and the sums have different lengths.
     #[error("a gradient of {gradient} coordinates for sums of {sums}")]
@@ -77,7 +94,25 @@ impl Clip {
         if !(norm.is_normal() && norm > 0.0 && (integer_norm as f64 / norm).is_normal()) {
             return Err(ClipError::Norm(norm));
         }
-        Ok(Self { norm, integer_norm })
+        Ok(Self { norm, integer_norm, ends: Vec::new() })
+    }
+
+    /// The same ball, but each part of a gradient is clipped by itself; `ends` says where the parts end.
+    ///
+    /// # Errors
+    /// [`ClipError::Parts`] unless the ends increase and each part has a norm of at least one grid unit.
+    pub fn in_parts(self, ends: Vec<usize>) -> Result<Self, ClipError> {
+        let (parts, end) = (ends.len(), ends.last().copied().unwrap_or(0));
+        let increase = std::iter::once(&0).chain(&ends).zip(&ends).all(|(before, end)| before < end);
+        let clip = Self { ends, ..self };
+        if parts > 0 && increase && clip.part_norm() > 0 { Ok(clip) } else { Err(ClipError::Parts { parts, end }) }
+    }
+
+    /// The norm of one part in grid units: the squares of all parts add up to at most that of the whole.
+    fn part_norm(&self) -> u64 {
+        let square = u128::from(self.integer_norm).pow(2) / self.ends.len().max(1) as u128;
+        // At most `integer_norm`.
+        square.isqrt() as u64
     }
 
     /// The clipping norm, in the gradient's unit.
@@ -120,29 +155,52 @@ impl Clip {
 
     /// The coordinates are finite and below 1e39 in magnitude, so no square overflows.
     fn add(&self, width: usize, gradient: impl Fn(usize) -> f64, sums: &mut [i64]) -> Result<Clipped, ClipError> {
-        if width != sums.len() {
-            return Err(ClipError::Width { gradient: width, sums: sums.len() });
+        if width != sums.len() || self.ends.last().is_some_and(|end| *end != width) {
+            let sums = self.ends.last().copied().unwrap_or(sums.len());
+            return Err(ClipError::Width { gradient: width, sums });
         }
-        let norm = euclidean(width, &gradient);
-        let shrunk = norm > self.norm;
-        let shrink = if shrunk { self.norm / norm } else { 1.0 };
-        let factor = shrink * (self.integer_norm as f64 / self.norm);
-        let integer = |i: usize| (gradient(i) * factor) as i64; // `as` truncates toward zero and saturates
-        let mut squares = 0u128;
-        for (i, sum) in sums.iter().enumerate() {
-            let value = integer(i);
-            // Saturated squares of single coordinates (2^126) cannot overflow before they exceed the bound.
-            squares = squares.saturating_add(u128::from(value.unsigned_abs()).pow(2));
-            sum.checked_add(value).ok_or(ClipError::Overflow { coordinate: i })?;
+        let part_norm = self.part_norm();
+        let largest = if self.ends.is_empty() { self.norm } else { part_norm as f64 * self.unit() };
+        let (mut clipped, mut all) = (Clipped { norm: 0.0, shrunk: false, zeroed: false }, 0.0);
+        let mut factors = Vec::with_capacity(self.ends.len().max(1));
+        for part in self.parts(width) {
+            let norm = euclidean(part.clone(), &gradient);
+            let shrunk = norm > largest;
+            let shrink = if shrunk { largest / norm } else { 1.0 };
+            let factor = shrink * (self.integer_norm as f64 / self.norm);
+            let mut squares = 0u128;
+            for i in part {
+                let value = integer(gradient(i), factor);
+                // Saturated squares of single coordinates (2^126) cannot overflow before they exceed the bound.
+                squares = squares.saturating_add(u128::from(value.unsigned_abs()).pow(2));
+                sums[i].checked_add(value).ok_or(ClipError::Overflow { coordinate: i })?;
+            }
+            clipped.zeroed |= squares > u128::from(part_norm).pow(2);
+            clipped.shrunk |= shrunk;
+            all += norm * norm;
+            factors.push(factor);
         }
-        let zeroed = squares > u128::from(self.integer_norm).pow(2);
-        if !zeroed {
-            for (i, sum) in sums.iter_mut().enumerate() {
-                *sum += integer(i);
+        clipped.norm = all.sqrt();
+        if !clipped.zeroed {
+            for (part, factor) in self.parts(width).zip(factors) {
+                for i in part {
+                    sums[i] += integer(gradient(i), factor);
+                }
             }
         }
-        Ok(Clipped { norm, shrunk, zeroed })
+        Ok(clipped)
     }
+
+    fn parts(&self, width: usize) -> impl Iterator<Item = Range<usize>> {
+        let whole = self.ends.is_empty().then_some(0..width);
+        let starts = std::iter::once(&0).chain(&self.ends);
+        whole.into_iter().chain(starts.zip(&self.ends).map(|(start, end)| *start..*end))
+    }
+}
+
+/// `as` truncates toward zero and saturates.
+fn integer(value: f64, factor: f64) -> i64 {
+    (value * factor) as i64
 }
 
 /// Bounds every coordinate to `-bound..=bound`. Before noise: after it, it would cut the noise's tail.
@@ -154,9 +212,9 @@ pub fn clamp(values: &mut [i64], bound: u64) {
 }
 
 /// Square root of the sum of squares, in eight lanes: faster than one, and the rounding error is an eighth.
-fn euclidean(width: usize, gradient: impl Fn(usize) -> f64) -> f64 {
+fn euclidean(part: Range<usize>, gradient: impl Fn(usize) -> f64) -> f64 {
     let mut lanes = [0.0f64; 8];
-    for i in 0..width {
+    for i in part {
         let value = gradient(i);
         lanes[i % 8] += value * value;
     }

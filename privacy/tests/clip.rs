@@ -36,6 +36,31 @@ proptest! {
     }
 
     #[test]
+    fn in_parts_the_bound_of_the_whole_holds_exactly_and_each_part_is_what_it_would_be_alone(
+        parts in vec(vec(any_finite(), 1..9), 1..6), norm in 1e-6f64..1e6, integer_norm in 100u64..1 << 24,
+    ) {
+        let ends: Vec<usize> = parts.iter().scan(0, |end, part| { *end += part.len(); Some(*end) }).collect();
+        let whole: Vec<f32> = parts.concat();
+        let clip = Clip::new(norm, integer_norm).unwrap().in_parts(ends).unwrap();
+        let mut sums = vec![0; whole.len()];
+        let clipped = clip.add_clipped(&whole, &mut sums).unwrap();
+        prop_assert!(squares(&sums) <= u128::from(integer_norm).pow(2));
+        // The largest part norm whose squares, that often, fit into the whole.
+        let bound = (0..=integer_norm).rev().find(|b| u128::from(*b).pow(2) * parts.len() as u128 <= u128::from(integer_norm).pow(2));
+        let bound = bound.unwrap();
+        let alone = Clip::new(bound as f64 * (norm / integer_norm as f64), bound).unwrap();
+        let mut found = sums.as_slice();
+        for part in &parts {
+            let mut own = vec![0; part.len()];
+            alone.add_clipped(part, &mut own).unwrap();
+            let (head, rest) = found.split_at(part.len());
+            // The same but for the last bit of the factor before truncation.
+            prop_assert!(clipped.zeroed || head.iter().zip(&own).all(|(a, b)| a.abs_diff(*b) <= 1));
+            found = rest;
+        }
+    }
+
+    #[test]
     fn truncation_never_increases_a_magnitude_nor_turns_a_sign(gradient in gradient(), integer_norm in 1u64..1 << 20) {
         let clip = Clip::new(1.0, integer_norm).unwrap();
         let mut sums = vec![0; gradient.len()];
@@ -175,4 +200,18 @@ fn what_cannot_be_added_is_refused_and_changes_nothing() {
     for integer_norm in [0, (1 << 40) + 1, u64::MAX] {
         assert_eq!(Clip::new(1.0, integer_norm), Err(ClipError::IntegerNorm(integer_norm)));
     }
+}
+
+#[test]
+fn parts_that_do_not_follow_each_other_or_that_nothing_is_left_for_are_refused() {
+    let clip = |norm| Clip::new(1.0, norm).unwrap();
+    for (norm, ends) in [(100, vec![]), (100, vec![0]), (100, vec![3, 3]), (100, vec![3, 2]), (1, vec![1, 2])] {
+        assert!(
+            matches!(clip(norm).in_parts(ends.clone()), Err(ClipError::Parts { parts, .. }) if parts == ends.len()),
+            "{ends:?}"
+        );
+    }
+    let mut sums = [0; 3];
+    let refused = clip(100).in_parts(vec![1, 2]).unwrap().add_clipped(&[1.0; 3], &mut sums);
+    assert_eq!(refused, Err(ClipError::Width { gradient: 3, sums: 2 }));
 }

@@ -11,11 +11,13 @@ mod apply;
 mod check;
 mod metrics;
 mod shape;
+mod strategy;
 
 pub use apply::{RoundSum, RoundSumError, clipping_norm};
 pub use check::{PrivacyTermsError, check, epsilon};
 pub use metrics::{Metrics, MetricsShape};
 pub use shape::{Norms, RoundShape, attempts, evaluations, fullest_round, layout, rounding, whole_run};
+pub use strategy::{FedIt, FfaLora, Strategy, strategy};
 
 use adapter::{Adapter, AdapterError, Architecture, LoraConfig, Model, ServerOptimizer, State, Targets};
 use base64::Engine as _;
@@ -64,6 +66,9 @@ pub enum TermsError {
         /// What the charter says.
         found: f64,
     },
+    /// A strategy that sums cannot run.
+    #[error("charter: lora.strategy `{0}` needs single updates; write \"ffa-lora\" or \"fedit\"")]
+    Strategy(&'static str),
     /// `lora.initial_head` is not a head of this model.
     #[error("charter: lora.initial_head: {rule}")]
     InitialHead {
@@ -166,9 +171,9 @@ pub fn is_language_model(charter: &Charter) -> bool {
 /// The LoRA settings of a charter, without the base model's name.
 ///
 /// # Errors
-/// [`TermsError::Alpha`].
+/// [`TermsError::Alpha`], [`TermsError::Strategy`].
 pub fn lora_config(from: &protocol::charter::Lora) -> Result<LoraConfig, TermsError> {
-    use protocol::charter::{TargetModules, Train};
+    use protocol::charter::TargetModules;
     Ok(LoraConfig {
         r: from.r,
         lora_alpha: whole(from.lora_alpha)?,
@@ -179,10 +184,7 @@ pub fn lora_config(from: &protocol::charter::Lora) -> Result<LoraConfig, TermsEr
         layers_to_transform: from.layers_to_transform.clone(),
         modules_to_save: from.modules_to_save.clone(),
         use_rslora: from.use_rslora,
-        train: match from.train {
-            Train::B => adapter::Train::B,
-            Train::AB => adapter::Train::AB,
-        },
+        train: strategy(from.strategy)?.trains(),
         base_model_name_or_path: None,
     })
 }
@@ -294,6 +296,24 @@ mod tests {
         let terms = with(&narrowed)?;
         assert_eq!(terms.model.targets(&terms.lora)?.len(), 2 * 2);
         assert!((terms.lora.scaling() - 16.0 / 8f32.sqrt()).abs() < 1e-6);
+        Ok(())
+    }
+
+    /// Six layers of 384 outputs, by query and value at rank 8, and A of as many inputs; a head of three rows.
+    #[test]
+    fn a_charters_strategy_says_which_factors_are_trained_and_layers_stand_together()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let with = |strategy: &str| {
+            let text = SAMPLE.replace("strategy = \"ffa-lora\"", &format!("strategy = {strategy:?}"));
+            Ok::<_, Box<dyn std::error::Error>>(Terms::of(&Charter::parse(&text)?)?.first_state()?)
+        };
+        let (b, ab) = (2 * 384 * 8, 2 * 384 * 8 * 2);
+        for (strategy, layer) in [("ffa-lora", b), ("fedit", ab)] {
+            let ends = with(strategy)?.adapter().layer_ends();
+            let wanted: Vec<usize> = (1..=6).map(|layers| layers * layer).chain([6 * layer + 3 * 385]).collect();
+            assert_eq!(ends, wanted, "{strategy}");
+        }
+        assert_eq!((strategy(protocol::charter::Strategy::FedIt)?.name(), FfaLora.name()), ("fedit", "ffa-lora"));
         Ok(())
     }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use adapter::{ServerOptimizer, State};
 use privacy::{Clip, ClipError, UnitGradient, clamp, poisson_sample};
 use protocol::Charter;
-use protocol::charter::PrivacyMode;
-use terms::RoundShape;
+use protocol::charter::{Clipping, PrivacyMode};
+use terms::{RoundShape, Terms};
 use zeroize::Zeroizing;
 
 use crate::mechanism::{Mechanism, Tools, Trained};
@@ -28,10 +28,14 @@ impl DpSgd {
     /// The clipping of `charter`.
     ///
     /// # Errors
-    /// [`TrainError::Clip`].
+    /// [`TrainError::Clip`]; [`TrainError::Terms`] for a charter without an adapter.
     pub fn new(charter: &Charter) -> Result<Self, TrainError> {
         let privacy = &charter.privacy;
-        Ok(Self { clip: Clip::new(privacy.clipping_norm, privacy.integer_norm)?, clamp: privacy.clamp })
+        let mut clip = Clip::new(privacy.clipping_norm, privacy.integer_norm)?;
+        if privacy.clipping == Clipping::PerLayer {
+            clip = clip.in_parts(Terms::of(charter)?.first_state()?.adapter().layer_ends())?;
+        }
+        Ok(Self { clip, clamp: privacy.clamp })
     }
 
     /// The exact sum of the clipped gradients of `batch` (units as positions of rows), and the mean loss of its rows.
@@ -46,7 +50,7 @@ impl DpSgd {
     ) -> Result<(Zeroizing<Vec<i64>>, Option<f64>), TrainError> {
         let rows: Vec<usize> = batch.iter().flat_map(|unit| unit.iter().copied()).collect();
         let unit_of: Vec<usize> = batch.iter().enumerate().flat_map(|(u, unit)| unit.iter().map(move |_| u)).collect();
-        let mut sum = UnitSum { clip: self.clip, units: batch, open: HashMap::new(), error: None };
+        let mut sum = UnitSum { clip: &self.clip, units: batch, open: HashMap::new(), error: None };
         let mut values = Zeroizing::new(vec![0; width]);
         let mut losses = 0.0;
         learner.for_each_gradient(&rows, &mut |row, loss, gradient| {
@@ -138,7 +142,7 @@ impl Mechanism for DpSgd {
 /// Clips each unit once, as soon as its last row is there. A row whose gradient is not finite counts as zero: whether a
 /// round goes on must not depend on one row.
 struct UnitSum<'a> {
-    clip: Clip,
+    clip: &'a Clip,
     units: &'a [&'a [usize]],
     /// Units with some of their rows, and how many rows are still to come.
     open: HashMap<usize, (UnitGradient, usize)>,
@@ -184,7 +188,7 @@ mod tests {
     fn rows_of_one_unit_are_clipped_together() {
         let units: [&[usize]; 2] = [&[0, 1], &[2]];
         let clip = Clip::new(1.0, 100).unwrap();
-        let mut sum = UnitSum { clip, units: &units, open: HashMap::new(), error: None };
+        let mut sum = UnitSum { clip: &clip, units: &units, open: HashMap::new(), error: None };
         let mut values = vec![0; 2];
         sum.add(0, &[8.0, 0.0], &mut values);
         assert_eq!(values, [0, 0]);
@@ -199,7 +203,7 @@ mod tests {
     fn a_row_that_is_not_finite_counts_as_zero_and_its_unit_still_counts() {
         let units: [&[usize]; 2] = [&[0, 1], &[2]];
         let clip = Clip::new(1.0, 100).unwrap();
-        let mut sum = UnitSum { clip, units: &units, open: HashMap::new(), error: None };
+        let mut sum = UnitSum { clip: &clip, units: &units, open: HashMap::new(), error: None };
         let mut values = vec![0; 1];
         sum.add(1, &[f32::NAN], &mut values);
         sum.add(0, &[0.25], &mut values);

@@ -139,6 +139,48 @@ fn without_noise_a_contribution_is_the_sum_of_the_rows_clipped_gradients() {
     assert_sum_of(&found, &units);
 }
 
+/// Two layers and the head, each to 0.25 / sqrt(3).
+#[test]
+fn per_layer_each_layer_of_a_row_is_clipped_by_itself_to_its_part_of_the_norm() {
+    let mut bench = Bench::new("none", "0.0");
+    let text = bench.charter.text().replace("clipping = \"flat\"", "clipping = \"per-layer\"");
+    bench.charter = Charter::parse(&text).unwrap();
+    let found = bench.contribution(&mut bench.load(None).unwrap());
+    let first = Terms::of(&bench.charter).unwrap().first_state().unwrap();
+    let layer =
+        |name: &str| ["layer.0.", "layer.1.", "classifier."].iter().position(|part| name.contains(part)).unwrap();
+    let trained = first.adapter().trainable();
+    let layer_of: Vec<usize> =
+        trained.iter().flat_map(|t| std::iter::repeat_n(layer(&t.name), t.shape.iter().product())).collect();
+    let largest = 0.25 / 3f64.sqrt();
+    let (mut shrunk, units) = (0, bench.gradients());
+    let units: Vec<Vec<f64>> = units
+        .iter()
+        .map(|row| {
+            let mut squares = [0.0; 3];
+            for (value, layer) in row.iter().zip(&layer_of) {
+                squares[*layer] += f64::from(*value).powi(2);
+            }
+            let shrink = squares.map(|square| (largest / square.sqrt()).min(1.0));
+            shrunk += shrink.iter().filter(|factor| **factor < 1.0).count();
+            let values =
+                row.iter().zip(&layer_of).map(|(value, layer)| f64::from(*value) * shrink[*layer] * 4096.0 / 0.25);
+            values.collect()
+        })
+        .collect();
+    assert!(shrunk > 3, "{shrunk} layers were shrunk");
+    // 4096 / sqrt(3) is rounded down to whole units: a part in four thousand less.
+    assert!(found.iter().any(|value| value.abs() > 100));
+    for (i, found) in found.iter().enumerate() {
+        let exact: f64 = units.iter().map(|unit| unit[i]).sum();
+        let size: f64 = units.iter().map(|unit| unit[i].abs()).sum();
+        assert!(
+            (*found as f64 - exact).abs() <= units.len() as f64 + size / 2048.0,
+            "coordinate {i}: {found} for {exact}"
+        );
+    }
+}
+
 #[test]
 fn with_a_unit_column_a_patients_rows_are_clipped_as_one() {
     let bench = Bench::new("none", "0.0");

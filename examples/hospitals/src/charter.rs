@@ -1,13 +1,14 @@
 //! The charter of the example's federation, as the model builder would write it.
 
+use common::Contract;
+use common::noise::{COLLUDERS, DELTA};
 use protocol::charter::{
-    Accountant, Committee, House, Local, Lora, Model, Optimizer, Privacy, PrivacyMode, Release, ReleasePolicy, Rounds,
-    TargetModules, Terms, Train,
+    Accountant, Clipping, Local, Lora, Model, Optimizer, Privacy, PrivacyMode, ReleasePolicy, Strategy, TargetModules,
 };
 
 use crate::model;
 use crate::options::Options;
-use crate::plan::{COLLUDERS, DELTA, Plan, SPARE_ATTEMPTS};
+use crate::plan::Plan;
 use crate::task::{CLIPPING_NORM, INTEGER_NORM, LORA_ALPHA, MAX_TOKENS, R, TARGETS};
 
 /// A house's coordinates are clamped to this many grid units before noise: 32 rows that all push one weight as hard as
@@ -16,7 +17,7 @@ pub const CLAMP: u64 = 32 * INTEGER_NORM;
 
 /// What differs from one charter of this example to another.
 #[derive(Debug, Clone)]
-pub struct Contract<'a> {
+pub struct Setting<'a> {
     /// The aggregator's public signing key, in hexadecimal; empty in a template that `plainchant-aggregator init` completes.
     pub aggregator_key: &'a str,
     /// The base model's shape.
@@ -30,7 +31,7 @@ pub struct Contract<'a> {
     /// Seeds the adapter's A matrices.
     pub seed: u64,
     /// Which factors of the adapter are trained.
-    pub train: Train,
+    pub strategy: Strategy,
     /// A head to start from.
     pub initial_head: Option<&'a [f32]>,
     /// What a house does before it contributes.
@@ -59,6 +60,7 @@ pub fn privacy(plan: &Plan, options: &Options) -> Privacy {
         epsilon: options.epsilon,
         delta: DELTA,
         clipping_norm: CLIPPING_NORM,
+        clipping: Clipping::Flat,
         integer_norm: INTEGER_NORM,
         clamp: CLAMP,
         noise_multiplier: plan.noise_multiplier,
@@ -66,21 +68,15 @@ pub fn privacy(plan: &Plan, options: &Options) -> Privacy {
     }
 }
 
-impl Contract<'_> {
-    /// All that the charter says.
+impl<'a> Setting<'a> {
+    /// The charter of this setting.
     ///
     /// # Errors
-    /// A name or a digest that is none.
-    pub fn terms(&self) -> anyhow::Result<Terms> {
-        let houses = self.houses.len() as u32;
-        let house = |(name, rows): &(String, usize)| -> anyhow::Result<House> {
-            let nominal_batch = ((*rows as f64 * self.rate).round() as u32).max(1);
-            Ok(House { name: name.parse()?, sampling_rate: self.rate, nominal_batch })
-        };
-        Ok(Terms {
-            name: "icd10-hospitals".parse()?,
-            protocol_version: protocol::PROTOCOL_VERSION,
-            aggregator_key: self.aggregator_key.to_owned(),
+    /// A digest that is none.
+    pub fn contract(&self) -> anyhow::Result<Contract<'a>> {
+        Ok(Contract {
+            name: "icd10-hospitals",
+            aggregator_key: self.aggregator_key,
             model: Model {
                 name: model::NAME.to_owned(),
                 sha256: model::WEIGHTS_SHA256.parse()?,
@@ -100,51 +96,25 @@ impl Contract<'_> {
                 use_rslora: false,
                 modules_to_save: vec!["classifier".to_owned()],
                 seed: self.seed,
-                train: self.train,
+                strategy: self.strategy,
                 initial_head: self.initial_head.map(terms::head_text),
             },
-            optimizer: Optimizer::Sgd { learning_rate: self.learning_rate, momentum: self.momentum },
-            privacy: self.privacy.clone(),
-            rounds: Rounds {
-                count: self.rounds,
-                charged: Some(self.rounds.saturating_add(SPARE_ATTEMPTS)),
-                min_cohort: houses.saturating_sub(self.may_vanish),
-                max_cohort: houses,
-                may_vanish: self.may_vanish,
-                submit_at_ms: self.submit_at_ms,
-                close_ms: self.submit_at_ms + 20_000,
-                open_ms: self.submit_at_ms + 60_000,
-                max_attempts: 3,
-            },
-            committee: Committee { threshold: threshold(self.houses.len()) as u8, houses: None },
-            release: Release { policy: self.release },
+            houses: self.houses,
+            rate: self.rate,
             local: self.local.clone(),
-            adaptive_clipping: None,
-            evaluation: None,
-            houses: self.houses.iter().map(house).collect::<Result<_, _>>()?,
-            trustees: Vec::new(),
+            privacy: self.privacy.clone(),
+            optimizer: Optimizer::Sgd { learning_rate: self.learning_rate, momentum: self.momentum },
+            rounds: self.rounds,
+            may_vanish: self.may_vanish,
+            submit_at_ms: self.submit_at_ms,
+            release: self.release,
         })
     }
-
-    /// The charter's text.
-    ///
-    /// # Errors
-    /// As [`Contract::terms`].
-    pub fn text(&self) -> anyhow::Result<String> {
-        let head = "# Written by the example `hospitals`. protocol/src/charter/sample.toml explains every key.\n";
-        Ok(head.to_owned() + &toml::to_string(&self.terms()?)?)
-    }
 }
 
-/// t of k: about two thirds, so that as many members may be gone as may collude. 3 of 4, 7 of 10.
-pub fn threshold(members: usize) -> usize {
-    (2 * members + 1).div_ceil(3)
-}
-
-/// Names of houses.
+/// Names of hospitals.
 pub fn house_names(count: usize) -> Vec<String> {
-    const NAMES: [&str; 4] = ["st-mary", "north-clinic", "lakeside", "county-general"];
-    (0..count).map(|i| NAMES.get(i).map_or_else(|| format!("house-{}", i + 1), |name| (*name).to_owned())).collect()
+    common::house_names(&["st-mary", "north-clinic", "lakeside", "county-general"], count)
 }
 
 #[cfg(test)]
@@ -186,14 +156,14 @@ mod tests {
         };
         let houses: Vec<(String, usize)> = house_names(houses).into_iter().map(|name| (name, 3000)).collect();
         let labels = ["a \"quoted\" label".to_owned(), "b".to_owned()];
-        let contract = Contract {
+        let setting = Setting {
             aggregator_key: KEY,
             model: &model,
             labels: &labels,
             houses: &houses,
             rate: 0.02,
             seed: options.seed,
-            train: Train::B,
+            strategy: Strategy::FfaLora,
             initial_head: None,
             local: Local::default(),
             privacy: privacy(&plan, &options),
@@ -204,7 +174,7 @@ mod tests {
             submit_at_ms: 3500,
             release: options.policy.release(),
         };
-        Charter::parse(&contract.text().unwrap()).unwrap()
+        Charter::parse(&setting.contract().unwrap().text().unwrap()).unwrap()
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! Rounds in one process, with the mechanism of the federation: what the comparisons and the benchmark of utility train with.
 
 use adapter::Adapter;
+use common::noise::{COLLUDERS, DELTA};
+use common::progress::Steps;
 use protocol::Charter;
-use protocol::charter::{Accountant, Local, Privacy, PrivacyMode, ReleasePolicy, Train};
+use protocol::charter::{Accountant, Clipping, Local, Privacy, PrivacyMode, ReleasePolicy, Strategy};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 use training::{FreshNoise, House, Rehearsal, Tools};
 
-use crate::charter::{CLAMP, Contract, house_names};
-use crate::plan::{COLLUDERS, DELTA};
-use crate::progress::Steps;
+use crate::charter::{CLAMP, Setting, house_names};
 use crate::task::{INTEGER_NORM, Task};
 
 /// A charter names at least as many houses; where fewer train, the others are names only.
@@ -31,7 +31,7 @@ pub struct Recipe {
     /// Steps.
     pub rounds: u32,
     /// Which factors of the adapter are trained.
-    pub train: Train,
+    pub strategy: Strategy,
     /// Whether the head starts from the public rows.
     pub warm_up: bool,
     /// What a house does before it contributes.
@@ -69,6 +69,7 @@ impl Recipe {
             delta: if protected { DELTA } else { 0.0 },
             // Without privacy: a norm that no gradient here reaches, on a grid far below any coordinate that matters.
             clipping_norm: if protected { self.clipping_norm } else { 1024.0 },
+            clipping: Clipping::Flat,
             integer_norm: if protected { INTEGER_NORM } else { 1 << 36 },
             clamp: if protected { CLAMP } else { 1 << 40 },
             noise_multiplier: self.noise_multiplier,
@@ -81,14 +82,14 @@ impl Recipe {
         let names = house_names(parts.len().max(FEWEST_HOUSES));
         let rows = parts.iter().map(Vec::len).chain(std::iter::repeat(1));
         let houses: Vec<(String, usize)> = names.into_iter().zip(rows).collect();
-        let contract = Contract {
+        let setting = Setting {
             aggregator_key: NO_KEY,
             model: &task.model,
             labels: &task.labels,
             houses: &houses,
             rate: self.rate,
             seed: self.seed,
-            train: self.train,
+            strategy: self.strategy,
             initial_head: head.as_deref(),
             local: self.local.clone(),
             privacy: self.privacy(),
@@ -99,7 +100,7 @@ impl Recipe {
             submit_at_ms: 1000,
             release: ReleasePolicy::Aggregator,
         };
-        Ok(Charter::of(&contract.terms()?)?)
+        Ok(Charter::of(&setting.contract()?.terms()?)?)
     }
 }
 

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use comfy_table::Table;
-use protocol::charter::{Local, PrivacyMode, Train};
+use common::progress::Ui;
+use protocol::charter::{Local, PrivacyMode, Strategy};
 use serde::Serialize;
 
 use crate::clear::{Point, Recipe, train};
 use crate::plan::{Plan, SHOWN_EVERY};
 use crate::plot;
-use crate::progress::Ui;
 use crate::results::{Score, percent};
 use crate::task::{BATCH, CLIPPING_NORM, LEARNING_RATE_WITHOUT_PRIVACY, MOMENTUM, Task, learning_rate};
 
@@ -43,7 +43,7 @@ pub fn compare(
     let rate = task.rate();
     let pooled = [split.iter().flatten().copied().collect::<Vec<_>>()];
     let recipe = |mode, factor: f64| Recipe {
-        train: Train::B,
+        strategy: Strategy::FfaLora,
         warm_up: false,
         local: Local::default(),
         mode,

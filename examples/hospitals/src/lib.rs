@@ -2,14 +2,13 @@
 //!
 //! The way through it:
 //!
-//! 1. [`model`] finds the base model, [`rows`] and [`task`] read the ICD-10 rows of `data/`.
-//! 2. [`split`] gives every hospital its own mix of chapters.
+//! 1. [`model`] finds the base model, [`task`] reads the ICD-10 rows of `data/`.
+//! 2. [`common::split`] gives every hospital its own mix of chapters.
 //! 3. [`plan`] times a batch of public rows and works out rounds, deadlines and noise; [`charter`] writes them down.
-//! 4. [`federation`] starts the aggregator and the hospitals as processes ([`children`]) and [`watch`] follows them.
+//! 4. [`federation`] has the aggregator and the hospitals run as processes ([`common::Federation`]).
 //! 5. [`results`] writes what came out; [`compare`] trains without a federation ([`clear`]) for comparison.
 
 pub mod charter;
-pub mod children;
 pub mod clear;
 pub mod compare;
 pub mod federation;
@@ -17,23 +16,19 @@ pub mod model;
 pub mod options;
 pub mod plan;
 mod plot;
-pub mod progress;
 pub mod results;
-pub mod rows;
-pub mod split;
 pub mod task;
-pub mod watch;
 
-use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
+use common::noise::{COLLUDERS, DELTA};
+use common::progress::Ui;
+use common::{Outcome, rows, split};
 
 use crate::compare::Comparison;
-use crate::federation::Outcome;
 use crate::options::Options;
-use crate::plan::{COLLUDERS, DELTA, Plan};
-use crate::progress::Ui;
+use crate::plan::Plan;
 use crate::results::{PROTECTS, Results, Score};
 use crate::task::{LORA_ALPHA, R, Task};
 
@@ -47,7 +42,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let least = may_vanish + COLLUDERS + 2;
     ensure!(houses >= least, "with --may-vanish {may_vanish} at least {least} hospitals are needed: see --hospitals");
     let folder = model::find(options.model.as_deref(), ui)?;
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
+    let data = rows::folder();
     let mut task = Task::load(&folder, &data, options.seed)?;
     let split = split::by_chapter(&task.rows, houses, options.seed);
     let parts: Vec<usize> = split.iter().map(Vec::len).collect();
@@ -57,7 +52,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let initial = task.initial().clone();
     let before = Score::from(task.evaluate_test(&initial)?);
     let start = Instant::now();
-    let Outcome { adapter, watched, curve } = federation::run(&mut task, &plan, &split, &folder, options, ui)?;
+    let (Outcome { adapter, watched }, curve) = federation::run(&mut task, &plan, &split, &folder, options, ui)?;
     let seconds = start.elapsed().as_secs_f64();
     task.learner.classifier.set_threads(plan.cores);
     let after = Score::from(task.evaluate_test(&adapter)?);

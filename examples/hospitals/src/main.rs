@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use hospitals::{children, options::Options};
+use common::children;
+use hospitals::options::Options;
 
 fn main() -> ExitCode {
     if let Some(code) = children::dispatch(std::env::args_os().skip(1)) {
@@ -12,16 +13,8 @@ fn main() -> ExitCode {
     match hospitals::run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hospitals: {}", whole(&error));
+            eprintln!("hospitals: {}", common::whole(&error));
             ExitCode::FAILURE
         }
     }
-}
-
-/// The error and its causes, but for those that an outer message repeats.
-fn whole(error: &anyhow::Error) -> String {
-    error.chain().skip(1).fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
-        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-    })
 }

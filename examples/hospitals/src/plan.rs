@@ -2,19 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use common::noise::{Budget, DELTA, Speed};
 use privacy::NoiseShare;
-use privacy::accountant::{Rounds, epsilon, noise_for};
+use privacy::accountant::{Rounds, epsilon};
 
 use crate::options::Options;
 use crate::task::{BATCH, INTEGER_NORM, Task};
 
-/// Delta of every run.
-pub const DELTA: f64 = 1e-5;
-/// Houses of a cohort that may collude.
-pub const COLLUDERS: usize = 1;
-/// Attempts that may fail before the budget is too small for the rounds that are left.
-pub const SPARE_ATTEMPTS: u32 = 1;
 /// Rounds between two evaluations.
 pub const SHOWN_EVERY: u32 = 5;
 
@@ -22,8 +16,6 @@ pub const SHOWN_EVERY: u32 = 5;
 const BUDGET: Duration = Duration::from_secs(265);
 const FEWEST_ROUNDS: u32 = 30;
 const MOST_ROUNDS: u32 = 60;
-/// Standard deviations by which a Poisson batch may exceed its mean: once in 30,000 batches of one house.
-const BATCH_DEVIATIONS: f64 = 4.0;
 /// For other programs on the machine.
 const TIME_MARGIN: f64 = 1.3;
 /// Samples of discrete Gaussian noise a second and core, a cautious figure.
@@ -62,24 +54,24 @@ pub fn plan(task: &mut Task, options: &Options, parts: &[usize]) -> anyhow::Resu
     let threads = (cores / parts.len().max(1)).max(1);
     let batch_seconds = time_batch(task, cores)?;
     let width = task.initial().trainable_len();
-    let train = train_seconds(batch_seconds, cores, threads, parts, task.rate());
+    let train = Speed { batch: BATCH, batch_seconds, cores, threads }.train_seconds(parts, task.rate());
     let shown = batch_seconds * task.public.len() as f64 / BATCH / 3.0;
     let noise_seconds = width as f64 * parts.len() as f64 / (NOISE_PER_SECOND * cores.min(parts.len()) as f64);
     let submit_at = Duration::from_secs_f64((train + shown + noise_seconds) * TIME_MARGIN + 0.2);
     let fit = BUDGET.as_secs_f64() / (submit_at + AFTER_SUBMIT).as_secs_f64();
     let rounds = options.rounds.unwrap_or((fit as u32).clamp(FEWEST_ROUNDS, MOST_ROUNDS));
-    let (noise_multiplier, share) = noise(options, parts.len(), task.rate(), rounds, width)?;
+    let budget = Budget {
+        epsilon: options.epsilon,
+        houses: parts.len(),
+        may_vanish: usize::from(options.may_vanish),
+        rate: task.rate(),
+        rounds,
+        weights: width,
+        integer_norm: INTEGER_NORM,
+    };
+    let (noise_multiplier, share) = budget.noise()?;
     let epsilon = options.epsilon;
     Ok(Plan { rounds, epsilon, noise_multiplier, cores, threads, submit_at, batch_seconds, share })
-}
-
-/// Seconds until the slowest house has its gradients: all share the cores, and a house has no more than its threads.
-fn train_seconds(batch_seconds: f64, cores: usize, threads: usize, parts: &[usize], rate: f64) -> f64 {
-    let one_core = batch_seconds * cores as f64;
-    let largest = |mean: f64| (mean + BATCH_DEVIATIONS * mean.sqrt()) / BATCH;
-    let all = largest(BATCH) * batch_seconds;
-    let of = |rows: &usize| largest(*rows as f64 * rate) * one_core / threads as f64;
-    parts.iter().map(of).fold(all, f64::max)
 }
 
 fn time_batch(task: &mut Task, cores: usize) -> anyhow::Result<f64> {
@@ -91,21 +83,6 @@ fn time_batch(task: &mut Task, cores: usize) -> anyhow::Result<f64> {
     let start = Instant::now();
     task.learner.classifier.for_each_gradient(&rows.texts, &rows.labels, |_, _, _| ())?;
     Ok(start.elapsed().as_secs_f64() * BATCH / rows.len().max(1) as f64)
-}
-
-/// The noise multiplier for the epsilon asked for, and one house's share: raised until the cost on the integer grid,
-/// correction for sums of discrete Gaussians included, stays below it.
-fn noise(options: &Options, houses: usize, rate: f64, rounds: u32, width: usize) -> anyhow::Result<(f64, NoiseShare)> {
-    let attempts = u64::from(rounds + SPARE_ATTEMPTS);
-    let mut multiplier = noise_for(options.epsilon, DELTA, rate, attempts).context("no noise gives this epsilon")?;
-    loop {
-        let share = NoiseShare::new(multiplier, INTEGER_NORM, houses, usize::from(options.may_vanish), COLLUDERS)?;
-        let spent = Rounds::new(rate, multiplier, attempts).on_grid(share.grid(width as u64));
-        if epsilon(&[spent], DELTA)?.epsilon <= options.epsilon {
-            return Ok((multiplier, share));
-        }
-        multiplier *= 1.0005;
-    }
 }
 
 /// What `rounds` rounds of `plan` cost.

@@ -7,10 +7,10 @@ use adapter::Adapter;
 use anyhow::Context as _;
 use client::progress::Seconds;
 use comfy_table::Table;
+use common::rows::Row;
 use lora::Evaluation;
 use serde::Serialize;
 
-use crate::rows::Row;
 use crate::task::{MAX_TOKENS, Task};
 
 /// Rows whose logits are written down, for a check against another implementation.

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use adapter::{Adapter, LoraConfig, Model};
 use anyhow::Context as _;
+use common::rows::{self, Row};
 use lora::{Classifier, Encoded, Evaluation, Tokenizer, WarmUp};
 use training::{Corpus, TextLearner};
-
-use crate::rows::{self, Row};
 
 /// Longer descriptions are cut to this many tokens; few are.
 pub const MAX_TOKENS: u32 = 64;

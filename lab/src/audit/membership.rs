@@ -6,7 +6,7 @@
 
 use adapter::Adapter;
 use privacy::accountant::{Accountant, AccountantError};
-use protocol::charter::{Accountant as Counted, Local, Optimizer, Privacy, PrivacyMode, Train};
+use protocol::charter::{Accountant as Counted, Clipping, Local, Optimizer, Privacy, PrivacyMode, Strategy};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha20Rng;
@@ -73,7 +73,7 @@ pub enum MembershipError {
     Contract(#[from] ContractError),
     /// Training.
     #[error(transparent)]
-    Train(#[from] TrainError),
+    Strategy(#[from] TrainError),
     /// Too few.
     #[error("{found} units are too few for halves; write at least 200")]
     TooFew {
@@ -155,6 +155,7 @@ fn train(task: &mut Task, training: &Training, units: Vec<Vec<usize>>, model: u6
             epsilon,
             delta: training.delta,
             clipping_norm: 1.0,
+            clipping: Clipping::Flat,
             integer_norm: 4096,
             clamp: 1 << 20,
             noise_multiplier: Accountant::Rdp.noise_for(epsilon, training.delta, rate, u64::from(training.rounds))?,
@@ -175,7 +176,7 @@ fn train(task: &mut Task, training: &Training, units: Vec<Vec<usize>>, model: u6
         rank: 8,
         lora_alpha: 2,
         targets: vec!["query".to_owned(), "value".to_owned()],
-        train: Train::B,
+        strategy: Strategy::FfaLora,
         seed: training.seed,
         optimizer: Optimizer::Sgd { learning_rate: training.learning_rate, momentum: 0.9 },
         privacy,

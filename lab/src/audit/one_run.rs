@@ -1,7 +1,7 @@
 //! One run with many canaries, and what it proves.
 
 use privacy::accountant::{Accountant, AccountantError};
-use protocol::charter::{Accountant as Counted, Local, Optimizer, Privacy, PrivacyMode, Train};
+use protocol::charter::{Accountant as Counted, Clipping, Local, Optimizer, Privacy, PrivacyMode, Strategy};
 use protocol::{Attempt, Charter, Digest, HouseName, RoundNumber};
 use rand::{CryptoRng, RngExt as _};
 use terms::Terms;
@@ -158,7 +158,7 @@ pub enum AuditError {
     Contract(#[from] ContractError),
     /// The mechanism.
     #[error(transparent)]
-    Train(#[from] TrainError),
+    Strategy(#[from] TrainError),
 }
 
 /// Runs the mechanism of mode `record-shared` with canaries, from `progress` round to round, and bounds its epsilon from below.
@@ -271,7 +271,7 @@ fn charter(setting: &Setting, noise_multiplier: f64) -> Result<Charter, AuditErr
         rank: 8,
         lora_alpha: 2,
         targets: vec!["query".to_owned(), "value".to_owned()],
-        train: Train::B,
+        strategy: Strategy::FfaLora,
         seed: 1,
         optimizer: Optimizer::Sgd { learning_rate: 1.0, momentum: 0.0 },
         privacy: Privacy {
@@ -280,6 +280,7 @@ fn charter(setting: &Setting, noise_multiplier: f64) -> Result<Charter, AuditErr
             epsilon: setting.epsilon,
             delta: setting.delta,
             clipping_norm: 1.0,
+            clipping: Clipping::Flat,
             integer_norm: 4096,
             clamp: 1 << 20,
             noise_multiplier,

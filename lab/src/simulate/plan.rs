@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use protocol::charter::{AdaptiveClipping, Evaluation, Local, PrivacyMode, Train};
+use protocol::charter::{AdaptiveClipping, Evaluation, Local, PrivacyMode, Strategy};
 use serde::{Deserialize, Serialize};
 
 use super::split::Split;
@@ -89,7 +89,7 @@ pub struct TrainingPlan {
     pub target_modules: Vec<String>,
     /// Which factors are trained.
     #[serde(default)]
-    pub train: Train,
+    pub strategy: Strategy,
     /// The test rows are scored after every so many rounds, and after the last.
     #[serde(default = "every")]
     pub evaluate_every: u32,

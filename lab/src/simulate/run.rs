@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use adapter::{Adapter, LoraConfig, State};
-use protocol::charter::{PrivacyMode, Train};
+use protocol::charter::PrivacyMode;
 use protocol::{Charter, RoundNumber};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
@@ -72,7 +72,7 @@ pub fn run_with(
     progress: &mut dyn FnMut(&Step),
 ) -> Result<Finished, SimulateError> {
     plan.check()?;
-    let mut task = Task::load(&plan.task, &lora(plan), None)?;
+    let mut task = Task::load(&plan.task, &lora(plan)?, None)?;
     run_on(plan, &mut task, folder, make, progress)
 }
 
@@ -312,12 +312,9 @@ impl Noise for Pooled {
 }
 
 /// The adapter's settings.
-pub(crate) fn lora(plan: &Plan) -> LoraConfig {
+pub(crate) fn lora(plan: &Plan) -> Result<LoraConfig, SimulateError> {
     let targets: Vec<&str> = plan.training.target_modules.iter().map(String::as_str).collect();
     let mut lora = LoraConfig::new(plan.training.rank, plan.training.lora_alpha, &targets);
-    lora.train = match plan.training.train {
-        Train::B => adapter::Train::B,
-        Train::AB => adapter::Train::AB,
-    };
-    lora
+    lora.train = terms::strategy(plan.training.strategy)?.trains();
+    Ok(lora)
 }

@@ -2,7 +2,7 @@
 
 use privacy::accountant::{Accountant, Rounds};
 use protocol::Charter;
-use protocol::charter::{Accountant as Counted, Optimizer, Privacy, PrivacyMode};
+use protocol::charter::{Accountant as Counted, Clipping, Optimizer, Privacy, PrivacyMode};
 use training::House;
 
 use super::run::Run;
@@ -34,6 +34,7 @@ impl Run<'_> {
                 epsilon: plan.privacy.epsilon,
                 delta: plan.privacy.delta,
                 clipping_norm: plan.privacy.clipping_norm,
+                clipping: Clipping::Flat,
                 integer_norm: norm,
                 // The rotation spreads a client's update over all coordinates.
                 clamp: if client { norm } else { norm.saturating_mul(CLAMP_NORMS) },
@@ -49,7 +50,7 @@ impl Run<'_> {
             rank: plan.training.rank,
             lora_alpha: plan.training.lora_alpha,
             targets: plan.training.target_modules.clone(),
-            train: plan.training.train,
+            strategy: plan.training.strategy,
             seed: self.seed,
             optimizer: Optimizer::Sgd { learning_rate: plan.training.learning_rate, momentum: plan.training.momentum },
             privacy,

@@ -128,7 +128,7 @@ pub fn run(
             // One model a worker, whatever the rank: what is attached changes from run to run.
             let task = match &mut task {
                 Some(task) => task,
-                empty => empty.insert(Task::load(&setting.plan.task, &simulate::lora(&setting.plan), Some(threads))?),
+                empty => empty.insert(Task::load(&setting.plan.task, &simulate::lora(&setting.plan)?, Some(threads))?),
             };
             let make = |charter: &protocol::Charter| Ok(training::mechanism(charter)?);
             let out = folder.join(&setting.name);

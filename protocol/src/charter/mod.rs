@@ -11,8 +11,8 @@ use std::ops::Deref;
 
 pub use error::CharterError;
 pub use sections::{
-    Accountant, AdaptiveClipping, AttentionSizes, Committee, Evaluation, House, Local, Lora, Model, Optimizer, Privacy,
-    PrivacyMode, Release, ReleasePolicy, Rounds, TargetModules, Terms, Train, Trustee,
+    Accountant, AdaptiveClipping, AttentionSizes, Clipping, Committee, Evaluation, House, Local, Lora, Model,
+    Optimizer, Privacy, PrivacyMode, Release, ReleasePolicy, Rounds, Strategy, TargetModules, Terms, Trustee,
 };
 
 use crate::ids::{Digest, HouseName, RoundNumber};

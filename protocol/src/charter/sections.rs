@@ -101,9 +101,9 @@ pub struct Lora {
     pub modules_to_save: Vec<String>,
     /// Seeds the A matrices.
     pub seed: u64,
-    /// Which factors are trained, beside the head.
+    /// What the houses train and add up, beside the head.
     #[serde(default)]
-    pub train: Train,
+    pub strategy: Strategy,
     /// The head to start from, trained on public rows: base64 (standard alphabet) of 32-bit floats, little-endian, the weight row by row, then the bias.
     /// Zero when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,14 +120,39 @@ pub enum TargetModules {
     Pattern(String),
 }
 
-/// Which factors of the low-rank products are trained.
+/// How a federation trains the low-rank products. Those that need single updates are known, so that a charter that names one is refused
+/// with the reason: an aggregator that opens nothing but sums cannot run them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Train {
-    /// B; A stays as the seed gives it.
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// FFA-LoRA (Sun, Li, Li, Ding 2024, arXiv 2403.12313): B is trained, A stays as the seed gives it.
     #[default]
-    B,
-    /// A and B.
-    AB,
+    FfaLora,
+    /// FedIT (Zhang et al. 2023, arXiv 2305.05644): A and B are trained and averaged, each by itself.
+    #[serde(rename = "fedit")]
+    FedIt,
+    /// FLoRA (Wang et al. 2024, arXiv 2409.05976): stacks every house's A and B. Refused.
+    Flora,
+    /// FedEx-LoRA (Singhal, Ponkshe, Vepakomma 2024, arXiv 2410.09432): adds what the mean of the products has beside the product of the means. Refused.
+    FedexLora,
+    /// LoRA-FAIR (Bian et al. 2024, arXiv 2411.14961): corrects the mean of B by the mean of the products. Refused.
+    LoraFair,
+    /// FlexLoRA (Bai et al. 2024, arXiv 2402.11505): decomposes the sum of the products, of different ranks. Refused.
+    FlexLora,
+}
+
+impl Strategy {
+    /// Its name in the charter.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FfaLora => "ffa-lora",
+            Self::FedIt => "fedit",
+            Self::Flora => "flora",
+            Self::FedexLora => "fedex-lora",
+            Self::LoraFair => "lora-fair",
+            Self::FlexLora => "flex-lora",
+        }
+    }
 }
 
 /// How a round's sum is applied to the adapter.
@@ -191,6 +216,17 @@ pub enum Accountant {
     Pld,
 }
 
+/// What of one unit's gradient is clipped together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clipping {
+    /// All of it.
+    #[default]
+    Flat,
+    /// Each layer by itself, all to the same norm, which together are the clipping norm.
+    PerLayer,
+}
+
 /// What protects the data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -206,6 +242,9 @@ pub struct Privacy {
     pub delta: f64,
     /// The clipping norm of one unit's gradient.
     pub clipping_norm: f64,
+    /// What is clipped together.
+    #[serde(default)]
+    pub clipping: Clipping,
     /// The clipping norm in grid units: one unit is `clipping_norm / integer_norm`.
     pub integer_norm: u64,
     /// The bound of a coordinate before noise, in grid units.

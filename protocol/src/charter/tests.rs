@@ -39,6 +39,7 @@ fn each_broken_rule_names_its_key() {
         ("epsilon = 3.0", "epsilon = 0.0", "privacy.epsilon"),
         ("delta = 1e-5", "delta = 1.0", "privacy.delta"),
         ("mode = \"record-shared\"", "mode = \"none\"", "privacy.epsilon"),
+        ("strategy = \"ffa-lora\"", "strategy = \"flora\"", "lora.strategy"),
         ("colluders = 1", "colluders = 0", "privacy.colluders"),
         ("colluders = 1", "colluders = 2", "rounds.min_cohort"),
         ("may_vanish = 1", "may_vanish = 2", "rounds.max_cohort"),
@@ -57,6 +58,24 @@ fn each_broken_rule_names_its_key() {
             other => panic!("{to}: {other:?}"),
         }
     }
+}
+
+#[test]
+fn strategies_that_need_single_updates_are_refused_with_the_reason_and_the_nearest_that_works() {
+    for (name, nearest) in
+        [("flora", "fedit"), ("fedex-lora", "ffa-lora"), ("lora-fair", "ffa-lora"), ("flex-lora", "ffa-lora")]
+    {
+        let refused = changed("strategy = \"ffa-lora\"", &format!("strategy = {name:?}")).unwrap_err().to_string();
+        assert!(refused.contains(name) && refused.contains("nothing but a sum"), "{refused}");
+        assert!(refused.contains(&format!("the nearest that works is `{nearest}`")), "{refused}");
+    }
+    let fedit = changed("strategy = \"ffa-lora\"", "strategy = \"fedit\"").unwrap();
+    assert_eq!(
+        (fedit.lora.strategy, Charter::parse(SAMPLE).unwrap().lora.strategy),
+        (Strategy::FedIt, Strategy::FfaLora)
+    );
+    let other = changed("strategy = \"ffa-lora\"", "strategy = \"fedavg\"").unwrap_err().to_string();
+    assert!(other.contains("ffa-lora") && other.contains("fedit"), "an unknown one gets the known: {other}");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::error::CharterError;
 use super::sections::{
-    AdaptiveClipping, Evaluation, Local, Lora, Model, Optimizer, Privacy, PrivacyMode, ReleasePolicy, Rounds,
-    TargetModules, Terms,
+    AdaptiveClipping, Clipping, Evaluation, Local, Lora, Model, Optimizer, Privacy, PrivacyMode, ReleasePolicy, Rounds,
+    Strategy, TargetModules, Terms,
 };
 use crate::PROTOCOL_VERSION;
 use crate::ids::HouseName;
@@ -94,7 +94,28 @@ fn check_lora(lora: &Lora) -> Result<(), CharterError> {
             (format!("has {} entries", layers.len()), "name 1 to 1024 layers, or leave it out for all".to_owned())
         })?;
     }
-    texts("lora.modules_to_save", &lora.modules_to_save, 0, 64)
+    texts("lora.modules_to_save", &lora.modules_to_save, 0, 64)?;
+    check_strategy(lora.strategy)
+}
+
+/// An aggregator that adds up ciphertexts runs what is a function of the sum alone.
+fn check_strategy(strategy: Strategy) -> Result<(), CharterError> {
+    let (why, instead) = match strategy {
+        Strategy::FfaLora | Strategy::FedIt => return Ok(()),
+        Strategy::Flora => ("stacks every house's A and B side by side", "`fedit`, which averages them"),
+        Strategy::FedexLora => (
+            "needs the product of every house's B and A",
+            "`ffa-lora`, where the mean of the products is the product of the means",
+        ),
+        Strategy::LoraFair => {
+            ("needs the product of every house's B and A", "`ffa-lora`, where there is nothing to correct")
+        }
+        Strategy::FlexLora => {
+            ("needs the product of every house's B and A, of its own rank", "`ffa-lora`, with one rank for all")
+        }
+    };
+    let why = format!("`{}` {why}, and here nothing but a sum over houses is ever opened", strategy.as_str());
+    Err(broken("lora.strategy", why, format!("the nearest that works is {instead}")))
 }
 
 fn check_optimizer(optimizer: &Optimizer) -> Result<(), CharterError> {
@@ -130,6 +151,10 @@ fn check_privacy(privacy: &Privacy) -> Result<(), CharterError> {
         }
     }
     positive("privacy.clipping_norm", privacy.clipping_norm)?;
+    let flat = privacy.clipping == Clipping::Flat || privacy.mode != PrivacyMode::Client;
+    rule(flat, "privacy.clipping", || {
+        ("mode `client` clips a house's update as a whole".to_owned(), "write \"flat\", or leave it out".to_owned())
+    })?;
     range("privacy.integer_norm", privacy.integer_norm, 1, 1 << 40)?;
     range("privacy.clamp", privacy.clamp, 1, 1 << 40)?;
     // Every client can subtract its own part, so nobody may assume that none colludes.

@@ -9,13 +9,14 @@ use std::time::Instant;
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use comfy_table::Table;
+use common::noise::DELTA;
+use common::progress::Ui;
+use common::split;
 use hospitals::clear::{Recipe, train};
-use hospitals::plan::DELTA;
-use hospitals::progress::Ui;
+use hospitals::model;
 use hospitals::task::{LEARNING_RATE_WITHOUT_PRIVACY, MOMENTUM, Task};
-use hospitals::{model, split};
 use privacy::accountant::noise_for;
-use protocol::charter::{Local, PrivacyMode, Train};
+use protocol::charter::{Local, PrivacyMode, Strategy};
 use serde::{Deserialize, Serialize};
 
 /// Trains the hospitals' task in the clear, with and without privacy, and says what privacy cost.
@@ -46,9 +47,9 @@ struct Options {
     /// Clipping norm of a row's gradient.
     #[arg(long, default_value_t = 1.0)]
     clipping_norm: f64,
-    /// Factors of the adapter that are trained: B or AB.
-    #[arg(long, default_value = "B", value_parser = train_of)]
-    train: Train,
+    /// How the adapter is trained: ffa-lora (B) or fedit (A and B).
+    #[arg(long, default_value = "ffa-lora", value_parser = strategy_of)]
+    strategy: Strategy,
     /// Starts from a head trained on the public rows.
     #[arg(long)]
     warm_up: bool,
@@ -124,7 +125,7 @@ struct Setting {
     momentum: f64,
     clipping_norm: f64,
     #[serde(default)]
-    train: Train,
+    strategy: Strategy,
     #[serde(default)]
     warm_up: bool,
     #[serde(default = "one_step")]
@@ -135,12 +136,10 @@ fn one_step() -> u32 {
     1
 }
 
-fn train_of(text: &str) -> Result<Train, String> {
-    match text {
-        "B" => Ok(Train::B),
-        "AB" => Ok(Train::AB),
-        other => Err(format!("{other} is neither B nor AB")),
-    }
+fn strategy_of(text: &str) -> Result<Strategy, String> {
+    let all = [Strategy::FfaLora, Strategy::FedIt];
+    let found = all.into_iter().find(|strategy| strategy.as_str() == text);
+    found.ok_or_else(|| format!("{text} is neither ffa-lora nor fedit"))
 }
 
 /// What came of it, on rows of categories that no training row has.
@@ -219,7 +218,7 @@ impl Options {
             learning_rate: self.learning_rate.unwrap_or(method.learning_rate()),
             momentum: self.momentum,
             clipping_norm: if private { self.clipping_norm } else { 0.0 },
-            train: self.train,
+            strategy: self.strategy,
             warm_up: self.warm_up,
             local_steps: if method == Method::RecordLocal { self.local_steps } else { 1 },
         }
@@ -247,7 +246,7 @@ fn one(task: &mut Task, setting: &Setting) -> anyhow::Result<Run> {
         epsilon: setting.epsilon,
         rate,
         rounds: setting.rounds / setting.local_steps,
-        train: setting.train,
+        strategy: setting.strategy,
         warm_up: setting.warm_up,
         // The server's step over the mean of the local ones is then as long as all of them.
         local: Local {

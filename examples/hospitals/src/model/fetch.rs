@@ -15,7 +15,7 @@ use hf_hub::api::sync::ApiBuilder;
 use hf_hub::{Cache, Repo};
 
 use super::{FILES, NAME, keep};
-use crate::progress::Ui;
+use common::progress::Ui;
 
 /// A way to the model: fills the cache folder, or says why it cannot.
 pub(super) type Way = fn(&Path, Ui) -> Result<(), FetchError>;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::progress::Ui;
+use common::progress::Ui;
 
 /// Its name on the Hugging Face hub.
 pub const NAME: &str = "sentence-transformers/all-MiniLM-L6-v2";
@@ -138,16 +138,10 @@ fn check(path: &Path, pinned: &Pinned) -> Result<(), ModelError> {
     if found == pinned.sha256 { Ok(()) } else { Err(other(found)) }
 }
 
-/// `$XDG_CACHE_HOME/plainchant`, else `~/.cache/plainchant`, else a folder for temporary files; below it one folder for
-/// each version of the weights.
+/// One folder for each version of the weights.
 fn cache_folder() -> PathBuf {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let base = set("XDG_CACHE_HOME")
-        .or_else(|| set("HOME").map(|home| home.join(".cache")))
-        .or_else(|| set("LOCALAPPDATA"))
-        .unwrap_or_else(std::env::temp_dir);
     let version = WEIGHTS_SHA256.get(..12).unwrap_or_default();
-    base.join("plainchant").join(format!("all-MiniLM-L6-v2-{version}"))
+    common::cache_folder().join(format!("all-MiniLM-L6-v2-{version}"))
 }
 
 /// Puts a file into the cache in one move, so that a run that was cut off leaves none half written.

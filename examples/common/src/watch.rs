@@ -1,24 +1,21 @@
-//! Follows the hospitals' progress files, and shows the rounds as they end.
+//! Follows the houses' progress files, and shows the rounds as they end.
 //!
 //! In a real federation each of these files stays in its house; here they all lie on this machine. Of the figures in them
-//! only times, sizes and epsilon are used: the loss that is shown is the example's own, on public rows.
+//! only times, sizes and epsilon are used: a loss that is shown is the example's own, on public rows.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use adapter::Adapter;
 use anyhow::bail;
 use client::progress::Seconds;
+use protocol::Charter;
 use serde::Deserialize;
 
 use crate::children::Children;
-use crate::clear::Point;
-use crate::plan::{Plan, SHOWN_EVERY};
 use crate::progress::Ui;
-use crate::task::Task;
 
 const POLL: Duration = Duration::from_millis(50);
 /// Beyond the deadlines of an attempt.
@@ -75,53 +72,40 @@ impl Watch {
         self.houses.push(House { name, file, read: 0, applied: BTreeMap::new(), completed: false, epsilon: 0.0 });
     }
 
-    /// Shows rounds until every house has completed. Gives the curve on public rows back; `adapters` holds the houses'
-    /// folders, each with its newest adapter.
+    /// Shows rounds until every house has completed. `round` is told of each that all have applied, with the name of the first house, and says
+    /// what else to show.
     pub(crate) fn until_completed(
         &mut self,
-        task: &mut Task,
-        plan: &Plan,
-        adapters: &Path,
+        charter: &Charter,
         children: &mut Children,
         ui: Ui,
-    ) -> anyhow::Result<Vec<Point>> {
-        let bar = ui.steps("round", u64::from(plan.rounds));
-        let (mut curve, mut shown, mut moved) = (Vec::<Point>::new(), 0, Instant::now());
-        task.learner.classifier.set_threads(1);
+        mut round: impl FnMut(u32, &str) -> anyhow::Result<String>,
+    ) -> anyhow::Result<()> {
+        let bar = ui.steps("round", u64::from(charter.rounds.count));
+        let (mut shown, mut moved) = (0, Instant::now());
+        let submit_at = Duration::from_millis(charter.rounds.submit_at_ms);
         loop {
             children.check()?;
             for house in &mut self.houses {
                 house.read(ui)?;
             }
-            let round = self.houses.iter().map(House::round).min().unwrap_or(0);
-            if round > shown {
-                (shown, moved) = (round, Instant::now());
-                self.first.get_or_insert((round, moved));
-                self.last = Some((round, moved));
-                if round % SHOWN_EVERY == 0 || round == plan.rounds || round == 1 {
-                    curve.extend(self.evaluate(task, round, adapters)?);
-                }
-                let loss = curve.last().map_or_else(String::new, |point| {
-                    format!("loss {:.3} on public rows (round {}), ", point.loss, point.round)
-                });
-                bar.at(u64::from(round), &format!("{loss}epsilon {:.2}", self.epsilon()));
+            let applied = self.houses.iter().map(House::round).min().unwrap_or(0);
+            if applied > shown {
+                (shown, moved) = (applied, Instant::now());
+                self.first.get_or_insert((applied, moved));
+                self.last = Some((applied, moved));
+                let more =
+                    self.houses.first().map_or_else(|| Ok(String::new()), |house| round(applied, &house.name))?;
+                bar.at(u64::from(applied), &format!("{more}epsilon {:.2}", self.epsilon()));
             }
             if self.houses.iter().all(|house| house.completed) {
-                return Ok(curve);
+                return Ok(());
             }
-            if moved.elapsed() > plan.submit_at + PATIENCE {
+            if moved.elapsed() > submit_at + PATIENCE {
                 bail!("no round ended for {} s; the logs are in the run's folder", moved.elapsed().as_secs());
             }
             thread::sleep(POLL);
         }
-    }
-
-    /// The loss of the newest adapter of the first house.
-    fn evaluate(&self, task: &mut Task, round: u32, adapters: &Path) -> anyhow::Result<Option<Point>> {
-        let Some(house) = self.houses.first() else { return Ok(None) };
-        let adapter = Adapter::load_dir(&adapters.join(&house.name).join("adapter"), &task.model)?;
-        let found = task.evaluate_public(&adapter)?;
-        Ok(Some(Point { round, loss: found.loss, plain: found.plain }))
     }
 
     fn epsilon(&self) -> f64 {
@@ -197,7 +181,7 @@ mod tests {
 
     #[test]
     fn only_whole_lines_are_read_and_each_once() {
-        let file = std::env::temp_dir().join(format!("hospitals-watch-{}.jsonl", std::process::id()));
+        let file = std::env::temp_dir().join(format!("examples-watch-{}.jsonl", std::process::id()));
         let mut watch = Watch::default();
         watch.follow("a", file.clone());
         let line = |round: u32, train: f64, end: &str| {

@@ -1,7 +1,7 @@
 //! The rows of the task: an ICD-10 code, its description, and the chapter to predict. Every row is public.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
@@ -33,18 +33,21 @@ pub fn load(path: &Path) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Writes rows as [`load`] reads them.
+/// Rows in the form that [`load`] reads.
 ///
 /// # Errors
-/// The file that cannot be written.
-pub fn save(path: &Path, rows: &[&Row]) -> anyhow::Result<()> {
-    let write = || -> Result<(), csv::Error> {
-        let mut writer =
-            csv::WriterBuilder::new().delimiter(b'\t').quote_style(csv::QuoteStyle::Never).from_path(path)?;
-        rows.iter().try_for_each(|row| writer.serialize(row))?;
-        Ok(writer.flush()?)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+/// A row that has no such form.
+pub fn table(rows: &[&Row]) -> anyhow::Result<Vec<u8>> {
+    let mut writer =
+        csv::WriterBuilder::new().delimiter(b'\t').quote_style(csv::QuoteStyle::Never).from_writer(Vec::new());
+    rows.iter().try_for_each(|row| writer.serialize(row))?;
+    Ok(writer.into_inner()?)
+}
+
+/// The folder of the rows that the examples share: `train.tsv`, `test.tsv` (categories that no training row has) and `public.tsv`.
+#[must_use]
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../hospitals/data")
 }
 
 /// The labels in use, sorted: the order of the head's rows.

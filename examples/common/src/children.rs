@@ -1,4 +1,4 @@
-//! The aggregator and the hospitals as processes of their own: this program started again with a hidden first argument.
+//! The aggregator and the houses as processes of their own: this program started again with a hidden first argument.
 //!
 //! A child holds the read end of a pipe and ends when its other end closes, so that none outlives this program, however
 //! it ends.
@@ -15,11 +15,11 @@ use anyhow::{Context as _, bail};
 
 /// The hidden first argument of the model builder's program.
 pub const AGGREGATOR: &str = "aggregator";
-/// The hidden first argument of a hospital's program.
+/// The hidden first argument of a house's program.
 pub const CLIENT: &str = "client";
 
 /// Set for a child that is to end with its parent.
-const TIED: &str = "PLAINCHANT_HOSPITALS_CHILD";
+const TIED: &str = "PLAINCHANT_EXAMPLE_CHILD";
 /// Lines of a log that an error shows.
 const TAIL_LINES: usize = 12;
 
