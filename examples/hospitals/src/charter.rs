@@ -103,7 +103,7 @@ impl Contract<'_> {
                 train: self.train,
                 initial_head: self.initial_head.map(terms::head_text),
             },
-            optimizer: Optimizer::Sgd { learning_rate: self.learning_rate, momentum: self.momentum },
+            optimizer: Optimizer::Sgd { learning_rate: self.learning_rate, momentum: self.momentum, schedule: None },
             privacy: self.privacy.clone(),
             rounds: Rounds {
                 count: self.rounds,

@@ -51,7 +51,11 @@ impl Run<'_> {
             targets: plan.training.target_modules.clone(),
             train: plan.training.train,
             seed: self.seed,
-            optimizer: Optimizer::Sgd { learning_rate: plan.training.learning_rate, momentum: plan.training.momentum },
+            optimizer: Optimizer::Sgd {
+                learning_rate: plan.training.learning_rate,
+                momentum: plan.training.momentum,
+                schedule: None,
+            },
             privacy,
             clients: parts.iter().map(|part| (rate, nominal(part))).collect(),
             committee: (plan.clients.committee, plan.clients.threshold),

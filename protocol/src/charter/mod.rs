@@ -3,6 +3,7 @@
 
 mod error;
 mod noise;
+mod optimizer;
 mod sections;
 mod validate;
 
@@ -10,8 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 pub use error::CharterError;
+pub use optimizer::{Decay, Optimizer, Schedule};
 pub use sections::{
-    Accountant, AdaptiveClipping, AttentionSizes, Committee, Evaluation, House, Local, Lora, Model, Optimizer, Privacy,
+    Accountant, AdaptiveClipping, AttentionSizes, Committee, Evaluation, House, Local, Lora, Model, Privacy,
     PrivacyMode, Release, ReleasePolicy, Rounds, TargetModules, Terms, Train, Trustee,
 };
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::optimizer::Optimizer;
 use crate::ids::{Digest, HouseName};
 
 /// Everything a charter says.
@@ -128,30 +129,6 @@ pub enum Train {
     B,
     /// A and B.
     AB,
-}
-
-/// How a round's sum is applied to the adapter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Optimizer {
-    /// Adam on the averaged update.
-    Adam {
-        /// The step size.
-        learning_rate: f64,
-        /// Decay of the first moment.
-        beta1: f64,
-        /// Decay of the second moment.
-        beta2: f64,
-        /// Added to the root of the second moment.
-        epsilon: f64,
-    },
-    /// Gradient descent with momentum.
-    Sgd {
-        /// The step size.
-        learning_rate: f64,
-        /// 0 for none.
-        momentum: f64,
-    },
 }
 
 /// Who is protected, and how.

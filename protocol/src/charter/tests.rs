@@ -60,6 +60,43 @@ fn each_broken_rule_names_its_key() {
 }
 
 #[test]
+fn every_kind_of_optimizer_has_its_keys_and_may_have_a_schedule() {
+    let adam = "kind = \"adam\"\nlearning_rate = 0.005\nbeta1 = 0.9\nbeta2 = 0.999\nepsilon = 1e-8\n";
+    let rest = "learning_rate = 0.5\nbeta1 = 0.9\nbeta2 = 0.99\nepsilon = 1e-3\n";
+    let schedule = "[optimizer.schedule]\nwarmup_rounds = 5\ndecay = \"cosine\"\nfinal_fraction = 0.1\n";
+    let with = |optimizer: &str| changed(adam, optimizer);
+    let key = |optimizer: String| match with(&optimizer) {
+        Err(CharterError::Rule { key, .. }) => key,
+        other => panic!("{optimizer}: {other:?}"),
+    };
+    for head in ["kind = \"adam\"", "kind = \"yogi\"", "kind = \"adamw\"\nweight_decay = 0.01"] {
+        let charter = with(&format!("{head}\n{rest}{schedule}")).unwrap();
+        let wanted = Schedule { warmup_rounds: 5, decay: Decay::Cosine, final_fraction: 0.1 };
+        assert_eq!(charter.optimizer.schedule(), Some(&wanted));
+        assert_eq!(*Charter::of(&charter).unwrap(), *charter);
+        assert_eq!(with(&format!("{head}\n{rest}")).unwrap().optimizer.schedule(), None);
+        assert_eq!(key(format!("{head}\n{}", rest.replace("1e-3", "0.0"))), "optimizer.epsilon");
+    }
+    for weight_decay in ["-0.1", "2.0", "nan"] {
+        let wrong = format!("kind = \"adamw\"\nweight_decay = {weight_decay}\n{rest}");
+        assert_eq!(key(wrong), "optimizer.weight_decay");
+    }
+    for (from, to, broken) in [
+        ("warmup_rounds = 5", "warmup_rounds = 60", "optimizer.schedule.warmup_rounds"),
+        ("final_fraction = 0.1", "final_fraction = 1.5", "optimizer.schedule.final_fraction"),
+        ("final_fraction = 0.1", "final_fraction = nan", "optimizer.schedule.final_fraction"),
+        ("\"cosine\"", "\"constant\"", "optimizer.schedule.final_fraction"),
+    ] {
+        assert_eq!(key(format!("{adam}{}", schedule.replace(from, to))), broken, "{to}");
+    }
+    for wrong in ["", "weight_decay = 0.1\nmomentum = 0.9\n"] {
+        assert!(matches!(with(&format!("kind = \"adamw\"\n{rest}{wrong}")), Err(CharterError::Syntax(_))), "{wrong}");
+    }
+    let unknown = schedule.replace("warmup_rounds", "warmup_steps");
+    assert!(matches!(with(&format!("{adam}{unknown}")), Err(CharterError::Syntax(_))));
+}
+
+#[test]
 fn unknown_keys_wrong_types_and_upper_case_digests_are_refused() {
     let cases = [
         ("seed = 1", "seed = 1\nsede = 2"),

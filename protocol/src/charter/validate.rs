@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::error::CharterError;
+use super::optimizer::{Decay, Optimizer, Schedule};
 use super::sections::{
-    AdaptiveClipping, Evaluation, Local, Lora, Model, Optimizer, Privacy, PrivacyMode, ReleasePolicy, Rounds,
-    TargetModules, Terms,
+    AdaptiveClipping, Evaluation, Local, Lora, Model, Privacy, PrivacyMode, ReleasePolicy, Rounds, TargetModules, Terms,
 };
 use crate::PROTOCOL_VERSION;
 use crate::ids::HouseName;
@@ -50,7 +50,7 @@ pub(super) fn check(terms: &Terms) -> Result<PublicKey, CharterError> {
         key.ok_or_else(|| broken("aggregator_key", "is no Ed25519 public key", "write its 64 hexadecimal digits"))?;
     check_model(&terms.model)?;
     check_lora(&terms.lora)?;
-    check_optimizer(&terms.optimizer)?;
+    check_optimizer(&terms.optimizer, &terms.rounds)?;
     check_privacy(&terms.privacy)?;
     check_local(&terms.local, terms.privacy.mode)?;
     if let Some(adaptive) = &terms.adaptive_clipping {
@@ -97,19 +97,47 @@ fn check_lora(lora: &Lora) -> Result<(), CharterError> {
     texts("lora.modules_to_save", &lora.modules_to_save, 0, 64)
 }
 
-fn check_optimizer(optimizer: &Optimizer) -> Result<(), CharterError> {
+fn check_optimizer(optimizer: &Optimizer, rounds: &Rounds) -> Result<(), CharterError> {
     match *optimizer {
-        Optimizer::Adam { learning_rate, beta1, beta2, epsilon } => {
-            positive("optimizer.learning_rate", learning_rate)?;
-            fraction("optimizer.beta1", beta1)?;
-            fraction("optimizer.beta2", beta2)?;
-            positive("optimizer.epsilon", epsilon)
+        Optimizer::Adam { learning_rate, beta1, beta2, epsilon, .. }
+        | Optimizer::Yogi { learning_rate, beta1, beta2, epsilon, .. } => {
+            check_moments(learning_rate, [beta1, beta2], epsilon)?;
         }
-        Optimizer::Sgd { learning_rate, momentum } => {
+        Optimizer::AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, .. } => {
+            check_moments(learning_rate, [beta1, beta2], epsilon)?;
+            rule((0.0..1.0).contains(&(learning_rate * weight_decay)), "optimizer.weight_decay", || {
+                let why = format!("{weight_decay} takes no share of a weight off it at learning_rate {learning_rate}");
+                (why, "write at least 0 and below 1 / learning_rate, say 0.01".to_owned())
+            })?;
+        }
+        Optimizer::Sgd { learning_rate, momentum, .. } => {
             positive("optimizer.learning_rate", learning_rate)?;
-            fraction("optimizer.momentum", momentum)
+            fraction("optimizer.momentum", momentum)?;
         }
     }
+    optimizer.schedule().map_or(Ok(()), |schedule| check_schedule(schedule, rounds))
+}
+
+fn check_moments(learning_rate: f64, [beta1, beta2]: [f64; 2], epsilon: f64) -> Result<(), CharterError> {
+    positive("optimizer.learning_rate", learning_rate)?;
+    fraction("optimizer.beta1", beta1)?;
+    fraction("optimizer.beta2", beta2)?;
+    positive("optimizer.epsilon", epsilon)
+}
+
+fn check_schedule(schedule: &Schedule, rounds: &Rounds) -> Result<(), CharterError> {
+    let (warmup, last) = (schedule.warmup_rounds, schedule.final_fraction);
+    rule(warmup < rounds.count, "optimizer.schedule.warmup_rounds", || {
+        let why = format!("{warmup} of {} rounds leave none at the whole step size", rounds.count);
+        (why, "write less than rounds.count".to_owned())
+    })?;
+    rule((0.0..=1.0).contains(&last), "optimizer.schedule.final_fraction", || {
+        (format!("{last} is no share of the learning rate"), "write 0.0 to 1.0".to_owned())
+    })?;
+    rule(last == 0.0 || schedule.decay != Decay::Constant, "optimizer.schedule.final_fraction", || {
+        let why = "a step size that does not decay does not end anywhere".to_owned();
+        (why, "leave it out, or write decay = \"linear\" or \"cosine\"".to_owned())
+    })
 }
 
 fn check_privacy(privacy: &Privacy) -> Result<(), CharterError> {
