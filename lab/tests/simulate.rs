@@ -188,7 +188,7 @@ fn modes_run_side_by_side_with_evaluations_and_leave_their_tables() {
     plan.privacy.modes =
         vec![PrivacyMode::None, PrivacyMode::RecordShared, PrivacyMode::RecordLocal, PrivacyMode::Client];
     plan.privacy.epsilon = 8.0;
-    plan.local = Some(protocol::charter::Local { steps: 2, learning_rate: 0.5, batch: 8 });
+    plan.local = Some(protocol::charter::Local { steps: 2, learning_rate: 0.5, batch: 8, ..Default::default() });
     plan.evaluation = Some(protocol::charter::Evaluation {
         every: 2,
         held_out: 0.1,

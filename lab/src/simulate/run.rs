@@ -8,7 +8,7 @@ use protocol::charter::{PrivacyMode, Train};
 use protocol::{Charter, RoundNumber};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
-use terms::Terms;
+use terms::{Metrics, Terms};
 use training::{FreshNoise, House, Mechanism, Noise, Tools, mechanism};
 
 use super::SimulateError;
@@ -171,7 +171,9 @@ impl Run<'_> {
             let mut plain = None;
             if number % self.plan.training.evaluate_every == 0 || number == self.plan.training.rounds {
                 let mut row = self.point(task, &charter, world.state.adapter(), number)?;
-                row.noised_plain = played.metrics.and_then(|metrics| metrics.accuracy).unwrap_or(f64::NAN);
+                let noised = |of: fn(&Metrics) -> Option<f64>| played.metrics.as_ref().and_then(of).unwrap_or(f64::NAN);
+                row.noised_plain = noised(|metrics| metrics.accuracy);
+                row.noised_macro_f1 = noised(|metrics| metrics.macro_f1);
                 plain = Some(row.plain);
                 curve.push(row);
             }
@@ -227,8 +229,10 @@ impl Run<'_> {
             loss: score.loss,
             plain: score.plain,
             macro_: score.macro_,
+            macro_f1: score.macro_f1,
             epsilon: spent(charter, round, adapter.trainable_len())?,
             noised_plain: f64::NAN,
+            noised_macro_f1: f64::NAN,
         })
     }
 
@@ -258,6 +262,7 @@ impl Run<'_> {
                 rows: part.rows() as u64,
                 plain: score.plain,
                 macro_: score.macro_,
+                macro_f1: score.macro_f1,
             });
         }
         let worst = clients.iter().map(|client| client.plain).fold(f64::NAN, f64::min);
@@ -281,6 +286,7 @@ impl Run<'_> {
             seed: self.seed,
             plain: last.plain,
             macro_: last.macro_,
+            macro_f1: last.macro_f1,
             loss: last.loss,
             worst_client: worst,
             client_spread: spread,

@@ -13,8 +13,8 @@ use std::ops::Deref;
 pub use error::CharterError;
 pub use optimizer::{Decay, Optimizer, Schedule};
 pub use sections::{
-    Accountant, AdaptiveClipping, AttentionSizes, Committee, Evaluation, House, Local, Lora, Model, Privacy,
-    PrivacyMode, Release, ReleasePolicy, Rounds, TargetModules, Terms, Train, Trustee,
+    Accountant, AdaptiveClipping, AttentionSizes, Committee, Evaluation, House, Local, LocalOptimizer, Lora, Model,
+    Privacy, PrivacyMode, Release, ReleasePolicy, Rounds, TargetModules, Terms, Train, Trustee,
 };
 
 use crate::ids::{Digest, HouseName, RoundNumber};

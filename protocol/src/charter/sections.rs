@@ -223,16 +223,47 @@ pub struct Rounds {
 pub struct Local {
     /// Local steps. Under `record-shared` there is one.
     pub steps: u32,
-    /// The step size of local gradient descent.
+    /// The step size of local training.
     pub learning_rate: f64,
     /// Rows of a local step under `client`, drawn in shuffled passes; under `record-local` the sampling rate says it.
     #[serde(default = "local_batch")]
     pub batch: u32,
+    /// What takes the local steps. It begins anew in every round.
+    #[serde(default)]
+    pub optimizer: LocalOptimizer,
+    /// Of `sgd`: share of the last direction that is kept, 0 for none.
+    #[serde(default)]
+    pub momentum: f64,
+    /// Of `adamw`: share of every trained weight that a step takes off it, over the step size.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// Mu of FedProx: how strongly the copy is drawn back to where the round began, 0 for not at all.
+    #[serde(default)]
+    pub proximal: f64,
+}
+
+/// What takes the local steps of mode `client`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LocalOptimizer {
+    /// Gradient descent, with momentum where the charter says so.
+    #[default]
+    Sgd,
+    /// Adam with decoupled weight decay: decays 0.9 and 0.999, epsilon 1e-8, as `torch.optim.AdamW` has them when nothing is said.
+    AdamW,
 }
 
 impl Default for Local {
     fn default() -> Self {
-        Self { steps: 1, learning_rate: 1.0, batch: local_batch() }
+        Self {
+            steps: 1,
+            learning_rate: 1.0,
+            batch: local_batch(),
+            optimizer: LocalOptimizer::Sgd,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            proximal: 0.0,
+        }
     }
 }
 

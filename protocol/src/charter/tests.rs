@@ -130,6 +130,30 @@ fn sections_of_a_mode_are_refused_under_another_and_out_of_range_by_key() {
     let local = "[local]\nsteps = 4\nlearning_rate = 0.5\n";
     assert_eq!(Charter::parse(&format!("{client}{local}")).unwrap().local.batch, 32);
     assert_eq!(key(&format!("{SAMPLE}{local}")), "local.steps");
+    let more = |keys: &str| format!("{client}{local}{keys}");
+    for good in ["momentum = 0.9\nproximal = 0.1", "optimizer = \"adamw\"\nweight_decay = 0.1\nproximal = 2.0"] {
+        let charter = Charter::parse(&more(good)).unwrap();
+        assert_eq!(*Charter::of(&charter).unwrap(), *charter);
+    }
+    for (wrong, broken) in [
+        ("momentum = 1.0", "local.momentum"),
+        ("proximal = -0.1", "local.proximal"),
+        ("proximal = inf", "local.proximal"),
+        ("weight_decay = 0.1", "local.weight_decay"),
+        ("optimizer = \"adamw\"\nmomentum = 0.9", "local.momentum"),
+        ("optimizer = \"adamw\"\nweight_decay = 2.0", "local.weight_decay"),
+    ] {
+        assert_eq!(key(&more(wrong)), broken, "{wrong}");
+    }
+    let record_local = SAMPLE.replace("mode = \"record-shared\"", "mode = \"record-local\"");
+    Charter::parse(&format!("{record_local}{local}")).unwrap();
+    for (wrong, broken) in [
+        ("momentum = 0.9", "local.momentum"),
+        ("proximal = 0.1", "local.proximal"),
+        ("optimizer = \"adamw\"", "local.optimizer"),
+    ] {
+        assert_eq!(key(&format!("{record_local}{local}{wrong}\n")), broken);
+    }
     let adaptive = "[adaptive_clipping]\nquantile = 0.5\nlearning_rate = 0.2\nnoise_multiplier = 10.0\n";
     Charter::parse(&format!("{client}{adaptive}")).unwrap();
     assert_eq!(key(&format!("{SAMPLE}{adaptive}")), "adaptive_clipping");

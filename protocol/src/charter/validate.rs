@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::error::CharterError;
 use super::optimizer::{Decay, Optimizer, Schedule};
 use super::sections::{
-    AdaptiveClipping, Evaluation, Local, Lora, Model, Privacy, PrivacyMode, ReleasePolicy, Rounds, TargetModules, Terms,
+    AdaptiveClipping, Evaluation, Local, LocalOptimizer, Lora, Model, Privacy, PrivacyMode, ReleasePolicy, Rounds,
+    TargetModules, Terms,
 };
 use crate::PROTOCOL_VERSION;
 use crate::ids::HouseName;
@@ -171,7 +172,36 @@ fn check_local(local: &Local, mode: PrivacyMode) -> Result<(), CharterError> {
     rule(local.steps == 1 || matches!(mode, PrivacyMode::RecordLocal | PrivacyMode::Client), "local.steps", || {
         let why = format!("mode `{}` takes one global step a round", mode.as_str());
         (why, "write 1, or mode `record-local` or `client`".to_owned())
-    })
+    })?;
+    fraction("local.momentum", local.momentum)?;
+    rule(local.proximal >= 0.0 && local.proximal.is_finite(), "local.proximal", || {
+        (format!("{} draws nothing back", local.proximal), "write 0.0 or more, say 0.01".to_owned())
+    })?;
+    rule((0.0..1.0).contains(&(local.learning_rate * local.weight_decay)), "local.weight_decay", || {
+        let why = format!("{} takes no share of a weight off it", local.weight_decay);
+        (why, "write at least 0 and below 1 / local.learning_rate, say 0.01".to_owned())
+    })?;
+    let adamw = local.optimizer == LocalOptimizer::AdamW;
+    let of_kinds = [
+        ("local.momentum", local.momentum != 0.0 && adamw, "`adamw` has its own", "leave it out, or write `sgd`"),
+        ("local.weight_decay", local.weight_decay != 0.0 && !adamw, "`sgd` has none", "leave it out, or write `adamw`"),
+    ];
+    for (key, wrong, why, instead) in of_kinds {
+        rule(!wrong, key, || (why.to_owned(), instead.to_owned()))?;
+    }
+    // The other modes send gradients: what else moved a copy would be in no sum.
+    let of_copies = [
+        ("local.optimizer", adamw),
+        ("local.momentum", local.momentum != 0.0),
+        ("local.proximal", local.proximal != 0.0),
+    ];
+    for (key, used) in of_copies {
+        rule(!used || mode == PrivacyMode::Client, key, || {
+            let why = format!("mode `{}` adds up gradients, not how far a copy moved", mode.as_str());
+            (why, "leave it out, or write mode `client`".to_owned())
+        })?;
+    }
+    Ok(())
 }
 
 fn check_adaptive_clipping(adaptive: &AdaptiveClipping, privacy: &Privacy) -> Result<(), CharterError> {
