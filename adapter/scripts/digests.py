@@ -119,7 +119,7 @@ def digest(kind, rule, values, decays, kept, schedule=CONSTANT, start=0.0):
         data = initial_a(name) if frozen else weight[offset : offset + count]
         offset += 0 if frozen else count
         body += np.array(data, F).tobytes()
-    header = bytes([3]) + context.digest() + struct.pack("<Q3d", 3, *powers, 0.0)
+    header = bytes([3]) + context.digest() + struct.pack("<Q4dI", 3, *powers, 0.0, math.inf, 0)
     body += b"".join(moment.tobytes() for moment in moments[:kept])
     return hashlib.sha256(b"plainchant adapter state v1\0" + header + body).hexdigest()
 

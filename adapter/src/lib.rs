@@ -37,5 +37,5 @@ pub use crate::merge::{Merge, weight_files};
 pub use crate::model::{AttentionSizes, Linear, Model};
 pub use crate::optimizer::ServerOptimizer;
 pub use crate::schedule::{Decay, Schedule};
-pub use crate::state::State;
+pub use crate::state::{BestLoss, State};
 pub use crate::targets::Targets;

@@ -22,14 +22,30 @@ pub struct State {
     moments: [Vec<f32>; 2],
     /// The clipping norm, where it follows the updates; 0 where it is fixed.
     clipping_norm: f64,
+    /// What the evaluations so far say, where the run may end early; infinite and 0 before the first, or where none is noted.
+    best: BestLoss,
 }
 
-/// Version byte of [`State::to_bytes`]. 3: the context holds the schedule.
+/// The lowest loss that was noted, and for how many notes none was lower.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BestLoss {
+    /// The lowest loss; infinite before the first.
+    pub loss: f64,
+    /// Losses noted since it was, none of which was lower.
+    pub since: u32,
+}
+
+impl BestLoss {
+    /// Nothing noted.
+    const NONE: Self = Self { loss: f64::INFINITY, since: 0 };
+}
+
+/// Version byte of [`State::to_bytes`]. 3: the context holds the schedule, and the lowest loss is kept.
 const VERSION: u8 = 3;
 const CONTEXT_LABEL: &[u8] = b"plainchant adapter state context v2\0";
 const DIGEST_LABEL: &[u8] = b"plainchant adapter state v1\0";
-/// Version, context digest, step, the two powers and the clipping norm.
-const HEADER_BYTES: usize = 1 + 32 + 8 + 8 + 8 + 8;
+/// Version, context digest, step, the two powers, the clipping norm, the lowest loss and the notes since.
+const HEADER_BYTES: usize = 1 + 32 + 8 + 8 + 8 + 8 + 8 + 4;
 
 impl State {
     /// The state before the first sum, with the same step size at every step.
@@ -51,7 +67,16 @@ impl State {
         let ([keeps_first, keeps_second], [first, second]) = (optimizer.keeps(), optimizer.first_moments());
         let moments = [(keeps_first, first), (keeps_second, second)];
         let moments = moments.map(|(kept, value)| vec![value; if kept { count } else { 0 }]);
-        Ok(Self { adapter, optimizer, schedule, step: 0, powers: [1.0, 1.0], moments, clipping_norm: 0.0 })
+        Ok(Self {
+            adapter,
+            optimizer,
+            schedule,
+            step: 0,
+            powers: [1.0, 1.0],
+            moments,
+            clipping_norm: 0.0,
+            best: BestLoss::NONE,
+        })
     }
 
     /// The adapter as it is now.
@@ -95,6 +120,25 @@ impl State {
         }
         self.clipping_norm = norm;
         Ok(())
+    }
+
+    /// The lowest loss noted, and how long ago; infinite and 0 before the first.
+    #[must_use]
+    pub fn best_loss(&self) -> BestLoss {
+        self.best
+    }
+
+    /// Notes the loss of an evaluation: it is the lowest if it is below the lowest so far by more than `min_improvement`. One that is not
+    /// finite counts for nothing.
+    pub fn note_loss(&mut self, loss: f64, min_improvement: f64) {
+        if !loss.is_finite() {
+            return;
+        }
+        if loss < self.best.loss - min_improvement {
+            self.best = BestLoss { loss, since: 0 };
+        } else {
+            self.best.since = self.best.since.saturating_add(1);
+        }
     }
 
     /// Applies an opened sum of gradients, one integer for each trained weight: the mean gradient is
@@ -147,7 +191,7 @@ impl State {
         Sha256::new_with_prefix(DIGEST_LABEL).chain_update(self.to_bytes()).finalize().into()
     }
 
-    /// A version byte, a digest of what the state belongs to (tensors' names and shapes, scaling, optimizer, schedule), step, powers, clipping norm (0: fixed), then
+    /// A version byte, a digest of what the state belongs to (tensors' names and shapes, scaling, optimizer, schedule), step, powers, clipping norm (0: fixed), the lowest loss and the notes since, then
     /// all tensors' values in the order of the names and the moments; everything little-endian. The lengths follow from
     /// model, configuration and optimizer, which the charter holds with the schedule.
     #[must_use]
@@ -157,6 +201,8 @@ impl State {
         bytes.extend(self.step.to_le_bytes());
         bytes.extend(self.powers.iter().flat_map(|power| power.to_le_bytes()));
         bytes.extend(self.clipping_norm.to_le_bytes());
+        bytes.extend(self.best.loss.to_le_bytes());
+        bytes.extend(self.best.since.to_le_bytes());
         for (_, tensor) in self.adapter.tensors() {
             bytes.extend(little_endian(&tensor.data));
         }
@@ -195,6 +241,8 @@ impl State {
             *power = reader.array().map(f64::from_le_bytes).ok_or_else(wrong_length)?;
         }
         let clipping_norm = reader.array().map(f64::from_le_bytes).ok_or_else(wrong_length)?;
+        let loss = reader.array().map(f64::from_le_bytes).ok_or_else(wrong_length)?;
+        let since = reader.array().map(u32::from_le_bytes).ok_or_else(wrong_length)?;
         let adapter = Adapter::build(model, config, |name, shape| {
             let missing = || AdapterError::MissingTensor { tensor: name.to_owned() };
             reader.floats(shape.iter().product()).ok_or_else(missing)
@@ -207,6 +255,7 @@ impl State {
             *moment = reader.floats(moment.len()).ok_or_else(wrong_length)?;
         }
         (state.step, state.powers, state.clipping_norm) = (step, powers, clipping_norm);
+        state.best = BestLoss { loss, since };
         state.check_memory()?;
         Ok(state)
     }
@@ -226,6 +275,10 @@ impl State {
         }
         if !(self.clipping_norm >= 0.0 && self.clipping_norm.is_finite()) || self.clipping_norm.is_sign_negative() {
             return impossible("clipping norm");
+        }
+        let BestLoss { loss, since } = self.best;
+        if loss.is_nan() || loss == f64::NEG_INFINITY || (loss == f64::INFINITY && since > 0) {
+            return impossible("lowest loss");
         }
         let [first, second] = &self.moments;
         let [at_first, at_second] = self.optimizer.first_moments();

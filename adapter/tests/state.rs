@@ -163,6 +163,28 @@ fn a_clipping_norm_is_kept_changes_the_digest_and_must_be_a_positive_number() {
     }
 }
 
+/// By hand: 1.0 is the first; 0.95 is not lower by more than 0.1; 0.8 is; then nothing is; a loss that is none counts for nothing.
+#[test]
+fn the_lowest_loss_is_kept_with_how_long_ago_it_was_and_changes_the_digest() {
+    let [sgd, ..] = optimizers();
+    let mut state = state(&sgd);
+    let before = state.digest();
+    assert_eq!((state.best_loss().loss, state.best_loss().since), (f64::INFINITY, 0));
+    let noted = [1.0, 0.95, 0.8, f64::NAN, 0.75, f64::INFINITY, 0.9].map(|loss| {
+        state.note_loss(loss, 0.1);
+        assert_eq!(reload(&state), state);
+        (state.best_loss().loss, state.best_loss().since)
+    });
+    assert_eq!(noted, [(1.0, 0), (1.0, 1), (0.8, 0), (0.8, 0), (0.8, 1), (0.8, 1), (0.8, 2)]);
+    assert_ne!(state.digest(), before);
+    for loss in [f64::NAN, f64::NEG_INFINITY, f64::INFINITY] {
+        let mut bytes = state.to_bytes();
+        bytes[65..73].copy_from_slice(&loss.to_le_bytes());
+        let read = State::from_bytes(&common::tiny_model(), state.adapter().config(), &sgd, state.schedule(), &bytes);
+        assert!(matches!(read, Err(DecodeError::Impossible { part: "lowest loss", .. })), "{loss}");
+    }
+}
+
 /// A gradient that is a whole number of units is the same step either way.
 #[test]
 fn a_gradient_moves_the_weights_as_the_sum_that_stands_for_it() {

@@ -17,7 +17,7 @@ row! {
         pub accountant: String,
         /// Noise that is counted on, over the clipping norm.
         pub noise_multiplier: f64,
-        /// Rounds.
+        /// Rounds that were run: the plan's, or fewer where an evaluation's patience ended it. Epsilon is the whole plan's.
         pub rounds: u64,
         /// Clients.
         pub clients: u64,

@@ -12,7 +12,7 @@ mod check;
 mod metrics;
 mod shape;
 
-pub use apply::{RoundSum, RoundSumError, clipping_norm};
+pub use apply::{RoundSum, RoundSumError, applied, clipping_norm, is_over};
 pub use check::{PrivacyTermsError, check, epsilon};
 pub use metrics::{Metrics, MetricsShape};
 pub use shape::{Norms, RoundShape, attempts, evaluations, fullest_round, layout, rounding, whole_run};

@@ -153,7 +153,11 @@ impl Run<'_> {
             NoiseSource::Pooled => Box::new(Pooled),
         };
         let pooled = self.plan.privacy.noise == NoiseSource::Pooled;
-        for number in kept.round + 1..=self.plan.training.rounds {
+        let rounds = self.plan.training.rounds;
+        for number in kept.round + 1..=rounds {
+            if terms::is_over(&charter, &world.state) {
+                break;
+            }
             let start = Instant::now();
             // Another stream for each round, so that a run that goes on samples what it would have sampled.
             let mut batches = ChaCha20Rng::seed_from_u64(self.seed);
@@ -169,7 +173,8 @@ impl Run<'_> {
             kept.round = number;
             kept.state = hex::encode(world.state.to_bytes());
             let mut plain = None;
-            if number % self.plan.training.evaluate_every == 0 || number == self.plan.training.rounds {
+            let is_last = number == rounds || terms::is_over(&charter, &world.state);
+            if is_last || number % self.plan.training.evaluate_every == 0 {
                 let mut row = self.point(task, &charter, world.state.adapter(), number)?;
                 let noised = |of: fn(&Metrics) -> Option<f64>| played.metrics.as_ref().and_then(of).unwrap_or(f64::NAN);
                 row.noised_plain = noised(|metrics| metrics.accuracy);
@@ -278,7 +283,7 @@ impl Run<'_> {
             delta: charter.privacy.delta,
             accountant: "rdp".to_owned(),
             noise_multiplier: charter.privacy.noise_multiplier,
-            rounds: u64::from(plan.training.rounds),
+            rounds: u64::from(kept.round),
             clients: plan.clients.count as u64,
             clipping_norm: charter.privacy.clipping_norm,
             rank: u64::from(plan.training.rank),

@@ -298,6 +298,12 @@ pub struct Evaluation {
     /// Buckets of the score histograms from which the area under the ROC curve is computed; 0 for none.
     #[serde(default)]
     pub buckets: u32,
+    /// The run ends after so many evaluated rounds in a row without a lower noised mean loss; never before its last round when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u32>,
+    /// By how much more than this a loss must be lower.
+    #[serde(default)]
+    pub min_improvement: f64,
 }
 
 /// Who can open: houses, then all trustees.

@@ -172,6 +172,9 @@ fn sections_of_a_mode_are_refused_under_another_and_out_of_range_by_key() {
         ("held_out = 0.1", "held_out = 1.0", "evaluation.held_out"),
         ("loss_bound = 8.0", "loss_bound = nan", "evaluation.loss_bound"),
         ("noise_multiplier = 20.0", "noise_multiplier = 0.0", "evaluation.noise_multiplier"),
+        ("every = 5", "every = 5\npatience = 0", "evaluation.patience"),
+        ("every = 5", "every = 5\nmin_improvement = 0.1", "evaluation.min_improvement"),
+        ("every = 5", "every = 5\npatience = 2\nmin_improvement = -0.1", "evaluation.min_improvement"),
     ] {
         assert_eq!(key(&format!("{SAMPLE}{}", evaluation.replace(from, to))), broken);
     }
@@ -200,7 +203,7 @@ fn a_threshold_above_the_houses_is_refused() {
 #[test]
 fn a_charter_written_from_terms_says_the_same_terms() {
     let sections = "[local]\nsteps = 4\nlearning_rate = 0.5\nbatch = 16\n[evaluation]\nevery = 5\nheld_out = 0.1\n\
-                    noise_multiplier = 20.0\nloss_bound = 8.0\nbuckets = 4\n";
+                    noise_multiplier = 20.0\nloss_bound = 8.0\nbuckets = 4\npatience = 2\nmin_improvement = 0.1\n";
     let local = SAMPLE.replace("mode = \"record-shared\"", "mode = \"record-local\"");
     for text in [SAMPLE.to_owned(), format!("{local}{sections}")] {
         let read = Charter::parse(&text).unwrap();

@@ -230,7 +230,17 @@ fn check_evaluation(evaluation: &Evaluation) -> Result<(), CharterError> {
     })?;
     positive("evaluation.noise_multiplier", evaluation.noise_multiplier)?;
     positive("evaluation.loss_bound", evaluation.loss_bound)?;
-    range("evaluation.buckets", evaluation.buckets, 0, 1024)
+    range("evaluation.buckets", evaluation.buckets, 0, 1024)?;
+    if let Some(patience) = evaluation.patience {
+        range("evaluation.patience", patience, 1, 1_000_000)?;
+    }
+    let least = evaluation.min_improvement;
+    rule(least >= 0.0 && least.is_finite(), "evaluation.min_improvement", || {
+        (format!("{least} is no improvement"), "write 0.0 or more, in nats".to_owned())
+    })?;
+    rule(least == 0.0 || evaluation.patience.is_some(), "evaluation.min_improvement", || {
+        ("nothing ends early without evaluation.patience".to_owned(), "leave it out, or write a patience".to_owned())
+    })
 }
 
 fn check_members(terms: &Terms) -> Result<(), CharterError> {
