@@ -68,6 +68,26 @@ fn a_run_that_was_stopped_goes_on_to_the_same_adapter() {
     assert_eq!(run(&more, &two, &mut |_| ()).unwrap().runs.len(), 2);
 }
 
+/// Every rule of the server reaches the charter that is played: five rounds, five adapters.
+#[test]
+fn every_optimizer_and_a_schedule_can_be_simulated() {
+    use lab::simulate::OptimizerKind::{Adam, AdamW, Sgd, Yogi};
+    let dir = tempfile::tempdir().unwrap();
+    let mut plan = plan(dir.path(), 4, 2, PrivacyMode::None);
+    plan.training.weight_decay = 0.5;
+    let schedule =
+        protocol::charter::Schedule { warmup_rounds: 1, decay: protocol::charter::Decay::Linear, final_fraction: 0.0 };
+    let settings = [(Sgd, None), (Sgd, Some(schedule)), (Adam, None), (AdamW, None), (Yogi, None)];
+    let adapters = settings.into_iter().enumerate().map(|(number, (optimizer, schedule))| {
+        (plan.training.optimizer, plan.training.schedule) = (optimizer, schedule);
+        let out = dir.path().join(number.to_string());
+        run(&plan, &out, &mut |_| ()).unwrap();
+        digest(&out, "none-seed-1")
+    });
+    let different: std::collections::BTreeSet<Vec<u8>> = adapters.collect();
+    assert_eq!(different.len(), 5);
+}
+
 /// No loss is lower than another by 100: the second evaluation is the last.
 #[test]
 fn a_run_ends_after_the_round_that_uses_up_its_patience_and_stays_ended() {

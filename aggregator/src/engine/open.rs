@@ -3,7 +3,7 @@
 use adapter::State;
 use protocol::server::{Event, Input};
 use protocol::{
-    Announcement, Answer, AnswerPayload, Attempt, Charter, CohortList, Contribution, Digest, HouseName, MemberIndex,
+    Announcement, Answer, AnswerPayload, Attempt, Charter, CohortList, Contribution, HouseName, MemberIndex,
     Message as _, RoundNumber, Verdict, VoidReason,
 };
 use secure_sum::{

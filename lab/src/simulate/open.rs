@@ -8,7 +8,7 @@ use protocol::message::{SHARE_INFO, share_aad};
 use protocol::server;
 use protocol::{
     Announcement, Answer, AnswerPayload, BodyChecksum, CohortList, Contribution, Digest, HouseName, Message as _,
-    Outcome, Signed, SumClaim, Verdict,
+    Outcome, Signed, SumClaim,
 };
 use rayon::prelude::*;
 use secure_sum::{Accumulator, Challenge, Checksum, Commitments, KeyShare, Layout, MaskSeed, SealingKey, ShareSum};
