@@ -5,6 +5,7 @@ Needs numpy. It makes the initial A with its own ChaCha20, applies three sums in
 """
 
 import hashlib
+import math
 import struct
 
 import numpy as np
@@ -66,18 +67,50 @@ def adam(weight, first, second, gradient, powers, rate, beta1, beta2, epsilon):
     return weight - F(rate / (1 - powers[0])) * (first / root), first, second
 
 
-def digest(kind, rule, values, decays, kept):
+def adamw(weight, first, second, gradient, powers, rate, beta1, beta2, epsilon, weight_decay):
+    first = F(beta1) * first + F(1 - beta1) * gradient
+    second = F(beta2) * second + F(1 - beta2) * (gradient * gradient)
+    root = np.sqrt(second) / F(np.sqrt(1 - powers[1])) + F(epsilon)
+    kept = F(1 - rate * weight_decay) * weight
+    return kept - F(rate / (1 - powers[0])) * (first / root), first, second
+
+
+def yogi(weight, first, second, gradient, _powers, rate, beta1, beta2, epsilon):
+    first = F(beta1) * first + F(1 - beta1) * gradient
+    square = gradient * gradient
+    second = second - F(1 - beta2) * square * np.sign(second - square)
+    return weight - F(rate) * (first / (np.sqrt(second) + F(epsilon))), first, second
+
+
+CONSTANT = (0, 0, 0, 0.0)
+
+
+def fraction(schedule, step):
+    """Of the learning rate. Python's cosine happens to round as libm's at the steps below."""
+    warmup, decay, steps, final = schedule
+    if step < warmup:
+        return step / warmup
+    if decay == 0:
+        return 1.0
+    past = (step - warmup) / max(1, steps - warmup)
+    left = 1 - past if decay == 1 else 0.5 * (1 + math.cos(math.pi * past))
+    return left * (1 - final) + final
+
+
+def digest(kind, rule, values, decays, kept, schedule=CONSTANT, start=0.0):
     shapes = tensors()
     size = sum(int(np.prod(shape)) for shape, frozen in shapes.values() if not frozen)
     weight = (np.arange(size, dtype=F) - F(20)) / F(7)
-    moments = [np.zeros(size, F), np.zeros(size, F)]
+    moments = [np.zeros(size, F), np.full(size, start, F)]
     powers = [1.0, 1.0]
-    for factor in (1, -3, 17):
+    for step, factor in enumerate((1, -3, 17)):
         total = np.array([(i * i - 300) * factor for i in range(size)]).astype(F)
         powers = [powers[0] * decays[0], powers[1] * decays[1]]
-        weight, *moments = rule(weight, *moments, total * F(1e-4 / 64.0), powers, *values)
-    context = hashlib.sha256(b"plainchant adapter state context v1\0" + struct.pack("<fB", ALPHA / R, 0))
+        rate = values[0] * fraction(schedule, step)
+        weight, *moments = rule(weight, *moments, total * F(1e-4 / 64.0), powers, rate, *values[1:])
+    context = hashlib.sha256(b"plainchant adapter state context v2\0" + struct.pack("<fB", ALPHA / R, 0))
     context.update(struct.pack(f"<B{len(values)}d", kind, *values))
+    context.update(struct.pack("<QBQd", *schedule))
     body, offset = b"", 0
     for name, (shape, frozen) in shapes.items():
         context.update(struct.pack("<I", len(name)) + name.encode())
@@ -86,7 +119,7 @@ def digest(kind, rule, values, decays, kept):
         data = initial_a(name) if frozen else weight[offset : offset + count]
         offset += 0 if frozen else count
         body += np.array(data, F).tobytes()
-    header = bytes([2]) + context.digest() + struct.pack("<Q3d", 3, *powers, 0.0)
+    header = bytes([3]) + context.digest() + struct.pack("<Q4dI", 3, *powers, 0.0, math.inf, 0)
     body += b"".join(moment.tobytes() for moment in moments[:kept])
     return hashlib.sha256(b"plainchant adapter state v1\0" + header + body).hexdigest()
 
@@ -95,6 +128,9 @@ def main():
     print(digest(0, sgd, (0.1, 0.0), (1, 1), 0))
     print(digest(0, sgd, (0.1, 0.9), (1, 1), 1))
     print(digest(1, adam, (0.01, 0.9, 0.999, 1e-8), (0.9, 0.999), 2))
+    print(digest(2, adamw, (0.01, 0.9, 0.999, 1e-8, 0.1), (0.9, 0.999), 2))
+    print(digest(3, yogi, (0.01, 0.9, 0.99, 1e-3), (1, 1), 2, start=1e-3 * 1e-3))
+    print(digest(0, sgd, (0.1, 0.0), (1, 1), 0, schedule=(1, 2, 4, 0.1)))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ CASES = [
     ("sgd", {"learning_rate": 0.05, "momentum": 0.9}),
     ("adam", {"learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}),
     ("adam", {"learning_rate": 0.003, "beta1": 0.8, "beta2": 0.99, "epsilon": 1e-3}),
+    ("adamw", {"learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01}),
+    ("adamw", {"learning_rate": 0.003, "beta1": 0.8, "beta2": 0.99, "epsilon": 1e-3, "weight_decay": 5.0}),
 ]
 
 
@@ -27,7 +29,10 @@ def optimizer(kind, values, weights):
     if kind == "sgd":
         return torch.optim.SGD([weights], lr=values["learning_rate"], momentum=values["momentum"])
     betas = (values["beta1"], values["beta2"])
-    return torch.optim.Adam([weights], lr=values["learning_rate"], betas=betas, eps=values["epsilon"])
+    common = {"lr": values["learning_rate"], "betas": betas, "eps": values["epsilon"]}
+    if kind == "adamw":
+        return torch.optim.AdamW([weights], weight_decay=values["weight_decay"], **common)
+    return torch.optim.Adam([weights], **common)
 
 
 def trajectory(kind, values, start, sums, dtype):

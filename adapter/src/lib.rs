@@ -6,12 +6,13 @@
 //!    [`LoraConfig`] which of them get an adapter. Both stand in the charter.
 //! 2. [`Adapter`] holds the named tensors. [`Adapter::initial`] makes the first one from a seed, [`Adapter::flat`] lays
 //!    the trained part out as the one vector that clients send gradients of, [`Adapter::save_dir`] writes what PEFT loads.
-//! 3. [`State`] is an adapter with its [`ServerOptimizer`]'s memory. [`State::apply`] turns an opened sum of integers
+//! 3. [`State`] is an adapter with its [`ServerOptimizer`]'s memory and its [`Schedule`]. [`State::apply`] turns an opened sum of integers
 //!    into the next adapter.
 //!
 //! Every house computes the same adapter from the same sum and signs its digest, so the arithmetic here is additions,
 //! multiplications, divisions and square roots of IEEE 754 numbers in a fixed order and nothing else: no fused
-//! multiply-add, no reordered sums, no library functions whose last bit depends on the platform.
+//! multiply-add, no reordered sums, no library functions whose last bit depends on the platform
+//! (the cosine of a schedule is `libm`'s, written in Rust).
 
 mod adapter;
 mod architecture;
@@ -24,6 +25,7 @@ mod merge;
 mod model;
 mod optimizer;
 mod peft;
+mod schedule;
 mod state;
 mod targets;
 
@@ -34,5 +36,6 @@ pub use crate::error::{AdapterError, ApplyError, DecodeError};
 pub use crate::merge::{Merge, weight_files};
 pub use crate::model::{AttentionSizes, Linear, Model};
 pub use crate::optimizer::ServerOptimizer;
-pub use crate::state::State;
+pub use crate::schedule::{Decay, Schedule};
+pub use crate::state::{BestLoss, State};
 pub use crate::targets::Targets;

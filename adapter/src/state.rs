@@ -4,41 +4,79 @@ use sha2::{Digest, Sha256};
 
 use crate::codec::{floats, hash_shape, little_endian};
 use crate::optimizer::Step;
-use crate::{Adapter, AdapterError, ApplyError, DecodeError, ServerOptimizer};
+use crate::{Adapter, AdapterError, ApplyError, DecodeError, Schedule, ServerOptimizer};
 use crate::{LoraConfig, Model, Train};
 
-/// An adapter, its optimizer, the optimizer's moments and the number of sums applied.
+/// An adapter, its optimizer and schedule, the optimizer's moments and the number of sums applied.
 ///
 /// Two houses that apply the same sums in the same order hold the same bits, on any machine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
     adapter: Adapter,
     optimizer: ServerOptimizer,
+    schedule: Schedule,
     step: u64,
-    /// beta1 and beta2 to the power `step`, by repeated multiplication; 1 for SGD.
+    /// beta1 and beta2 to the power `step`, by repeated multiplication; 1 where no bias is corrected.
     powers: [f64; 2],
     /// First and second moment of each trained weight; empty where the optimizer keeps none.
     moments: [Vec<f32>; 2],
     /// The clipping norm, where it follows the updates; 0 where it is fixed.
     clipping_norm: f64,
+    /// What the evaluations so far say, where the run may end early; infinite and 0 before the first, or where none is noted.
+    best: BestLoss,
 }
 
-/// Version byte of [`State::to_bytes`].
-const VERSION: u8 = 2;
-const CONTEXT_LABEL: &[u8] = b"plainchant adapter state context v1\0";
+/// The lowest loss that was noted, and for how many notes none was lower.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BestLoss {
+    /// The lowest loss; infinite before the first.
+    pub loss: f64,
+    /// Losses noted since it was, none of which was lower.
+    pub since: u32,
+}
+
+impl BestLoss {
+    /// Nothing noted.
+    const NONE: Self = Self { loss: f64::INFINITY, since: 0 };
+}
+
+/// Version byte of [`State::to_bytes`]. 3: the context holds the schedule, and the lowest loss is kept.
+const VERSION: u8 = 3;
+const CONTEXT_LABEL: &[u8] = b"plainchant adapter state context v2\0";
 const DIGEST_LABEL: &[u8] = b"plainchant adapter state v1\0";
-/// Version, context digest, step, the two powers and the clipping norm.
-const HEADER_BYTES: usize = 1 + 32 + 8 + 8 + 8 + 8;
+/// Version, context digest, step, the two powers, the clipping norm, the lowest loss and the notes since.
+const HEADER_BYTES: usize = 1 + 32 + 8 + 8 + 8 + 8 + 8 + 4;
 
 impl State {
-    /// The state before the first sum.
+    /// The state before the first sum, with the same step size at every step.
     ///
     /// # Errors
     /// [`AdapterError::Invalid`] for a value of the optimizer that is out of range.
     pub fn new(adapter: Adapter, optimizer: ServerOptimizer) -> Result<Self, AdapterError> {
+        Self::scheduled(adapter, optimizer, Schedule::default())
+    }
+
+    /// The state before the first sum.
+    ///
+    /// # Errors
+    /// [`AdapterError::Invalid`] for a value of the optimizer or the schedule that is out of range.
+    pub fn scheduled(adapter: Adapter, optimizer: ServerOptimizer, schedule: Schedule) -> Result<Self, AdapterError> {
         optimizer.validate()?;
-        let moments = optimizer.keeps().map(|kept| vec![0.0; if kept { adapter.trainable_len() } else { 0 }]);
-        Ok(Self { adapter, optimizer, step: 0, powers: [1.0, 1.0], moments, clipping_norm: 0.0 })
+        schedule.validate()?;
+        let count = adapter.trainable_len();
+        let ([keeps_first, keeps_second], [first, second]) = (optimizer.keeps(), optimizer.first_moments());
+        let moments = [(keeps_first, first), (keeps_second, second)];
+        let moments = moments.map(|(kept, value)| vec![value; if kept { count } else { 0 }]);
+        Ok(Self {
+            adapter,
+            optimizer,
+            schedule,
+            step: 0,
+            powers: [1.0, 1.0],
+            moments,
+            clipping_norm: 0.0,
+            best: BestLoss::NONE,
+        })
     }
 
     /// The adapter as it is now.
@@ -51,6 +89,12 @@ impl State {
     #[must_use]
     pub fn optimizer(&self) -> &ServerOptimizer {
         &self.optimizer
+    }
+
+    /// How the step size goes over the run.
+    #[must_use]
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
     }
 
     /// How many sums were applied.
@@ -76,6 +120,25 @@ impl State {
         }
         self.clipping_norm = norm;
         Ok(())
+    }
+
+    /// The lowest loss noted, and how long ago; infinite and 0 before the first.
+    #[must_use]
+    pub fn best_loss(&self) -> BestLoss {
+        self.best
+    }
+
+    /// Notes the loss of an evaluation: it is the lowest if it is below the lowest so far by more than `min_improvement`. One that is not
+    /// finite counts for nothing.
+    pub fn note_loss(&mut self, loss: f64, min_improvement: f64) {
+        if !loss.is_finite() {
+            return;
+        }
+        if loss < self.best.loss - min_improvement {
+            self.best = BestLoss { loss, since: 0 };
+        } else {
+            self.best.since = self.best.since.saturating_add(1);
+        }
     }
 
     /// Applies an opened sum of gradients, one integer for each trained weight: the mean gradient is
@@ -108,7 +171,7 @@ impl State {
         let count = self.step.checked_add(1).ok_or(ApplyError::TooManySteps)?;
         let decays = self.optimizer.decays();
         let powers = [self.powers[0] * decays[0], self.powers[1] * decays[1]];
-        let step = Step::new(&self.optimizer, powers);
+        let step = Step::new(&self.optimizer, powers, self.schedule.fraction(self.step));
         let mut moments = self.moments.clone();
         update(step, &mut weights, &mut moments, gradient);
         // A moment that overflows would stop its weight for good without ever showing in it.
@@ -128,16 +191,18 @@ impl State {
         Sha256::new_with_prefix(DIGEST_LABEL).chain_update(self.to_bytes()).finalize().into()
     }
 
-    /// A version byte, a digest of what the state belongs to (tensors' names and shapes, scaling, optimizer), step, powers, clipping norm (0: fixed), then
+    /// A version byte, a digest of what the state belongs to (tensors' names and shapes, scaling, optimizer, schedule), step, powers, clipping norm (0: fixed), the lowest loss and the notes since, then
     /// all tensors' values in the order of the names and the moments; everything little-endian. The lengths follow from
-    /// model, configuration and optimizer, which the charter holds.
+    /// model, configuration and optimizer, which the charter holds with the schedule.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
-        bytes.extend(context(&self.adapter, &self.optimizer));
+        bytes.extend(context(&self.adapter, &self.optimizer, &self.schedule));
         bytes.extend(self.step.to_le_bytes());
         bytes.extend(self.powers.iter().flat_map(|power| power.to_le_bytes()));
         bytes.extend(self.clipping_norm.to_le_bytes());
+        bytes.extend(self.best.loss.to_le_bytes());
+        bytes.extend(self.best.since.to_le_bytes());
         for (_, tensor) in self.adapter.tensors() {
             bytes.extend(little_endian(&tensor.data));
         }
@@ -155,6 +220,7 @@ impl State {
         model: &Model,
         config: &LoraConfig,
         optimizer: &ServerOptimizer,
+        schedule: &Schedule,
         bytes: &[u8],
     ) -> Result<Self, DecodeError> {
         optimizer.validate()?;
@@ -175,18 +241,21 @@ impl State {
             *power = reader.array().map(f64::from_le_bytes).ok_or_else(wrong_length)?;
         }
         let clipping_norm = reader.array().map(f64::from_le_bytes).ok_or_else(wrong_length)?;
+        let loss = reader.array().map(f64::from_le_bytes).ok_or_else(wrong_length)?;
+        let since = reader.array().map(u32::from_le_bytes).ok_or_else(wrong_length)?;
         let adapter = Adapter::build(model, config, |name, shape| {
             let missing = || AdapterError::MissingTensor { tensor: name.to_owned() };
             reader.floats(shape.iter().product()).ok_or_else(missing)
         })?;
-        if digest != context(&adapter, optimizer) {
+        if digest != context(&adapter, optimizer, schedule) {
             return Err(DecodeError::Foreign);
         }
-        let mut state = Self::new(adapter, optimizer.clone())?;
+        let mut state = Self::scheduled(adapter, optimizer.clone(), *schedule)?;
         for moment in &mut state.moments {
             *moment = reader.floats(moment.len()).ok_or_else(wrong_length)?;
         }
         (state.step, state.powers, state.clipping_norm) = (step, powers, clipping_norm);
+        state.best = BestLoss { loss, since };
         state.check_memory()?;
         Ok(state)
     }
@@ -207,12 +276,17 @@ impl State {
         if !(self.clipping_norm >= 0.0 && self.clipping_norm.is_finite()) || self.clipping_norm.is_sign_negative() {
             return impossible("clipping norm");
         }
+        let BestLoss { loss, since } = self.best;
+        if loss.is_nan() || loss == f64::NEG_INFINITY || (loss == f64::INFINITY && since > 0) {
+            return impossible("lowest loss");
+        }
         let [first, second] = &self.moments;
-        let fits = |value: &f32| value.is_finite() && (self.step > 0 || *value == 0.0);
-        if !first.iter().all(fits) {
+        let [at_first, at_second] = self.optimizer.first_moments();
+        let fits = |value: &f32, start: f32| value.is_finite() && (self.step > 0 || *value == start);
+        if !first.iter().all(|value| fits(value, at_first)) {
             return impossible("first moment");
         }
-        if !second.iter().all(|value| fits(value) && *value >= 0.0) {
+        if !second.iter().all(|value| fits(value, at_second) && *value >= 0.0) {
             return impossible("second moment");
         }
         Ok(())
@@ -242,11 +316,12 @@ fn update(step: Step, weights: &mut [f32], moments: &mut [Vec<f32>; 2], gradient
 }
 
 /// What a state belongs to.
-fn context(adapter: &Adapter, optimizer: &ServerOptimizer) -> [u8; 32] {
+fn context(adapter: &Adapter, optimizer: &ServerOptimizer, schedule: &Schedule) -> [u8; 32] {
     let mut hasher = Sha256::new_with_prefix(CONTEXT_LABEL);
     hasher.update(adapter.config().scaling().to_le_bytes());
     hasher.update([u8::from(adapter.config().train == Train::AB)]);
     hasher.update(optimizer.encode());
+    hasher.update(schedule.encode());
     for (name, tensor) in adapter.tensors() {
         hash_shape(&mut hasher, name, &tensor.shape);
     }
@@ -293,8 +368,9 @@ mod tests {
         let start: Vec<f32> = (0..1000).map(|i| 1.0 / (i as f32 + 3.0)).collect();
         let adam = ServerOptimizer::Adam { learning_rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
         let sgd = ServerOptimizer::Sgd { learning_rate: 0.1, momentum: 0.9 };
-        for optimizer in [adam, sgd] {
-            let step = Step::new(&optimizer, optimizer.decays());
+        let yogi = ServerOptimizer::Yogi { learning_rate: 0.01, beta1: 0.9, beta2: 0.99, epsilon: 1e-3 };
+        for optimizer in [adam, sgd, yogi] {
+            let step = Step::new(&optimizer, optimizer.decays(), 1.0);
             let fresh = || optimizer.keeps().map(|kept| vec![0.1f32; if kept { 1000 } else { 0 }]);
             let (mut whole, mut moments) = (start.clone(), fresh());
             update(step, &mut whole, &mut moments, gradients(&sum));

@@ -4,14 +4,16 @@
 
 mod common;
 
-use adapter::{ApplyError, DecodeError, LoraConfig, ServerOptimizer, State};
+use adapter::{ApplyError, Decay, DecodeError, LoraConfig, Schedule, ServerOptimizer, State};
 use proptest::prelude::*;
 
-fn optimizers() -> [ServerOptimizer; 3] {
+fn optimizers() -> [ServerOptimizer; 5] {
     [
         ServerOptimizer::Sgd { learning_rate: 0.1, momentum: 0.0 },
         ServerOptimizer::Sgd { learning_rate: 0.1, momentum: 0.9 },
         ServerOptimizer::Adam { learning_rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+        ServerOptimizer::AdamW { learning_rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.1 },
+        ServerOptimizer::Yogi { learning_rate: 0.01, beta1: 0.9, beta2: 0.99, epsilon: 1e-3 },
     ]
 }
 
@@ -21,7 +23,7 @@ fn state(optimizer: &ServerOptimizer) -> State {
 
 fn reload(state: &State) -> State {
     let (model, config) = (state.adapter().model(), state.adapter().config());
-    State::from_bytes(model, config, state.optimizer(), &state.to_bytes()).unwrap()
+    State::from_bytes(model, config, state.optimizer(), state.schedule(), &state.to_bytes()).unwrap()
 }
 
 fn sum(state: &State, factor: i64) -> Vec<i64> {
@@ -99,11 +101,11 @@ fn a_refused_sum_is_named_and_leaves_the_state_as_it_was() {
 
 #[test]
 fn a_state_of_another_charter_version_or_length_is_refused() {
-    let [sgd, momentum, adam] = optimizers();
+    let [sgd, momentum, adam, ..] = optimizers();
     let state = state(&adam);
     let (model, config, bytes) = (common::tiny_model(), state.adapter().config().clone(), state.to_bytes());
     let read = |config: &LoraConfig, optimizer: &ServerOptimizer, bytes: &[u8]| {
-        State::from_bytes(&model, config, optimizer, bytes).unwrap_err()
+        State::from_bytes(&model, config, optimizer, &Schedule::default(), bytes).unwrap_err()
     };
     assert!(matches!(read(&config, &sgd, &bytes), DecodeError::Length { .. }));
     assert!(matches!(read(&config, &momentum, &bytes), DecodeError::Length { .. }));
@@ -117,15 +119,16 @@ fn a_state_of_another_charter_version_or_length_is_refused() {
     let longer = [&bytes[..], &[0]].concat();
     assert!(matches!(read(&config, &adam, &longer), DecodeError::Length { .. }));
     let older = [&[1], &bytes[1..]].concat();
-    assert!(matches!(read(&config, &adam, &older), DecodeError::Version { found: 1, known: 2 }));
+    assert!(matches!(read(&config, &adam, &older), DecodeError::Version { found: 1, known: 3 }));
 }
 
 #[test]
 fn memory_that_no_steps_leave_is_refused() {
-    let [.., adam] = optimizers();
+    let [.., adam, _, _] = optimizers();
     let mut state = state(&adam);
     let config = state.adapter().config().clone();
-    let refused = |bytes: &[u8]| match State::from_bytes(&common::tiny_model(), &config, &adam, bytes) {
+    let constant = Schedule::default();
+    let refused = |bytes: &[u8]| match State::from_bytes(&common::tiny_model(), &config, &adam, &constant, bytes) {
         Err(DecodeError::Impossible { part, .. }) => part,
         other => panic!("{other:?}"),
     };
@@ -155,8 +158,30 @@ fn a_clipping_norm_is_kept_changes_the_digest_and_must_be_a_positive_number() {
         assert!(state.set_clipping_norm(norm).is_err());
         let mut bytes = state.to_bytes();
         bytes[57..65].copy_from_slice(&norm.to_le_bytes());
-        let read = State::from_bytes(&common::tiny_model(), state.adapter().config(), &sgd, &bytes);
+        let read = State::from_bytes(&common::tiny_model(), state.adapter().config(), &sgd, state.schedule(), &bytes);
         assert_eq!(read.is_ok(), norm == 0.0, "{norm}");
+    }
+}
+
+/// By hand: 1.0 is the first; 0.95 is not lower by more than 0.1; 0.8 is; then nothing is; a loss that is none counts for nothing.
+#[test]
+fn the_lowest_loss_is_kept_with_how_long_ago_it_was_and_changes_the_digest() {
+    let [sgd, ..] = optimizers();
+    let mut state = state(&sgd);
+    let before = state.digest();
+    assert_eq!((state.best_loss().loss, state.best_loss().since), (f64::INFINITY, 0));
+    let noted = [1.0, 0.95, 0.8, f64::NAN, 0.75, f64::INFINITY, 0.9].map(|loss| {
+        state.note_loss(loss, 0.1);
+        assert_eq!(reload(&state), state);
+        (state.best_loss().loss, state.best_loss().since)
+    });
+    assert_eq!(noted, [(1.0, 0), (1.0, 1), (0.8, 0), (0.8, 0), (0.8, 1), (0.8, 1), (0.8, 2)]);
+    assert_ne!(state.digest(), before);
+    for loss in [f64::NAN, f64::NEG_INFINITY, f64::INFINITY] {
+        let mut bytes = state.to_bytes();
+        bytes[65..73].copy_from_slice(&loss.to_le_bytes());
+        let read = State::from_bytes(&common::tiny_model(), state.adapter().config(), &sgd, state.schedule(), &bytes);
+        assert!(matches!(read, Err(DecodeError::Impossible { part: "lowest loss", .. })), "{loss}");
     }
 }
 
@@ -183,20 +208,30 @@ fn a_gradient_moves_the_weights_as_the_sum_that_stands_for_it() {
 /// implementation in Python, prints the same ones.
 #[test]
 fn the_digests_of_a_fixed_history_are_the_recorded_ones() {
-    let digests = optimizers().map(|optimizer| {
-        let mut state = state(&optimizer);
-        for factor in [1, -3, 17] {
-            state.apply(&sum(&state, factor), 1e-4, 64.0).unwrap();
-        }
-        state.digest().map(|byte| format!("{byte:02x}")).concat()
-    });
+    let constant = optimizers().map(|optimizer| state(&optimizer));
+    let [sgd, ..] = optimizers();
+    let schedule = Schedule { warmup: 1, decay: Decay::Cosine, steps: 4, final_fraction: 0.1 };
+    let scheduled = State::scheduled(common::tiny_adapter(), sgd, schedule).unwrap();
+    let digests: Vec<String> = constant
+        .into_iter()
+        .chain([scheduled])
+        .map(|mut state| {
+            for factor in [1, -3, 17] {
+                state.apply(&sum(&state, factor), 1e-4, 64.0).unwrap();
+            }
+            state.digest().map(|byte| format!("{byte:02x}")).concat()
+        })
+        .collect();
     assert_eq!(digests, GOLDEN);
 }
 
-const GOLDEN: [&str; 3] = [
-    "33001e9812d4032da01e5d3e54beb06b9b74384e90130bf345a82384ada55227",
-    "a3b045f1a85da94f65a69ecc2b41eb31d91124c1e19a8f8c40a3965814041dc6",
-    "4ab5d078ab124ea09360358bd2785898a9c3e0d386e3d3dd7d6de641ac079a92",
+const GOLDEN: [&str; 6] = [
+    "bf2d803c49ae85f98ac7e1c5302186d3960e1ab9118c02ae9ab463d64bf2f591",
+    "486e80f80bbb7ed3d1337f1abd8f3449dac4767ac75fac18e87168def976ec69",
+    "9a44672dd599462a322cdb34dc4f6ef1f71f8c96a4cdb487f43b91d3d2bcaae1",
+    "4289251ebcf064a6e357f25eade9b4620efb53cb69fe09db76a9a70f37a10909",
+    "a9f07e6cd2158bcd45d16e3483478728ecf37a148650857adc0b2c32de9c9bd4",
+    "e6b5f9d3bceb54cbacc62e3846bfb304ee9baf16bcfec79f1fbd0f53145b9a22",
 ];
 
 proptest! {
@@ -204,7 +239,7 @@ proptest! {
 
     #[test]
     fn any_history_reads_back_and_any_corruption_is_an_error_or_another_state(
-        which in 0..3usize,
+        which in 0..5usize,
         factors in prop::collection::vec(-100_000i64..100_000, 0..4),
         flips in prop::collection::vec((any::<prop::sample::Index>(), 1..=255u8), 1..4),
     ) {
@@ -220,7 +255,7 @@ proptest! {
             bytes[at] ^= flip;
         }
         let (model, config) = (state.adapter().model(), state.adapter().config());
-        if let Ok(other) = State::from_bytes(model, config, optimizer, &bytes) {
+        if let Ok(other) = State::from_bytes(model, config, optimizer, state.schedule(), &bytes) {
             prop_assert_eq!(other.to_bytes(), bytes);
         }
     }

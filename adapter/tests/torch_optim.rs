@@ -36,7 +36,7 @@ fn start(weights: &[f32]) -> Adapter {
 #[test]
 fn every_weight_after_every_step_is_within_a_millionth_of_torchs() {
     let fixture: Fixture = serde_json::from_str(include_str!("fixtures/torch_optim.json")).unwrap();
-    assert_eq!(fixture.cases.len(), 4);
+    assert_eq!(fixture.cases.len(), 6);
     for case in &fixture.cases {
         let mut state = State::new(start(&fixture.start), case.optimizer.clone()).unwrap();
         for (step, sum) in fixture.sums.iter().enumerate() {

@@ -67,7 +67,7 @@ mod tests {
             announcement: Digest::sha256(b"announcement"),
             cohort: None,
             houses: Vec::new(),
-            conclusion: Conclusion::Settled(Verdict::Applied { state: Digest::sha256(&[attempt as u8]) }),
+            conclusion: Conclusion::Settled(Verdict::Applied { state: Digest::sha256(&[attempt as u8]), last: false }),
             signers: Vec::new(),
         };
         let name = |name: &str| HouseName::new(name).unwrap();

@@ -121,8 +121,9 @@ fn describe(leaf: &RecordLeaf) -> String {
     let houses = leaf.houses.len();
     let place = format!("round {} attempt {}", leaf.round, leaf.attempt);
     match &leaf.conclusion {
-        Conclusion::Settled(Verdict::Applied { state }) => {
-            format!("{place}: applied over {houses} houses, state {}", &state.to_string()[..12])
+        Conclusion::Settled(Verdict::Applied { state, last }) => {
+            let end = if *last { "; the run ends here, its losses have stopped falling" } else { "" };
+            format!("{place}: applied over {houses} houses, state {}{end}", &state.to_string()[..12])
         }
         Conclusion::Settled(Verdict::Void { reason }) => format!("{place}: void, {reason}"),
         Conclusion::Abandoned(reason) => format!("{place}: abandoned, {reason}"),

@@ -58,7 +58,7 @@ async fn a_round_survives_a_crash_after_every_step_and_releases_the_exact_sum() 
     let mut expected = terms.first_state().unwrap();
     let sum: Vec<i64> = (0..count).map(|i| (0..3).map(|house| values(house, count)[i]).sum()).collect();
     expected.apply(&sum, unit(&site.charter), 12.0).unwrap();
-    let verdict = Verdict::Applied { state: Digest::from_bytes(expected.digest()) };
+    let verdict = Verdict::Applied { state: Digest::from_bytes(expected.digest()), last: false };
     for house in 0..members.len() {
         members[house].put_outcome(digest, list.digest(), verdict).await.unwrap();
         site.restart(&mut members).await;
@@ -226,7 +226,7 @@ async fn houses_that_sign_another_state_than_was_opened_here_halt_the_federation
         let answer = member.answer(&announced).await;
         member.put_answer(&answer).await.unwrap();
     }
-    let verdict = Verdict::Applied { state: Digest::sha256(b"another state") };
+    let verdict = Verdict::Applied { state: Digest::sha256(b"another state"), last: false };
     for member in &mut members {
         member.put_outcome(digest, list.digest(), verdict).await.unwrap();
     }
@@ -271,7 +271,7 @@ async fn under_clients_the_final_state_comes_only_with_approvals_and_only_the_ag
         member.put_answer(&sealed).await.unwrap();
     }
     for member in &mut members {
-        member.put_outcome(digest, list, Verdict::Applied { state }).await.unwrap();
+        member.put_outcome(digest, list, Verdict::Applied { state, last: false }).await.unwrap();
     }
     assert_eq!(rule(&members[0].approve(charter, Digest::sha256(b"another")).await.unwrap_err()), "wrong-adapter");
     assert!(!members[0].approve(charter, state).await.unwrap());

@@ -83,8 +83,9 @@ async fn all_agree_on_what_the_contributions_add_up_to(mode: &str) {
         lines.iter().for_each(|line| sum.iter_mut().zip(&line.3).for_each(|(sum, value)| *sum += value));
         let cohort: Vec<&HouseName> = lines.iter().map(|line| &line.2).collect();
         let number = protocol::RoundNumber::new(round).unwrap();
-        let opened = RoundSum { round: number, seed: &lines[0].1, cohort: &cohort, values: &sum };
-        let metrics = opened.metrics(charter, state.adapter().trainable_len(), 4, 0);
+        let seed = &lines[0].1;
+        let opened = RoundSum { round: number, seed, cohort: &cohort, values: &sum, expected: 4, may_vanish: 0 };
+        let metrics = opened.metrics(charter, state.adapter().trainable_len());
         assert_eq!(metrics.is_some(), round == 2);
         opened.apply(charter, &mut state).unwrap();
     }

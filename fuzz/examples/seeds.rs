@@ -47,7 +47,7 @@ fn messages() -> io::Result<()> {
     let (start, digest) = (world.start(), Digest::sha256(b"seed"));
     let announced = world.announced();
     let (contribution, answer) = (world.contribution(1, digest, b"content"), world.answer(0, digest, digest));
-    let outcome = world.outcome(0, digest, digest, Verdict::Applied { state: digest });
+    let outcome = world.outcome(0, digest, digest, Verdict::Applied { state: digest, last: false });
     let name = world.members[0].name().clone();
     let list = CohortList { announcement: digest, contributions: vec![contribution.clone()] };
     let approval = Approval { charter: digest, member: name.clone(), state: digest };
@@ -131,7 +131,7 @@ fn wires() -> io::Result<()> {
     let (world, digest) = (World::new(&FOUR), Digest::sha256(b"seed"));
     let contribution = Some(convert::to_wire(&world.contribution(1, digest, b"content")));
     let header = v1::SubmitHeader { contribution, sealed_shares: vec![b"sealed".to_vec().into()] };
-    let outcome = convert::to_wire(&world.outcome(0, digest, digest, Verdict::Applied { state: digest }));
+    let outcome = convert::to_wire(&world.outcome(0, digest, digest, Verdict::Applied { state: digest, last: false }));
     let settled = v1::Settled { outcomes: vec![outcome.clone()], ..Default::default() };
     let ready = Some(convert::to_wire(&world.ready(0, &world.start())));
     let answer = Some(convert::to_wire(&world.answer(0, digest, digest)));

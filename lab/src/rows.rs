@@ -17,7 +17,7 @@ row! {
         pub accountant: String,
         /// Noise that is counted on, over the clipping norm.
         pub noise_multiplier: f64,
-        /// Rounds.
+        /// Rounds that were run: the plan's, or fewer where an evaluation's patience ended it. Epsilon is the whole plan's.
         pub rounds: u64,
         /// Clients.
         pub clients: u64,
@@ -33,6 +33,8 @@ row! {
         pub plain: f64,
         /// Mean over the classes of the accuracy within each, 0 to 1.
         pub macro_: f64,
+        /// Mean over the classes of F1, 0 to 1.
+        pub macro_f1: f64,
         /// Mean loss on the test rows at the end.
         pub loss: f64,
         /// The lowest accuracy on any client's own held-out rows, 0 to 1.
@@ -61,10 +63,14 @@ row! {
         pub plain: f64,
         /// Mean over the classes of the accuracy within each, 0 to 1.
         pub macro_: f64,
+        /// Mean over the classes of F1, 0 to 1.
+        pub macro_f1: f64,
         /// Spent so far.
         pub epsilon: f64,
         /// Accuracy on the clients' held-out units as the encrypted sum gives it, noise and all; not a number where it was not evaluated, or drowned.
         pub noised_plain: f64,
+        /// The same of macro F1.
+        pub noised_macro_f1: f64,
     }
 }
 
@@ -81,6 +87,8 @@ row! {
         pub plain: f64,
         /// Mean over the classes of the accuracy within each, 0 to 1.
         pub macro_: f64,
+        /// Mean over the classes of F1, 0 to 1.
+        pub macro_f1: f64,
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Score {
     pub plain: f64,
     /// Mean of the accuracies within each class that occurs.
     pub macro_: f64,
+    /// Mean F1 of the classes that occur or are answered.
+    pub macro_f1: f64,
 }
 
 /// Rows or a model that cannot be used.
@@ -158,7 +160,7 @@ impl Task {
         let answer = |(row, logits): (&usize, &Vec<f32>)| {
             let label = self.learner.label(*row).ok_or(TrainError::NoRow(*row))?;
             let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(class, _)| class);
-            Ok(Answer { label, is_right: best == Some(label), loss: -log_softmax(logits, label) })
+            Ok(Answer { label, class: best.unwrap_or(label), loss: -log_softmax(logits, label) })
         };
         rows.iter().zip(&logits).map(answer).collect()
     }
@@ -169,8 +171,8 @@ impl Task {
 pub struct Answer {
     /// The row's label.
     pub label: usize,
-    /// Whether the answer is it.
-    pub is_right: bool,
+    /// The class that the model answers.
+    pub class: usize,
     /// Cross-entropy.
     pub loss: f64,
 }
@@ -179,18 +181,23 @@ impl Score {
     /// The score of these answers.
     #[must_use]
     pub fn of(answers: &[Answer]) -> Self {
-        let mut classes: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+        // Of each class: rows, answers, and those that are both.
+        let mut classes: BTreeMap<usize, [usize; 3]> = BTreeMap::new();
         for answer in answers {
-            let (all, right) = classes.entry(answer.label).or_default();
-            *all += 1;
-            *right += usize::from(answer.is_right);
+            classes.entry(answer.label).or_default()[0] += 1;
+            classes.entry(answer.class).or_default()[1] += 1;
+            classes.entry(answer.label).or_default()[2] += usize::from(answer.class == answer.label);
         }
+        let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let recall = |[rows, _, right]: &[usize; 3]| (*rows > 0).then(|| *right as f64 / *rows as f64);
+        let f1 = |[rows, answers, right]: &[usize; 3]| 2.0 * *right as f64 / (rows + answers) as f64;
+        let right: usize = classes.values().map(|[_, _, right]| right).sum();
         let count = answers.len().max(1) as f64;
-        let within = classes.values().map(|(all, right)| *right as f64 / *all as f64).sum::<f64>();
         Self {
             loss: answers.iter().map(|answer| answer.loss).sum::<f64>() / count,
-            plain: answers.iter().filter(|answer| answer.is_right).count() as f64 / count,
-            macro_: within / classes.len().max(1) as f64,
+            plain: right as f64 / count,
+            macro_: mean(classes.values().filter_map(recall).collect()),
+            macro_f1: mean(classes.values().map(f1).collect()),
         }
     }
 }
@@ -215,11 +222,13 @@ mod tests {
 
     #[test]
     fn scores_are_those_counted_by_hand() {
-        let answer = |label, is_right, loss| Answer { label, is_right, loss };
-        let answers = [answer(0, true, 0.5), answer(0, true, 0.5), answer(0, false, 1.5), answer(2, false, 1.5)];
+        let answer = |label, class, loss| Answer { label, class, loss };
+        let answers = [answer(0, 0, 0.5), answer(0, 0, 0.5), answer(0, 1, 1.5), answer(2, 0, 1.5)];
         let score = Score::of(&answers);
         // Two of four; two thirds of class 0 and none of class 2.
         assert_eq!((score.plain, score.loss), (0.5, 1.0));
         assert!((score.macro_ - 1.0 / 3.0).abs() < 1e-15);
+        // F1: 4 / (3 + 3) of class 0, nothing of class 1, which is only answered, and of class 2.
+        assert!((score.macro_f1 - 2.0 / 9.0).abs() < 1e-15);
     }
 }

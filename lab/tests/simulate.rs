@@ -68,6 +68,56 @@ fn a_run_that_was_stopped_goes_on_to_the_same_adapter() {
     assert_eq!(run(&more, &two, &mut |_| ()).unwrap().runs.len(), 2);
 }
 
+/// Every rule of the server reaches the charter that is played: five rounds, five adapters.
+#[test]
+fn every_optimizer_and_a_schedule_can_be_simulated() {
+    use lab::simulate::OptimizerKind::{Adam, AdamW, Sgd, Yogi};
+    let dir = tempfile::tempdir().unwrap();
+    let mut plan = plan(dir.path(), 4, 2, PrivacyMode::None);
+    plan.training.weight_decay = 0.5;
+    let schedule =
+        protocol::charter::Schedule { warmup_rounds: 1, decay: protocol::charter::Decay::Linear, final_fraction: 0.0 };
+    let settings = [(Sgd, None), (Sgd, Some(schedule)), (Adam, None), (AdamW, None), (Yogi, None)];
+    let adapters = settings.into_iter().enumerate().map(|(number, (optimizer, schedule))| {
+        (plan.training.optimizer, plan.training.schedule) = (optimizer, schedule);
+        let out = dir.path().join(number.to_string());
+        run(&plan, &out, &mut |_| ()).unwrap();
+        digest(&out, "none-seed-1")
+    });
+    let different: std::collections::BTreeSet<Vec<u8>> = adapters.collect();
+    assert_eq!(different.len(), 5);
+}
+
+/// No loss is lower than another by 100: the second evaluation is the last.
+#[test]
+fn a_run_ends_after_the_round_that_uses_up_its_patience_and_stays_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut plan = plan(dir.path(), 5, 4, PrivacyMode::None);
+    plan.clients.held_out = 0.3;
+    plan.training.evaluate_every = 3;
+    plan.evaluation = Some(protocol::charter::Evaluation {
+        every: 1,
+        held_out: 0.1,
+        noise_multiplier: 6.0,
+        loss_bound: 8.0,
+        buckets: 0,
+        patience: Some(1),
+        min_improvement: 100.0,
+    });
+    let out = dir.path().join("out");
+    let finished = run(&plan, &out, &mut |_| ()).unwrap();
+    assert_eq!(finished.runs[0].rounds, 2);
+    assert_eq!(finished.curve.iter().map(|row| row.round).collect::<Vec<_>>(), [2]);
+    assert!((0.0..=1.0).contains(&finished.curve[0].noised_macro_f1));
+    assert_eq!(run(&plan, &out, &mut |_| panic!("it is done")).unwrap().runs, finished.runs);
+    // Killed right after its last round: it is not gone on with.
+    let killed = dir.path().join("killed");
+    run_with(&plan, &killed, &stopping_after(1), &mut |_| ()).unwrap_err();
+    let again = run(&plan, &killed, &mut |step| assert_eq!(step.round, 2)).unwrap();
+    assert_eq!(again.runs[0].rounds, 2);
+    assert_eq!(digest(&out, "none-seed-1"), digest(&killed, "none-seed-1"));
+}
+
 type Make = dyn Fn(&protocol::Charter) -> Result<Box<dyn Mechanism>, SimulateError>;
 
 /// The charter's mechanism, which fails after so many rounds.
@@ -188,13 +238,15 @@ fn modes_run_side_by_side_with_evaluations_and_leave_their_tables() {
     plan.privacy.modes =
         vec![PrivacyMode::None, PrivacyMode::RecordShared, PrivacyMode::RecordLocal, PrivacyMode::Client];
     plan.privacy.epsilon = 8.0;
-    plan.local = Some(protocol::charter::Local { steps: 2, learning_rate: 0.5, batch: 8 });
+    plan.local = Some(protocol::charter::Local { steps: 2, learning_rate: 0.5, batch: 8, ..Default::default() });
     plan.evaluation = Some(protocol::charter::Evaluation {
         every: 2,
         held_out: 0.1,
         noise_multiplier: 6.0,
         loss_bound: 8.0,
         buckets: 0,
+        patience: None,
+        min_improvement: 0.0,
     });
     plan.clients.held_out = 0.3;
     let out = dir.path().join("out");

@@ -8,7 +8,7 @@ use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::RowAccessor as _;
 
 fn client(run: &str, client: u64, plain: f64) -> ClientRow {
-    ClientRow { run: run.to_owned(), client, rows: u64::MAX - client, plain, macro_: 0.25 }
+    ClientRow { run: run.to_owned(), client, rows: u64::MAX - client, plain, macro_: 0.25, macro_f1: 0.125 }
 }
 
 #[test]
@@ -21,7 +21,7 @@ fn rows_come_back_from_parquet_and_from_json() {
     let reader = SerializedFileReader::new(file).unwrap();
     let columns = reader.metadata().file_metadata().schema_descr().columns().to_vec();
     let names: Vec<_> = columns.iter().map(|column| column.name()).collect();
-    assert_eq!(names, ["run", "client", "rows", "plain", "macro"]);
+    assert_eq!(names, ["run", "client", "rows", "plain", "macro", "macro_f1"]);
     let read: Vec<_> = reader.get_row_iter(None).unwrap().map(Result::unwrap).collect();
     assert_eq!(read.len(), rows.len());
     for (read, row) in read.iter().zip(&rows) {
@@ -30,6 +30,7 @@ fn rows_come_back_from_parquet_and_from_json() {
         assert_eq!(read.get_ulong(2).unwrap(), row.rows);
         assert!(read.get_double(3).unwrap().total_cmp(&row.plain).is_eq());
         assert_eq!(read.get_double(4).unwrap(), row.macro_);
+        assert_eq!(read.get_double(5).unwrap(), row.macro_f1);
     }
 
     let back: Vec<ClientRow> = table::read(&folder.path().join("clients.json")).unwrap();

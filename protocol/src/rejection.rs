@@ -65,6 +65,9 @@ pub enum Rejection {
     /// Another round than the current or next one.
     #[error("{who} speaks of round {found}; it is round {expected}")]
     WrongRound { who: Party, expected: RoundNumber, found: RoundNumber },
+    /// A round after t houses signed that the run is over.
+    #[error("{who} speaks of round {found}; t houses signed that the run ended before it")]
+    RunOver { who: Party, found: RoundNumber },
     /// Another attempt than the current one, or one not greater than every attempt seen.
     #[error("{who} speaks of attempt {found}; expected attempt {expected} (or, of an announcement, a later one)")]
     WrongAttempt { who: Party, expected: Attempt, found: Attempt },
@@ -192,6 +195,7 @@ impl Rejection {
             Self::WrongCharter { .. } => "wrong-charter",
             Self::WrongRoster { .. } => "wrong-roster",
             Self::WrongRound { .. } => "wrong-round",
+            Self::RunOver { .. } => "run-over",
             Self::WrongAttempt { .. } => "wrong-attempt",
             Self::WrongAnnouncement { .. } => "wrong-announcement",
             Self::WrongCohort { .. } => "wrong-cohort",

@@ -341,7 +341,7 @@ fn an_outcome_that_the_houses_did_not_sign() {
     let world = World::new(&FOUR);
     let signed = world.announced();
     let whole = list(&world, signed.body_digest(), &[0, 1, 2, 3]);
-    let verdict = Verdict::Applied { state: Digest::of("state", b"mine") };
+    let verdict = Verdict::Applied { state: Digest::of("state", b"mine"), last: false };
     let outcome = |member| world.outcome(member, signed.body_digest(), whole.digest(), verdict);
     let show = |outcomes| client::Event::CaughtUp { signed: signed.clone(), cohort: whole.digest(), outcomes };
     let house = world.member(VICTIM);

@@ -39,7 +39,7 @@ fn digest() -> impl Strategy<Value = Digest> {
 
 fn verdict() -> impl Strategy<Value = Verdict> {
     prop_oneof![
-        digest().prop_map(|state| Verdict::Applied { state }),
+        (digest(), any::<bool>()).prop_map(|(state, last)| Verdict::Applied { state, last }),
         Just(Verdict::Void { reason: VoidReason::KeySum }),
         Just(Verdict::Void { reason: VoidReason::FieldRange }),
         Just(Verdict::Void { reason: VoidReason::Residual }),
@@ -152,6 +152,7 @@ proptest! {
         };
         check(&leaf, &flips);
         let mut memory = Memory::new(other);
+        memory.over = numbers.0 % 2 == 0;
         check(&memory, &flips);
         memory.seen = Some(Seen {
             round, attempt, announcement: other, contribution: Some(contribution), cohort: Some(other),
@@ -167,7 +168,9 @@ proptest! {
         versioned.insert(0, 1);
         let mut second = bytes.clone();
         second.insert(0, 2);
-        for bytes in [&bytes, &versioned, &second] {
+        let mut third = bytes.clone();
+        third.insert(0, 3);
+        for bytes in [&bytes, &versioned, &second, &third] {
             let _ = Announcement::from_bytes(bytes);
             let _ = Contribution::from_bytes(bytes);
             let _ = CohortList::from_bytes(bytes);

@@ -78,7 +78,7 @@ fn a_house_outside_of_the_committee_goes_through_a_round_without_a_word_that_cou
         round = accept(&round, NOW_MS, Event::Answer(answer.clone()));
         house = hear(&house, client::Event::Answered(answer));
     }
-    let verdict = Verdict::Applied { state: Digest::of("state", b"next") };
+    let verdict = Verdict::Applied { state: Digest::of("state", b"next"), last: false };
     let step = offer(&house, client::Event::Combined(verdict));
     assert!(matches!(&step.effects[..], [client::Effect::Remember(_)]), "no outcome: {:?}", step.effects);
     let outcome = |member| world.outcome(member, digest, list.digest(), verdict);
@@ -105,7 +105,7 @@ fn a_split_among_the_houses_of_the_committee_ends_the_attempt() {
     let round = [1, 3, 6]
         .iter()
         .fold(round, |round, member| accept(&round, NOW_MS, Event::Answer(world.answer(*member, digest, cohort))));
-    let applied = |name: &[u8]| Verdict::Applied { state: Digest::of("state", name) };
+    let applied = |name: &[u8]| Verdict::Applied { state: Digest::of("state", name), last: false };
     let round = accept(&round, NOW_MS, Event::Outcome(world.outcome(1, digest, cohort, applied(b"one"))));
     let round = accept(&round, NOW_MS, Event::Outcome(world.outcome(3, digest, cohort, applied(b"two"))));
     assert_eq!(round.name(), "abandoned");

@@ -10,7 +10,7 @@ use protocol::*;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-const APPLIED: Conclusion = Conclusion::Settled(Verdict::Applied { state: Digest::from_bytes([7; 32]) });
+const APPLIED: Conclusion = Conclusion::Settled(Verdict::Applied { state: Digest::from_bytes([7; 32]), last: false });
 const VOID: Conclusion = Conclusion::Settled(Verdict::Void { reason: VoidReason::Residual });
 
 /// Houses of which some spoil attempts, and an aggregator that knows only how attempts end.

@@ -96,7 +96,7 @@ fn a_round_goes_from_ready_to_the_record() {
     let third = client::Event::Answered(answers[2].clone());
     let step = house.step(&client::Input { at_ms: close, event: third }).unwrap();
     assert!(matches!(&step.effects[..], [client::Effect::Combine { answers, .. }] if answers.len() == 3));
-    let verdict = Verdict::Applied { state: Digest::of("state", b"next") };
+    let verdict = Verdict::Applied { state: Digest::of("state", b"next"), last: false };
     let house = hear(&step.next, client::Event::Combined(verdict));
 
     // Three houses sign the same: the round is finished, and its leaf goes onto the record.
@@ -115,7 +115,7 @@ fn a_round_goes_from_ready_to_the_record() {
         let settled = client::Event::Settled { cohort, outcomes: outcomes.clone() };
         let member = hear(&member, settled);
         assert_eq!((member.name(), member.memory().next_round), ("settled", *next));
-        assert_eq!(Verdict::Applied { state: member.memory().adapter }, verdict);
+        assert_eq!(Verdict::Applied { state: member.memory().adapter, last: false }, verdict);
     }
     let away = hear(&world.member(3), client::Event::CaughtUp { signed, cohort, outcomes });
     assert_eq!((away.memory().next_round, away.memory().adapter), (*next, Digest::of("state", b"next")));

@@ -10,7 +10,7 @@ use protocol::client;
 use protocol::server::{Effect, Event, Input, Round};
 use protocol::*;
 
-const APPLIED: Verdict = Verdict::Applied { state: Digest::from_bytes([9; 32]) };
+const APPLIED: Verdict = Verdict::Applied { state: Digest::from_bytes([9; 32]), last: false };
 
 fn cohort_of(round: &Round) -> CohortList {
     round.fixed().unwrap().list().as_ref().clone()
@@ -364,6 +364,53 @@ fn outcomes_that_contradict_are_refused_and_a_split_is_abandoned() {
     let two = vec![one.clone(), world.outcome(1, digest, cohort, APPLIED)];
     assert_eq!(shun(&world.member(3), catch_up(two)), "too-few-outcomes");
     assert_eq!(shun(&world.member(3), catch_up(vec![one.clone(), one.clone(), one])), "second-outcome");
+}
+
+/// t houses signed it, so neither the aggregator nor anybody else decides it: after the server's last step there is no next round, and members
+/// hear of none, whether they were there, were away, or start again from what they remember.
+#[test]
+fn a_run_that_ends_early_ends_for_the_server_and_for_every_member() {
+    let world = World::new(&FOUR);
+    let digest = world.announced().body_digest();
+    let mut round = world.opening();
+    let cohort = round.fixed().unwrap().digest();
+    for member in 0..3 {
+        round = accept(&round, NOW_MS, Event::Answer(world.answer(member, digest, cohort)));
+    }
+    let state = Digest::from_bytes([9; 32]);
+    let last = Verdict::Applied { state, last: true };
+    let outcome = |member, verdict| world.outcome(member, digest, cohort, verdict);
+    // The same state without the end is another verdict.
+    let step = round.step(&Input { at_ms: NOW_MS, event: Event::Outcome(outcome(3, APPLIED)) }).unwrap();
+    let round = (0..2).fold(step.next, |round, n| accept(&round, NOW_MS, Event::Outcome(outcome(n, last))));
+    assert_eq!(round.name(), "settling");
+    let step = round.step(&Input { at_ms: NOW_MS, event: Event::Outcome(outcome(2, last)) }).unwrap();
+    let [Effect::Publish(_), Effect::AppendLog(leaf), Effect::FederationDone] = &step.effects[..] else {
+        panic!("{:?}", step.effects);
+    };
+    assert_eq!((leaf.conclusion, leaf.signers.len()), (Conclusion::Settled(last), 3));
+
+    let two = RoundNumber::new(2).unwrap();
+    let start = Start { round: two, adapter: state, ..world.start() };
+    let next = announced(&world.sign_announcement(&world.announcement(&start, world.house_names(), 1, NOW_MS)));
+    let ready = client::Event::BecomeReady { round: two, attempt: Attempt::FIRST };
+    let after = |verdict| {
+        let outcomes = (0..3).map(|n| outcome(n, verdict)).collect();
+        let missed = client::Event::CaughtUp { signed: world.announced(), cohort, outcomes };
+        hear(&world.member(3), missed)
+    };
+    let over = after(last);
+    assert!(over.memory().over);
+    let stored = client::Memory::from_bytes(&over.memory().to_bytes()).unwrap();
+    let me = client::Me::new(world.federation.clone(), world.members[3].name().clone(), policy()).unwrap();
+    let again = client::Round::start(std::sync::Arc::new(me), stored);
+    for member in [&over, &again] {
+        assert_eq!(shun(member, next.clone()), "run-over");
+        assert_eq!(shun(member, ready.clone()), "run-over");
+    }
+    let goes_on = after(APPLIED);
+    assert_eq!(hear(&goes_on, next).name(), "announced");
+    assert_eq!(hear(&goes_on, ready).name(), "ready");
 }
 
 #[test]

@@ -13,17 +13,17 @@ mod metrics;
 mod shape;
 mod strategy;
 
-pub use apply::{RoundSum, RoundSumError, clipping_norm};
+pub use apply::{RoundSum, RoundSumError, applied, clipping_norm, is_over};
 pub use check::{PrivacyTermsError, check, epsilon};
 pub use metrics::{Metrics, MetricsShape};
 pub use shape::{Norms, RoundShape, attempts, evaluations, fullest_round, layout, rounding, whole_run};
 pub use strategy::{FedIt, FfaLora, Strategy, strategy};
 
-use adapter::{Adapter, AdapterError, Architecture, LoraConfig, Model, ServerOptimizer, State, Targets};
+use adapter::{Adapter, AdapterError, Architecture, LoraConfig, Model, Schedule, ServerOptimizer, State, Targets};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use protocol::Charter;
-use protocol::charter::Optimizer;
+use protocol::charter::{Decay, Optimizer};
 use secure_sum::{Committee, CommitteeError, LayoutError};
 
 /// The adapter's side of a charter.
@@ -35,6 +35,8 @@ pub struct Terms {
     pub lora: LoraConfig,
     /// How a sum is applied.
     pub optimizer: ServerOptimizer,
+    /// How its step size goes over the run's rounds.
+    pub schedule: Schedule,
     /// Seeds the A matrices.
     pub seed: u64,
     /// The head to start from: weight row by row, then bias; `None`: zero.
@@ -102,13 +104,29 @@ impl Terms {
         let mut lora = lora_config(&charter.lora)?;
         lora.base_model_name_or_path = Some(charter.model.name.clone());
         let optimizer = match charter.optimizer {
-            Optimizer::Adam { learning_rate, beta1, beta2, epsilon } => {
+            Optimizer::Adam { learning_rate, beta1, beta2, epsilon, .. } => {
                 ServerOptimizer::Adam { learning_rate, beta1, beta2, epsilon }
             }
-            Optimizer::Sgd { learning_rate, momentum } => ServerOptimizer::Sgd { learning_rate, momentum },
+            Optimizer::AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, .. } => {
+                ServerOptimizer::AdamW { learning_rate, beta1, beta2, epsilon, weight_decay }
+            }
+            Optimizer::Yogi { learning_rate, beta1, beta2, epsilon, .. } => {
+                ServerOptimizer::Yogi { learning_rate, beta1, beta2, epsilon }
+            }
+            Optimizer::Sgd { learning_rate, momentum, .. } => ServerOptimizer::Sgd { learning_rate, momentum },
         };
+        let schedule = charter.optimizer.schedule().map_or_else(Schedule::default, |schedule| Schedule {
+            warmup: u64::from(schedule.warmup_rounds),
+            decay: match schedule.decay {
+                Decay::Constant => adapter::Decay::Constant,
+                Decay::Linear => adapter::Decay::Linear,
+                Decay::Cosine => adapter::Decay::Cosine,
+            },
+            steps: u64::from(charter.rounds.count),
+            final_fraction: schedule.final_fraction,
+        });
         let initial_head = charter.lora.initial_head.as_deref().map(|text| head(text, &model)).transpose()?;
-        Ok(Self { model, lora, optimizer, seed: charter.lora.seed, initial_head })
+        Ok(Self { model, lora, optimizer, schedule, seed: charter.lora.seed, initial_head })
     }
 
     /// The state before the first round, the same everywhere.
@@ -120,7 +138,7 @@ impl Terms {
         if let Some(head) = &self.initial_head {
             adapter = adapter.with_head(head)?;
         }
-        Ok(State::new(adapter, self.optimizer.clone())?)
+        Ok(State::scheduled(adapter, self.optimizer.clone(), self.schedule)?)
     }
 
     /// Reads a state that belongs to these terms.
@@ -128,7 +146,7 @@ impl Terms {
     /// # Errors
     /// [`adapter::DecodeError`].
     pub fn read_state(&self, bytes: &[u8]) -> Result<State, adapter::DecodeError> {
-        State::from_bytes(&self.model, &self.lora, &self.optimizer, bytes)
+        State::from_bytes(&self.model, &self.lora, &self.optimizer, &self.schedule, bytes)
     }
 }
 
@@ -273,6 +291,30 @@ mod tests {
             let refused = Terms::of(&Charter::parse(&with(bad))?);
             assert!(matches!(refused, Err(TermsError::InitialHead { .. })), "{refused:?}");
         }
+        Ok(())
+    }
+
+    /// What each kind does is `adapter`'s to test; that its values and the rounds of the run reach it is ours.
+    #[test]
+    fn every_kind_of_optimizer_and_the_schedule_of_the_rounds_are_the_charters_to_choose()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let adam = "kind = \"adam\"\nlearning_rate = 0.005\nbeta1 = 0.9\nbeta2 = 0.999\nepsilon = 1e-8\n";
+        let with = |optimizer: &str| {
+            Terms::of(&Charter::parse(&SAMPLE.replace(adam, optimizer)).unwrap_or_else(|e| panic!("{e}")))
+        };
+        let rest = "learning_rate = 0.5\nbeta1 = 0.8\nbeta2 = 0.99\nepsilon = 1e-3\n";
+        let (learning_rate, beta1, beta2, epsilon) = (0.5, 0.8, 0.99, 1e-3);
+        let adamw = ServerOptimizer::AdamW { learning_rate, beta1, beta2, epsilon, weight_decay: 0.25 };
+        let terms = with(&format!("kind = \"adamw\"\nweight_decay = 0.25\n{rest}"))?;
+        assert_eq!((terms.optimizer, terms.schedule), (adamw, Schedule::default()));
+        let schedule = "[optimizer.schedule]\nwarmup_rounds = 5\ndecay = \"linear\"\nfinal_fraction = 0.1\n";
+        let terms = with(&format!("kind = \"yogi\"\n{rest}{schedule}"))?;
+        assert_eq!(terms.optimizer, ServerOptimizer::Yogi { learning_rate, beta1, beta2, epsilon });
+        let decay = adapter::Decay::Linear;
+        assert_eq!(terms.schedule, Schedule { warmup: 5, decay, steps: 60, final_fraction: 0.1 });
+        let state = terms.first_state()?;
+        assert_eq!(terms.read_state(&state.to_bytes())?, state);
+        assert!(with(&format!("kind = \"yogi\"\n{rest}"))?.read_state(&state.to_bytes()).is_err());
         Ok(())
     }
 

@@ -36,6 +36,9 @@ pub struct Metrics {
     pub accuracy: Option<f64>,
     /// Mean over the labels of the share of right answers, over labels with more units than four deviations of noise.
     pub macro_accuracy: Option<f64>,
+    /// Mean over the labels of 2 right / (units + answers), the harmonic mean of precision and recall, over labels whose units and answers together
+    /// stand out of four deviations of noise; scikit-learn's macro F1 where all do.
+    pub macro_f1: Option<f64>,
     /// Noised counts: rows are labels, columns answers; of a language model one count of texts.
     pub confusion: Vec<Vec<f64>>,
     /// Area under the ROC curve, from the histograms: of the second class where there are two, else the mean of one
@@ -53,7 +56,12 @@ impl fmt::Display for Metrics {
                 None => write!(f, ", loss drowns in the noise"),
             };
         }
-        let shares = [("accuracy", self.accuracy), ("macro accuracy", self.macro_accuracy), ("AUROC", self.auroc)];
+        let shares = [
+            ("accuracy", self.accuracy),
+            ("macro accuracy", self.macro_accuracy),
+            ("macro F1", self.macro_f1),
+            ("AUROC", self.auroc),
+        ];
         for (name, value) in [("loss", self.loss)].into_iter().chain(shares) {
             match value {
                 Some(value) => write!(f, ", {name} {value:.3}")?,
@@ -171,8 +179,8 @@ impl MetricsShape {
             deviation: noise,
             loss: clear.then(|| loss.clamp(0.0, self.loss_bound)),
             accuracy: (clear && !self.words).then(|| (right / total).clamp(0.0, 1.0)),
-            macro_accuracy: (!self.words && !recalls.is_empty())
-                .then(|| recalls.iter().sum::<f64>() / recalls.len() as f64),
+            macro_accuracy: mean(&recalls).filter(|_| !self.words),
+            macro_f1: self.macro_f1(&confusion, noise),
             confusion,
             auroc: self.auroc(histograms, (cell * norms.metrics as f64).trunc(), deviation),
         }
@@ -192,8 +200,27 @@ impl MetricsShape {
                 area(negatives, positives, least)
             })
             .collect();
-        (!areas.is_empty()).then(|| areas.iter().sum::<f64>() / areas.len() as f64)
+        mean(&areas)
     }
+
+    /// Mean F1 over the labels that stand out of the noise, of which each cell has a deviation of `noise`.
+    fn macro_f1(&self, confusion: &[Vec<f64>], noise: f64) -> Option<f64> {
+        // A label's units and answers are its row and its column: the cell of both twice, 2 (labels - 1) others once.
+        let least = 4.0 * noise * (2.0 * self.labels as f64 + 2.0).sqrt();
+        let scores: Vec<f64> = (0..self.labels)
+            .map(|label| {
+                let column: f64 = confusion.iter().map(|row| row[label]).sum();
+                (2.0 * confusion[label][label], confusion[label].iter().sum::<f64>() + column)
+            })
+            .filter(|(_, size)| *size > least && *size > 0.0)
+            .map(|(right, size)| (right / size).clamp(0.0, 1.0))
+            .collect();
+        mean(&scores).filter(|_| !self.words)
+    }
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// The chance that a positive's score is above a negative's, ties counting half (the Mann-Whitney statistic).
@@ -289,6 +316,47 @@ mod tests {
         assert!((found.auroc.unwrap() - areas).abs() < 1e-9, "{found:?} {areas}");
     }
 
+    #[derive(serde::Deserialize)]
+    struct Scores {
+        cases: Vec<Case>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Case {
+        labels: Vec<usize>,
+        answers: Vec<usize>,
+        accuracy: f64,
+        macro_accuracy: f64,
+        macro_f1: f64,
+    }
+
+    /// Classes that are only answered, or nowhere, among them (scripts/scores.py).
+    #[test]
+    fn accuracies_and_macro_f1_without_noise_are_scikit_learns() {
+        let scores: Scores = serde_json::from_str(include_str!("../tests/fixtures/scores.json")).unwrap();
+        assert_eq!(scores.cases.len(), 4);
+        let charter = charter(0, "none");
+        let shape = MetricsShape::of(&charter).unwrap();
+        let norms = Norms::of(&charter, RoundNumber::FIRST);
+        for case in scores.cases {
+            let mut sums = vec![0; shape.len()];
+            for (label, answer) in case.labels.iter().zip(&case.answers) {
+                let mut mean = vec![0.0; shape.len()];
+                let probabilities: Vec<f64> = (0..3).map(|class| if class == *answer { 0.8 } else { 0.1 }).collect();
+                shape.add_row(*label, &probabilities, 1.0, &mut mean);
+                shape.add_unit(&mean, norms.metrics, &mut sums);
+            }
+            let found = shape.read(&charter, norms, &sums, 4, 0.0);
+            for (ours, theirs) in [
+                (found.accuracy, case.accuracy),
+                (found.macro_accuracy, case.macro_accuracy),
+                (found.macro_f1, case.macro_f1),
+            ] {
+                assert!((ours.unwrap() - theirs).abs() < 1e-12, "{found:?} {theirs}");
+            }
+        }
+    }
+
     #[test]
     fn a_language_models_metrics_are_its_loss_and_a_count() {
         let text = charter(4, "none").text().replace(
@@ -308,7 +376,7 @@ mod tests {
         let norms = Norms { update: 4096, indicator: 0, metrics: 4096 };
         let found = shape.read(&charter, norms, &sums, 4, 0.0);
         assert!((found.loss.unwrap() - 4.0).abs() < 2e-3 && found.units == 3.0, "{found:?}");
-        assert_eq!((found.accuracy, found.macro_accuracy, found.auroc), (None, None, None));
+        assert_eq!((found.accuracy, found.macro_accuracy, found.macro_f1, found.auroc), (None, None, None, None));
         assert!(
             found.to_string().starts_with("about 3 held-out, loss 4.0") && found.to_string().contains("perplexity 5")
         );
@@ -329,7 +397,8 @@ mod tests {
         }
         let found = shape.read(&charter, norms, &sums, 4, 0.81 * 4096.0);
         assert_eq!((found.loss, found.accuracy, found.macro_accuracy, found.auroc), (None, None, None, None));
+        assert_eq!(found.macro_f1, None);
         let found = shape.read(&charter, norms, &sums, 4, 1.0);
-        assert_eq!(found.macro_accuracy, Some(1.0));
+        assert_eq!((found.macro_accuracy, found.macro_f1), (Some(1.0), Some(1.0)));
     }
 }

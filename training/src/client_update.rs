@@ -2,14 +2,15 @@
 //! the copy moved: clipped, rotated, rounded to integers of a bounded norm, with this house's share of the noise (the distributed discrete
 //! Gaussian mechanism of Kairouz, Liu, Steinke 2021, algorithm 1).
 //!
-//! Local steps are plain gradient descent without any clipping of examples: the neighbour of a federation is one in which this
-//! house's whole vector is zero, and that vector's norm is checked exactly.
+//! Local steps (gradient descent or AdamW, drawn back to where the round began where the charter says so: FedProx, Li et al. 2020) clip no examples: the
+//! neighbour of a federation is one in which this house's whole vector is zero, and that vector's norm is checked exactly.
 
 use std::time::{Duration, Instant};
 
 use adapter::{ServerOptimizer, State};
 use privacy::{Rotation, clamp};
 use protocol::Charter;
+use protocol::charter::{Local, LocalOptimizer};
 use rand::seq::SliceRandom as _;
 use terms::{Norms, PrivacyTermsError, RoundShape, TermsError};
 use zeroize::Zeroizing;
@@ -74,8 +75,8 @@ fn local_update(
     tools: &mut Tools<'_>,
 ) -> Result<(Zeroizing<Vec<f64>>, Option<f64>), TrainError> {
     let local = &part.charter.local;
-    let descent = ServerOptimizer::Sgd { learning_rate: local.learning_rate, momentum: 0.0 };
-    let mut own = State::new(state.adapter().clone(), descent).map_err(TermsError::from)?;
+    let fresh = || State::new(state.adapter().clone(), optimizer(local)).map_err(TermsError::from);
+    let (mut own, before) = (fresh()?, state.adapter().flat());
     let mut rows: Vec<usize> = house.units.iter().flatten().copied().collect();
     let batch = (local.batch as usize).min(rows.len());
     let (mut next, mut loss) = (rows.len(), None);
@@ -85,21 +86,40 @@ fn local_update(
             next = 0;
         }
         tools.learner.set_adapter(own.adapter())?;
-        let (gradient, mean) =
-            mean_gradient(tools.learner, &rows[next..next + batch], state.adapter().trainable_len())?;
+        let (mut gradient, mean) = mean_gradient(tools.learner, &rows[next..next + batch], before.len())?;
+        draw_back(&mut gradient, local.proximal as f32, &own.adapter().flat(), &before);
         next += batch;
         loss = loss.or(Some(mean));
         if own.apply_gradient(&gradient).is_err() {
             tracing::warn!(
                 "local training left the numbers: this round's update is zero; write a smaller local.learning_rate"
             );
-            own = State::new(state.adapter().clone(), own.optimizer().clone()).map_err(TermsError::from)?;
+            own = fresh()?;
             break;
         }
     }
-    let (before, after) = (state.adapter().flat(), Zeroizing::new(own.adapter().flat()));
+    let after = Zeroizing::new(own.adapter().flat());
     let moved = after.iter().zip(&before).map(|(after, before)| f64::from(*after) - f64::from(*before));
     Ok((Zeroizing::new(moved.collect()), loss))
+}
+
+/// What takes the local steps, with nothing in its memory.
+fn optimizer(local: &Local) -> ServerOptimizer {
+    let learning_rate = local.learning_rate;
+    match local.optimizer {
+        LocalOptimizer::Sgd => ServerOptimizer::Sgd { learning_rate, momentum: local.momentum },
+        LocalOptimizer::AdamW => {
+            let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
+            ServerOptimizer::AdamW { learning_rate, beta1, beta2, epsilon, weight_decay: local.weight_decay }
+        }
+    }
+}
+
+/// The gradient of FedProx's mu / 2 |w - w_start|^2, added.
+fn draw_back(gradient: &mut [f32], mu: f32, now: &[f32], start: &[f32]) {
+    if mu > 0.0 {
+        gradient.iter_mut().zip(now.iter().zip(start)).for_each(|(value, (now, start))| *value += mu * (now - start));
+    }
 }
 
 fn mean_gradient(

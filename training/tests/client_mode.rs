@@ -139,6 +139,60 @@ fn a_round_of_mode_client_moves_the_adapter_by_the_mean_of_the_houses_clipped_up
     assert!((noisy / expected - 1.0).abs() < 0.3, "{noisy} {expected}");
 }
 
+/// How far each of two rounds moves every weight, when all houses pull toward `target` with these keys in [local]; and where it began.
+fn two_rounds(keys: &str, target: f32) -> (Vec<f32>, [Vec<f64>; 2]) {
+    let plain = charter("client", "");
+    let text = plain.text().replace("[local]\nsteps = 3\nlearning_rate = 0.25\n", &format!("[local]\n{keys}\n"));
+    let charter = Charter::parse(&text).unwrap();
+    assert_ne!(charter.digest(), plain.digest());
+    let mut learner = Quadratic::new(&[target; 4]);
+    let mut rehearsal = Rehearsal::new(&charter, houses(&charter, &[&[0], &[1], &[2], &[3]])).unwrap();
+    let mut rng = ChaCha20Rng::seed_from_u64(5);
+    let mut tools = Tools { learner: &mut learner, noise: &mut Silence, rng: &mut rng };
+    let first = rehearsal.state().adapter().flat();
+    let mut before = first.clone();
+    let moved = [(); 2].map(|()| {
+        rehearsal.round(&mut tools).unwrap();
+        let after = rehearsal.state().adapter().flat();
+        let moved = after.iter().zip(&before).map(|(after, before)| f64::from(*after) - f64::from(*before)).collect();
+        before = after;
+        moved
+    });
+    (first, moved)
+}
+
+/// Rounding to the grid moves a weight by less than a unit of 1/4096 or so in the mean of four houses; five of those.
+fn is_about(found: f64, wanted: f64) -> bool {
+    (found - wanted).abs() < 5.0 / 4096.0
+}
+
+/// By hand, from 0 toward d at rate 1/4. Momentum 1/2: directions -d, -5/4 d, -17/16 d; 1/4 + 5/16 + 17/64 is 53/64. Proximal 1: what is left
+/// of the way to d / 2 halves with every step, 7/8 of it is gone after three.
+#[test]
+fn local_momentum_and_a_proximal_term_move_a_copy_as_far_as_by_hand_and_begin_anew_in_every_round() {
+    for (keys, share) in [("momentum = 0.5", 53.0 / 64.0), ("proximal = 1.0", 7.0 / 16.0)] {
+        let (first, [one, two]) = two_rounds(&format!("steps = 3\nlearning_rate = 0.25\n{keys}"), 0.05);
+        for ((start, one), two) in first.iter().zip(&one).zip(&two) {
+            let way = 0.05 - f64::from(*start);
+            assert!(is_about(*one, share * way), "{keys}: {one} of {way}");
+            assert!(is_about(*two, share * (way - one)), "{keys}: {two} of {}", way - one);
+        }
+    }
+}
+
+/// By hand: one step of Adam from nothing goes the whole rate against the gradient's sign, 0.02 here; before it, the decay takes 0.02 * 5 of the weight.
+/// The first round goes past the target of 0.015, the second back: with the first one's moments it would not.
+#[test]
+fn a_local_step_of_adamw_is_its_rate_against_the_sign_and_the_decay_of_the_weight_in_every_round() {
+    let (first, [one, two]) =
+        two_rounds("steps = 1\nlearning_rate = 0.02\noptimizer = \"adamw\"\nweight_decay = 5.0", 0.015);
+    assert!(first.iter().all(|start| *start == 0.0));
+    for (one, two) in one.iter().zip(&two) {
+        assert!(is_about(*one, 0.02), "{one}");
+        assert!(is_about(*two, -0.02 - 0.1 * one), "{two}");
+    }
+}
+
 #[test]
 fn the_clipping_norm_follows_the_quantile_of_the_updates_through_the_sum() {
     let charter = charter("client", ADAPTIVE);

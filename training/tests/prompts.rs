@@ -153,8 +153,9 @@ fn held_out_completions_are_foreseen_and_counted_and_not_trained_on() {
     assert_eq!((shape.update, shape.metrics, values.len()), (count, 2, count + 2));
     assert_eq!(MetricsShape::of(&bench.charter).unwrap().len(), 2);
     let name: HouseName = "lakeside".parse().unwrap();
-    let sum = RoundSum { round: RoundNumber::FIRST, seed: &[0; 32], cohort: &[&name], values: &values };
-    let found = sum.metrics(&bench.charter, count, 4, 1).unwrap();
+    let (round, expected, may_vanish) = (RoundNumber::FIRST, 4, 1);
+    let sum = RoundSum { round, seed: &[0; 32], cohort: &[&name], values: &values, expected, may_vanish };
+    let found = sum.metrics(&bench.charter, count).unwrap();
     let (model, texts, prompts) = bench.by_hand();
     let foreseen = model.foresee(&texts, &prompts).unwrap();
     let mean = held.iter().map(|row| f64::from(foreseen[*row].loss)).sum::<f64>() / held.len() as f64;

@@ -149,7 +149,7 @@ impl<'a> Plan<'a> {
     }
 
     fn append(&mut self, leaf: &RecordLeaf) {
-        if let Conclusion::Settled(Verdict::Applied { state }) = leaf.conclusion {
+        if let Conclusion::Settled(Verdict::Applied { state, .. }) = leaf.conclusion {
             self.after.adapter = Some(state);
         }
         let body = leaf.to_bytes();
@@ -188,7 +188,8 @@ impl<'a> Plan<'a> {
 
     fn complete(&mut self) {
         let state = self.after.adapter.unwrap_or(self.core.adapter);
-        let rounds = self.federation.charter().rounds.count;
+        // As many as were applied: all of the charter's, or those after which t houses signed that the run is over.
+        let rounds = self.current.round.frame().round.get();
         self.event(Kind::Completed(v1::Completed { rounds, state: state.as_bytes().to_vec().into() }));
         self.after.next = Next::Completed;
     }
@@ -281,7 +282,7 @@ pub(super) fn event_row(sequence: u64, round: RoundNumber, attempt: Attempt, kin
 fn verdict(round: &Round) -> Option<Digest> {
     match round {
         Round::Finished(finished) => match finished.verdict() {
-            Verdict::Applied { state } => Some(state),
+            Verdict::Applied { state, .. } => Some(state),
             Verdict::Void { .. } => None,
         },
         _ => None,

@@ -3,7 +3,7 @@
 use adapter::State;
 use protocol::server::{Event, Input};
 use protocol::{
-    Announcement, Answer, AnswerPayload, Attempt, Charter, CohortList, Contribution, Digest, HouseName, MemberIndex,
+    Announcement, Answer, AnswerPayload, Attempt, Charter, CohortList, Contribution, HouseName, MemberIndex,
     Message as _, RoundNumber, Verdict, VoidReason,
 };
 use secure_sum::{
@@ -121,10 +121,15 @@ fn compute(charter: &Charter, committee: &Committee, material: &Material, mut st
     };
     let houses: Vec<&HouseName> = material.contributions.iter().map(|one| &one.member).collect();
     let seed = material.announcement.digest();
-    let round =
-        RoundSum { round: material.announcement.round, seed: seed.as_bytes(), cohort: &houses, values: &values };
-    let (expected, may_vanish) = (material.announcement.expected.len(), material.announcement.may_vanish);
-    let metrics = round.metrics(charter, state.adapter().trainable_len(), expected, may_vanish);
+    let round = RoundSum {
+        round: material.announcement.round,
+        seed: seed.as_bytes(),
+        cohort: &houses,
+        values: &values,
+        expected: material.announcement.expected.len(),
+        may_vanish: material.announcement.may_vanish,
+    };
+    let metrics = round.metrics(charter, state.adapter().trainable_len());
     if round.apply(charter, &mut state).is_err() {
         // The sum drives a weight out of the numbers: as malformed as one that is out of range.
         opened.verdict = void(VoidReason::FieldRange);
@@ -133,7 +138,7 @@ fn compute(charter: &Charter, committee: &Committee, material: &Material, mut st
     if let Some(metrics) = metrics {
         tracing::info!("round {}: {metrics}", material.announcement.round);
     }
-    opened.verdict = Some(Verdict::Applied { state: Digest::from_bytes(state.digest()) });
+    opened.verdict = Some(terms::applied(charter, &state));
     opened.state = Some(state);
     Ok(opened)
 }

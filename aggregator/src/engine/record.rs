@@ -39,7 +39,7 @@ impl Record {
             for house in leaf.houses {
                 *self.cohorts.entry(house).or_default() += 1;
             }
-            if let Conclusion::Settled(Verdict::Applied { state }) = leaf.conclusion {
+            if let Conclusion::Settled(Verdict::Applied { state, .. }) = leaf.conclusion {
                 self.applied = Some((leaf.announcement, (leaf.round, leaf.attempt), state));
             }
         }

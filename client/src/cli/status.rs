@@ -17,7 +17,7 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
     let memory = store::peek_memory(dir).map_err(RunError::from)?;
     let next_round = memory.as_ref().map_or(1, |memory| memory.next_round.get());
     let (charter, name) = (&identity.charter, identity.name());
-    let done = next_round - 1;
+    let (done, over) = (next_round - 1, memory.as_ref().is_some_and(|memory| memory.over));
     let spent = ledger::spent(dir, &identity)?;
     if as_json {
         let value = json!({
@@ -26,6 +26,7 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
             "charter": charter.digest().to_string(),
             "rounds_applied": done,
             "rounds": charter.rounds.count,
+            "ended_early": over,
             "epsilon_spent": spent.map(|(epsilon, _)| epsilon),
             "epsilon_spent_delta": spent.map(|(_, delta)| delta),
             "epsilon": charter.privacy.epsilon,
@@ -35,7 +36,8 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
         return Ok(());
     }
     println!("{}", summary(charter, name));
-    println!("\nrounds applied   {done} of {}", charter.rounds.count);
+    let end = if over { ", and over: no lower loss for as long as the charter's patience" } else { "" };
+    println!("\nrounds applied   {done} of {}{end}", charter.rounds.count);
     if let Some((spent, delta)) = spent {
         println!(
             "epsilon so far   {spent:.3} at delta {delta:e}; whatever is decided from results, `ledger` says what holds"

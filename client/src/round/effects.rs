@@ -143,7 +143,7 @@ impl Member {
         let (phase, reason) = match verdict {
             Verdict::Void { reason } => (Phase::Void, Some(format!("{}: {reason}", reason.code()))),
             Verdict::Applied { .. } if !self.me.is_house() => (Phase::Applied, None),
-            Verdict::Applied { state } => {
+            Verdict::Applied { state, .. } => {
                 let candidate = candidate.filter(|kept| Digest::from_bytes(kept.digest()) == state);
                 let missing = || RunError::Adapter(format!("the state {state} that was signed is not at hand"));
                 self.state = candidate.ok_or_else(missing)?;

@@ -78,7 +78,7 @@ pub enum Fault {
 /// How the federation ended for this member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Completed {
-    /// Rounds of the federation.
+    /// Rounds that were applied: the charter's, or fewer where t houses signed that the run ended early.
     pub rounds: u32,
     /// The digest of the final adapter state.
     pub state: Digest,

@@ -269,9 +269,9 @@ impl Member {
     /// Keeps the applied copy before anything is signed about it.
     fn keep_candidate(&mut self, state: State) -> Result<Verdict, RunError> {
         self.store.put_state(Slot::Candidate, &state.to_bytes())?;
-        let digest = Digest::from_bytes(state.digest());
+        let verdict = terms::applied(self.charter(), &state);
         self.candidate = Some(state);
-        Ok(Verdict::Applied { state: digest })
+        Ok(verdict)
     }
 }
 
@@ -315,14 +315,26 @@ impl Opening {
         let charter = &self.identity.charter;
         let cohort: Vec<&HouseName> = self.list.houses().collect();
         let seed = self.announcement.digest();
-        let round =
-            RoundSum { round: self.announcement.round, seed: seed.as_bytes(), cohort: &cohort, values: &values };
-        let (expected, may_vanish) = (self.announcement.expected.len(), self.announcement.may_vanish);
-        let metrics = round.metrics(charter, self.state.adapter().trainable_len(), expected, may_vanish);
+        let round = RoundSum {
+            round: self.announcement.round,
+            seed: seed.as_bytes(),
+            cohort: &cohort,
+            values: &values,
+            expected: self.announcement.expected.len(),
+            may_vanish: self.announcement.may_vanish,
+        };
+        let metrics = round.metrics(charter, self.state.adapter().trainable_len());
         match round.apply(charter, &mut self.state) {
             Ok(()) => {
                 if let Some(metrics) = metrics {
                     tracing::info!("round {}: {metrics}", self.announcement.round);
+                }
+                if terms::is_over(charter, &self.state) {
+                    let since = self.state.best_loss().since;
+                    tracing::info!(
+                        "round {}: no lower loss for {since} evaluated rounds, as long as the charter's patience: the run ends here",
+                        self.announcement.round
+                    );
                 }
                 Ok(Opened::Applied(Box::new(self.state)))
             }

@@ -299,7 +299,7 @@ impl Member {
         };
         let (announced, announcement) = (view.signed.clone(), Arc::new(view.announcement.clone()));
         match signed {
-            Verdict::Applied { state } if self.me.is_house() => {
+            Verdict::Applied { state, .. } if self.me.is_house() => {
                 tracing::info!(%round, "catching up");
                 if !self.catch_up(announcement, cohort, state).await? {
                     return Err(RunError::Lost(format!("what round {round} needs to be opened is not there")));

@@ -155,6 +155,14 @@ impl Federation {
         Self::under(&template, "aggregator", 2, 0, &[]).await
     }
 
+    /// Six rounds, all evaluated, that end early after two without a lower loss.
+    pub(crate) async fn of_little_patience(policy: &str) -> Self {
+        let evaluation =
+            "[evaluation]\nevery = 1\nheld_out = 0.2\nnoise_multiplier = 30.0\nloss_bound = 8.0\npatience = 2\n";
+        let template = CHARTER.replace("epsilon = 1.5", "epsilon = 8.0") + evaluation;
+        Self::under(&with_spare_attempts(&template, 6), policy, 6, 0, &["notary"]).await
+    }
+
     /// Two rounds of a Llama with these weights.
     pub(crate) async fn of_language_model(weights: &protocol::Digest) -> Self {
         let template = CHARTER

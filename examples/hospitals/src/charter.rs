@@ -103,7 +103,7 @@ impl<'a> Setting<'a> {
             rate: self.rate,
             local: self.local.clone(),
             privacy: self.privacy.clone(),
-            optimizer: Optimizer::Sgd { learning_rate: self.learning_rate, momentum: self.momentum },
+            optimizer: Optimizer::Sgd { learning_rate: self.learning_rate, momentum: self.momentum, schedule: None },
             rounds: self.rounds,
             may_vanish: self.may_vanish,
             submit_at_ms: self.submit_at_ms,

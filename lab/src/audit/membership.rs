@@ -178,7 +178,7 @@ fn train(task: &mut Task, training: &Training, units: Vec<Vec<usize>>, model: u6
         targets: vec!["query".to_owned(), "value".to_owned()],
         strategy: Strategy::FfaLora,
         seed: training.seed,
-        optimizer: Optimizer::Sgd { learning_rate: training.learning_rate, momentum: 0.9 },
+        optimizer: Optimizer::Sgd { learning_rate: training.learning_rate, momentum: 0.9, schedule: None },
         privacy,
         clients: shares.iter().map(|units| (rate, nominal(units))).collect(),
         committee: (5, 3),

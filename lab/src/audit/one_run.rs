@@ -273,7 +273,7 @@ fn charter(setting: &Setting, noise_multiplier: f64) -> Result<Charter, AuditErr
         targets: vec!["query".to_owned(), "value".to_owned()],
         strategy: Strategy::FfaLora,
         seed: 1,
-        optimizer: Optimizer::Sgd { learning_rate: 1.0, momentum: 0.0 },
+        optimizer: Optimizer::Sgd { learning_rate: 1.0, momentum: 0.0, schedule: None },
         privacy: Privacy {
             mode: PrivacyMode::RecordShared,
             accountant: Counted::Pld,

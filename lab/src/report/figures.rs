@@ -219,6 +219,7 @@ mod tests {
             seed,
             plain,
             macro_: plain / 2.0,
+            macro_f1: plain / 3.0,
             loss: 1.0,
             worst_client: 0.1,
             client_spread: 0.2,

@@ -13,12 +13,14 @@ mod contribute;
 mod federation;
 mod files;
 mod open;
+mod optimizer;
 mod plan;
 mod round;
 mod run;
 mod settings;
 mod split;
 
+pub use optimizer::OptimizerKind;
 pub use plan::{ClientsPlan, MOST_CLIENTS, NoiseSource, Plan, PlanError, PrivacyPlan, SAMPLE, TrainingPlan};
 pub(crate) use run::lora;
 pub use run::{Finished, MakeMechanism, Step, run, run_on, run_with};

@@ -8,7 +8,7 @@ use protocol::message::{SHARE_INFO, share_aad};
 use protocol::server;
 use protocol::{
     Announcement, Answer, AnswerPayload, BodyChecksum, CohortList, Contribution, Digest, HouseName, Message as _,
-    Outcome, Signed, SumClaim, Verdict,
+    Outcome, Signed, SumClaim,
 };
 use rayon::prelude::*;
 use secure_sum::{Accumulator, Challenge, Checksum, Commitments, KeyShare, Layout, MaskSeed, SealingKey, ShareSum};
@@ -165,13 +165,13 @@ impl World {
         let values = secure_sum::open(layout, &seed, sum, &key, cohort).map_err(SimulateError::internal)?;
         let names: Vec<&HouseName> = list.houses().collect();
         let digest = announcement.digest();
-        let opened = RoundSum { round, seed: digest.as_bytes(), cohort: &names, values: &values };
+        let (expected, may_vanish) = (announcement.expected.len(), announcement.may_vanish);
+        let opened = RoundSum { round, seed: digest.as_bytes(), cohort: &names, values: &values, expected, may_vanish };
         let charter = self.charter().clone();
-        let count = self.state.adapter().trainable_len();
-        let metrics = opened.metrics(&charter, count, announcement.expected.len(), announcement.may_vanish);
+        let metrics = opened.metrics(&charter, self.state.adapter().trainable_len());
         let mut state = self.state.clone();
         opened.apply(&charter, &mut state)?;
-        let verdict = Verdict::Applied { state: Digest::from_bytes(state.digest()) };
+        let verdict = terms::applied(&charter, &state);
         let mut outcomes = Vec::new();
         for (watcher, mut member) in members {
             let (mut combine, mut outcome) = (false, None);

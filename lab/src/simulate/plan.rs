@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use protocol::charter::{AdaptiveClipping, Evaluation, Local, PrivacyMode, Strategy};
+use protocol::charter::{AdaptiveClipping, Evaluation, Local, PrivacyMode, Schedule, Strategy};
 use serde::{Deserialize, Serialize};
 
+use super::optimizer::OptimizerKind;
 use super::split::Split;
 use crate::task::Source;
 
@@ -75,9 +76,27 @@ pub struct TrainingPlan {
     pub batch: f64,
     /// Step size of the server.
     pub learning_rate: f64,
-    /// Momentum of the server.
+    /// Which rule applies the sum.
+    #[serde(default)]
+    pub optimizer: OptimizerKind,
+    /// Of `sgd`: momentum of the server.
     #[serde(default = "momentum")]
     pub momentum: f64,
+    /// Of the others: decay of the first moment.
+    #[serde(default = "beta1")]
+    pub beta1: f64,
+    /// Of the others: decay of the second moment.
+    #[serde(default = "beta2")]
+    pub beta2: f64,
+    /// Of the others: added to the root of the second moment.
+    #[serde(default = "epsilon")]
+    pub epsilon: f64,
+    /// Of `adamw`: share of every trained weight that a step takes off it, over the step size.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// How the step size goes over the rounds; the same in each when left out.
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
     /// Rank of the adapter.
     #[serde(default = "rank")]
     pub rank: u32,
@@ -249,6 +268,18 @@ fn threshold() -> u8 {
 
 fn momentum() -> f64 {
     0.9
+}
+
+fn beta1() -> f64 {
+    0.9
+}
+
+fn beta2() -> f64 {
+    0.999
+}
+
+fn epsilon() -> f64 {
+    1e-8
 }
 
 fn rank() -> u32 {

@@ -8,7 +8,7 @@ use protocol::charter::PrivacyMode;
 use protocol::{Charter, RoundNumber};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
-use terms::Terms;
+use terms::{Metrics, Terms};
 use training::{FreshNoise, House, Mechanism, Noise, Tools, mechanism};
 
 use super::SimulateError;
@@ -153,7 +153,11 @@ impl Run<'_> {
             NoiseSource::Pooled => Box::new(Pooled),
         };
         let pooled = self.plan.privacy.noise == NoiseSource::Pooled;
-        for number in kept.round + 1..=self.plan.training.rounds {
+        let rounds = self.plan.training.rounds;
+        for number in kept.round + 1..=rounds {
+            if terms::is_over(&charter, &world.state) {
+                break;
+            }
             let start = Instant::now();
             // Another stream for each round, so that a run that goes on samples what it would have sampled.
             let mut batches = ChaCha20Rng::seed_from_u64(self.seed);
@@ -169,9 +173,12 @@ impl Run<'_> {
             kept.round = number;
             kept.state = hex::encode(world.state.to_bytes());
             let mut plain = None;
-            if number % self.plan.training.evaluate_every == 0 || number == self.plan.training.rounds {
+            let is_last = number == rounds || terms::is_over(&charter, &world.state);
+            if is_last || number % self.plan.training.evaluate_every == 0 {
                 let mut row = self.point(task, &charter, world.state.adapter(), number)?;
-                row.noised_plain = played.metrics.and_then(|metrics| metrics.accuracy).unwrap_or(f64::NAN);
+                let noised = |of: fn(&Metrics) -> Option<f64>| played.metrics.as_ref().and_then(of).unwrap_or(f64::NAN);
+                row.noised_plain = noised(|metrics| metrics.accuracy);
+                row.noised_macro_f1 = noised(|metrics| metrics.macro_f1);
                 plain = Some(row.plain);
                 curve.push(row);
             }
@@ -227,8 +234,10 @@ impl Run<'_> {
             loss: score.loss,
             plain: score.plain,
             macro_: score.macro_,
+            macro_f1: score.macro_f1,
             epsilon: spent(charter, round, adapter.trainable_len())?,
             noised_plain: f64::NAN,
+            noised_macro_f1: f64::NAN,
         })
     }
 
@@ -258,6 +267,7 @@ impl Run<'_> {
                 rows: part.rows() as u64,
                 plain: score.plain,
                 macro_: score.macro_,
+                macro_f1: score.macro_f1,
             });
         }
         let worst = clients.iter().map(|client| client.plain).fold(f64::NAN, f64::min);
@@ -273,7 +283,7 @@ impl Run<'_> {
             delta: charter.privacy.delta,
             accountant: "rdp".to_owned(),
             noise_multiplier: charter.privacy.noise_multiplier,
-            rounds: u64::from(plan.training.rounds),
+            rounds: u64::from(kept.round),
             clients: plan.clients.count as u64,
             clipping_norm: charter.privacy.clipping_norm,
             rank: u64::from(plan.training.rank),
@@ -281,6 +291,7 @@ impl Run<'_> {
             seed: self.seed,
             plain: last.plain,
             macro_: last.macro_,
+            macro_f1: last.macro_f1,
             loss: last.loss,
             worst_client: worst,
             client_spread: spread,

@@ -2,7 +2,7 @@
 
 use privacy::accountant::{Accountant, Rounds};
 use protocol::Charter;
-use protocol::charter::{Accountant as Counted, Clipping, Optimizer, Privacy, PrivacyMode};
+use protocol::charter::{Accountant as Counted, Clipping, Privacy, PrivacyMode};
 use training::House;
 
 use super::run::Run;
@@ -52,7 +52,7 @@ impl Run<'_> {
             targets: plan.training.target_modules.clone(),
             strategy: plan.training.strategy,
             seed: self.seed,
-            optimizer: Optimizer::Sgd { learning_rate: plan.training.learning_rate, momentum: plan.training.momentum },
+            optimizer: plan.training.charter_optimizer(),
             privacy,
             clients: parts.iter().map(|part| (rate, nominal(part))).collect(),
             committee: (plan.clients.committee, plan.clients.threshold),

@@ -3,6 +3,7 @@
 
 mod error;
 mod noise;
+mod optimizer;
 mod sections;
 mod validate;
 
@@ -10,9 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 pub use error::CharterError;
+pub use optimizer::{Decay, Optimizer, Schedule};
 pub use sections::{
-    Accountant, AdaptiveClipping, AttentionSizes, Clipping, Committee, Evaluation, House, Local, Lora, Model,
-    Optimizer, Privacy, PrivacyMode, Release, ReleasePolicy, Rounds, Strategy, TargetModules, Terms, Trustee,
+    Accountant, AdaptiveClipping, AttentionSizes, Clipping, Committee, Evaluation, House, Local, LocalOptimizer, Lora,
+    Model, Privacy, PrivacyMode, Release, ReleasePolicy, Rounds, Strategy, TargetModules, Terms, Trustee,
 };
 
 use crate::ids::{Digest, HouseName, RoundNumber};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::optimizer::Optimizer;
 use crate::ids::{Digest, HouseName};
 
 /// Everything a charter says.
@@ -155,30 +156,6 @@ impl Strategy {
     }
 }
 
-/// How a round's sum is applied to the adapter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Optimizer {
-    /// Adam on the averaged update.
-    Adam {
-        /// The step size.
-        learning_rate: f64,
-        /// Decay of the first moment.
-        beta1: f64,
-        /// Decay of the second moment.
-        beta2: f64,
-        /// Added to the root of the second moment.
-        epsilon: f64,
-    },
-    /// Gradient descent with momentum.
-    Sgd {
-        /// The step size.
-        learning_rate: f64,
-        /// 0 for none.
-        momentum: f64,
-    },
-}
-
 /// Who is protected, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -285,16 +262,47 @@ pub struct Rounds {
 pub struct Local {
     /// Local steps. Under `record-shared` there is one.
     pub steps: u32,
-    /// The step size of local gradient descent.
+    /// The step size of local training.
     pub learning_rate: f64,
     /// Rows of a local step under `client`, drawn in shuffled passes; under `record-local` the sampling rate says it.
     #[serde(default = "local_batch")]
     pub batch: u32,
+    /// What takes the local steps. It begins anew in every round.
+    #[serde(default)]
+    pub optimizer: LocalOptimizer,
+    /// Of `sgd`: share of the last direction that is kept, 0 for none.
+    #[serde(default)]
+    pub momentum: f64,
+    /// Of `adamw`: share of every trained weight that a step takes off it, over the step size.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// Mu of FedProx: how strongly the copy is drawn back to where the round began, 0 for not at all.
+    #[serde(default)]
+    pub proximal: f64,
+}
+
+/// What takes the local steps of mode `client`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LocalOptimizer {
+    /// Gradient descent, with momentum where the charter says so.
+    #[default]
+    Sgd,
+    /// Adam with decoupled weight decay: decays 0.9 and 0.999, epsilon 1e-8, as `torch.optim.AdamW` has them when nothing is said.
+    AdamW,
 }
 
 impl Default for Local {
     fn default() -> Self {
-        Self { steps: 1, learning_rate: 1.0, batch: local_batch() }
+        Self {
+            steps: 1,
+            learning_rate: 1.0,
+            batch: local_batch(),
+            optimizer: LocalOptimizer::Sgd,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            proximal: 0.0,
+        }
     }
 }
 
@@ -329,6 +337,12 @@ pub struct Evaluation {
     /// Buckets of the score histograms from which the area under the ROC curve is computed; 0 for none.
     #[serde(default)]
     pub buckets: u32,
+    /// The run ends after so many evaluated rounds in a row without a lower noised mean loss; never before its last round when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u32>,
+    /// By how much more than this a loss must be lower.
+    #[serde(default)]
+    pub min_improvement: f64,
 }
 
 /// Who can open: houses, then all trustees.

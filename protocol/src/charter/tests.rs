@@ -79,6 +79,43 @@ fn strategies_that_need_single_updates_are_refused_with_the_reason_and_the_neare
 }
 
 #[test]
+fn every_kind_of_optimizer_has_its_keys_and_may_have_a_schedule() {
+    let adam = "kind = \"adam\"\nlearning_rate = 0.005\nbeta1 = 0.9\nbeta2 = 0.999\nepsilon = 1e-8\n";
+    let rest = "learning_rate = 0.5\nbeta1 = 0.9\nbeta2 = 0.99\nepsilon = 1e-3\n";
+    let schedule = "[optimizer.schedule]\nwarmup_rounds = 5\ndecay = \"cosine\"\nfinal_fraction = 0.1\n";
+    let with = |optimizer: &str| changed(adam, optimizer);
+    let key = |optimizer: String| match with(&optimizer) {
+        Err(CharterError::Rule { key, .. }) => key,
+        other => panic!("{optimizer}: {other:?}"),
+    };
+    for head in ["kind = \"adam\"", "kind = \"yogi\"", "kind = \"adamw\"\nweight_decay = 0.01"] {
+        let charter = with(&format!("{head}\n{rest}{schedule}")).unwrap();
+        let wanted = Schedule { warmup_rounds: 5, decay: Decay::Cosine, final_fraction: 0.1 };
+        assert_eq!(charter.optimizer.schedule(), Some(&wanted));
+        assert_eq!(*Charter::of(&charter).unwrap(), *charter);
+        assert_eq!(with(&format!("{head}\n{rest}")).unwrap().optimizer.schedule(), None);
+        assert_eq!(key(format!("{head}\n{}", rest.replace("1e-3", "0.0"))), "optimizer.epsilon");
+    }
+    for weight_decay in ["-0.1", "2.0", "nan"] {
+        let wrong = format!("kind = \"adamw\"\nweight_decay = {weight_decay}\n{rest}");
+        assert_eq!(key(wrong), "optimizer.weight_decay");
+    }
+    for (from, to, broken) in [
+        ("warmup_rounds = 5", "warmup_rounds = 60", "optimizer.schedule.warmup_rounds"),
+        ("final_fraction = 0.1", "final_fraction = 1.5", "optimizer.schedule.final_fraction"),
+        ("final_fraction = 0.1", "final_fraction = nan", "optimizer.schedule.final_fraction"),
+        ("\"cosine\"", "\"constant\"", "optimizer.schedule.final_fraction"),
+    ] {
+        assert_eq!(key(format!("{adam}{}", schedule.replace(from, to))), broken, "{to}");
+    }
+    for wrong in ["", "weight_decay = 0.1\nmomentum = 0.9\n"] {
+        assert!(matches!(with(&format!("kind = \"adamw\"\n{rest}{wrong}")), Err(CharterError::Syntax(_))), "{wrong}");
+    }
+    let unknown = schedule.replace("warmup_rounds", "warmup_steps");
+    assert!(matches!(with(&format!("{adam}{unknown}")), Err(CharterError::Syntax(_))));
+}
+
+#[test]
 fn unknown_keys_wrong_types_and_upper_case_digests_are_refused() {
     let cases = [
         ("seed = 1", "seed = 1\nsede = 2"),
@@ -112,6 +149,30 @@ fn sections_of_a_mode_are_refused_under_another_and_out_of_range_by_key() {
     let local = "[local]\nsteps = 4\nlearning_rate = 0.5\n";
     assert_eq!(Charter::parse(&format!("{client}{local}")).unwrap().local.batch, 32);
     assert_eq!(key(&format!("{SAMPLE}{local}")), "local.steps");
+    let more = |keys: &str| format!("{client}{local}{keys}");
+    for good in ["momentum = 0.9\nproximal = 0.1", "optimizer = \"adamw\"\nweight_decay = 0.1\nproximal = 2.0"] {
+        let charter = Charter::parse(&more(good)).unwrap();
+        assert_eq!(*Charter::of(&charter).unwrap(), *charter);
+    }
+    for (wrong, broken) in [
+        ("momentum = 1.0", "local.momentum"),
+        ("proximal = -0.1", "local.proximal"),
+        ("proximal = inf", "local.proximal"),
+        ("weight_decay = 0.1", "local.weight_decay"),
+        ("optimizer = \"adamw\"\nmomentum = 0.9", "local.momentum"),
+        ("optimizer = \"adamw\"\nweight_decay = 2.0", "local.weight_decay"),
+    ] {
+        assert_eq!(key(&more(wrong)), broken, "{wrong}");
+    }
+    let record_local = SAMPLE.replace("mode = \"record-shared\"", "mode = \"record-local\"");
+    Charter::parse(&format!("{record_local}{local}")).unwrap();
+    for (wrong, broken) in [
+        ("momentum = 0.9", "local.momentum"),
+        ("proximal = 0.1", "local.proximal"),
+        ("optimizer = \"adamw\"", "local.optimizer"),
+    ] {
+        assert_eq!(key(&format!("{record_local}{local}{wrong}\n")), broken);
+    }
     let adaptive = "[adaptive_clipping]\nquantile = 0.5\nlearning_rate = 0.2\nnoise_multiplier = 10.0\n";
     Charter::parse(&format!("{client}{adaptive}")).unwrap();
     assert_eq!(key(&format!("{SAMPLE}{adaptive}")), "adaptive_clipping");
@@ -130,6 +191,9 @@ fn sections_of_a_mode_are_refused_under_another_and_out_of_range_by_key() {
         ("held_out = 0.1", "held_out = 1.0", "evaluation.held_out"),
         ("loss_bound = 8.0", "loss_bound = nan", "evaluation.loss_bound"),
         ("noise_multiplier = 20.0", "noise_multiplier = 0.0", "evaluation.noise_multiplier"),
+        ("every = 5", "every = 5\npatience = 0", "evaluation.patience"),
+        ("every = 5", "every = 5\nmin_improvement = 0.1", "evaluation.min_improvement"),
+        ("every = 5", "every = 5\npatience = 2\nmin_improvement = -0.1", "evaluation.min_improvement"),
     ] {
         assert_eq!(key(&format!("{SAMPLE}{}", evaluation.replace(from, to))), broken);
     }
@@ -158,7 +222,7 @@ fn a_threshold_above_the_houses_is_refused() {
 #[test]
 fn a_charter_written_from_terms_says_the_same_terms() {
     let sections = "[local]\nsteps = 4\nlearning_rate = 0.5\nbatch = 16\n[evaluation]\nevery = 5\nheld_out = 0.1\n\
-                    noise_multiplier = 20.0\nloss_bound = 8.0\nbuckets = 4\n";
+                    noise_multiplier = 20.0\nloss_bound = 8.0\nbuckets = 4\npatience = 2\nmin_improvement = 0.1\n";
     let local = SAMPLE.replace("mode = \"record-shared\"", "mode = \"record-local\"");
     for text in [SAMPLE.to_owned(), format!("{local}{sections}")] {
         let read = Charter::parse(&text).unwrap();

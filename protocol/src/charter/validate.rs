@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::error::CharterError;
+use super::optimizer::{Decay, Optimizer, Schedule};
 use super::sections::{
-    AdaptiveClipping, Clipping, Evaluation, Local, Lora, Model, Optimizer, Privacy, PrivacyMode, ReleasePolicy, Rounds,
-    Strategy, TargetModules, Terms,
+    AdaptiveClipping, Clipping, Evaluation, Local, LocalOptimizer, Lora, Model, Privacy, PrivacyMode, ReleasePolicy,
+    Rounds, Strategy, TargetModules, Terms,
 };
 use crate::PROTOCOL_VERSION;
 use crate::ids::HouseName;
@@ -50,7 +51,7 @@ pub(super) fn check(terms: &Terms) -> Result<PublicKey, CharterError> {
         key.ok_or_else(|| broken("aggregator_key", "is no Ed25519 public key", "write its 64 hexadecimal digits"))?;
     check_model(&terms.model)?;
     check_lora(&terms.lora)?;
-    check_optimizer(&terms.optimizer)?;
+    check_optimizer(&terms.optimizer, &terms.rounds)?;
     check_privacy(&terms.privacy)?;
     check_local(&terms.local, terms.privacy.mode)?;
     if let Some(adaptive) = &terms.adaptive_clipping {
@@ -118,19 +119,47 @@ fn check_strategy(strategy: Strategy) -> Result<(), CharterError> {
     Err(broken("lora.strategy", why, format!("the nearest that works is {instead}")))
 }
 
-fn check_optimizer(optimizer: &Optimizer) -> Result<(), CharterError> {
+fn check_optimizer(optimizer: &Optimizer, rounds: &Rounds) -> Result<(), CharterError> {
     match *optimizer {
-        Optimizer::Adam { learning_rate, beta1, beta2, epsilon } => {
-            positive("optimizer.learning_rate", learning_rate)?;
-            fraction("optimizer.beta1", beta1)?;
-            fraction("optimizer.beta2", beta2)?;
-            positive("optimizer.epsilon", epsilon)
+        Optimizer::Adam { learning_rate, beta1, beta2, epsilon, .. }
+        | Optimizer::Yogi { learning_rate, beta1, beta2, epsilon, .. } => {
+            check_moments(learning_rate, [beta1, beta2], epsilon)?;
         }
-        Optimizer::Sgd { learning_rate, momentum } => {
+        Optimizer::AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, .. } => {
+            check_moments(learning_rate, [beta1, beta2], epsilon)?;
+            rule((0.0..1.0).contains(&(learning_rate * weight_decay)), "optimizer.weight_decay", || {
+                let why = format!("{weight_decay} takes no share of a weight off it at learning_rate {learning_rate}");
+                (why, "write at least 0 and below 1 / learning_rate, say 0.01".to_owned())
+            })?;
+        }
+        Optimizer::Sgd { learning_rate, momentum, .. } => {
             positive("optimizer.learning_rate", learning_rate)?;
-            fraction("optimizer.momentum", momentum)
+            fraction("optimizer.momentum", momentum)?;
         }
     }
+    optimizer.schedule().map_or(Ok(()), |schedule| check_schedule(schedule, rounds))
+}
+
+fn check_moments(learning_rate: f64, [beta1, beta2]: [f64; 2], epsilon: f64) -> Result<(), CharterError> {
+    positive("optimizer.learning_rate", learning_rate)?;
+    fraction("optimizer.beta1", beta1)?;
+    fraction("optimizer.beta2", beta2)?;
+    positive("optimizer.epsilon", epsilon)
+}
+
+fn check_schedule(schedule: &Schedule, rounds: &Rounds) -> Result<(), CharterError> {
+    let (warmup, last) = (schedule.warmup_rounds, schedule.final_fraction);
+    rule(warmup < rounds.count, "optimizer.schedule.warmup_rounds", || {
+        let why = format!("{warmup} of {} rounds leave none at the whole step size", rounds.count);
+        (why, "write less than rounds.count".to_owned())
+    })?;
+    rule((0.0..=1.0).contains(&last), "optimizer.schedule.final_fraction", || {
+        (format!("{last} is no share of the learning rate"), "write 0.0 to 1.0".to_owned())
+    })?;
+    rule(last == 0.0 || schedule.decay != Decay::Constant, "optimizer.schedule.final_fraction", || {
+        let why = "a step size that does not decay does not end anywhere".to_owned();
+        (why, "leave it out, or write decay = \"linear\" or \"cosine\"".to_owned())
+    })
 }
 
 fn check_privacy(privacy: &Privacy) -> Result<(), CharterError> {
@@ -168,7 +197,36 @@ fn check_local(local: &Local, mode: PrivacyMode) -> Result<(), CharterError> {
     rule(local.steps == 1 || matches!(mode, PrivacyMode::RecordLocal | PrivacyMode::Client), "local.steps", || {
         let why = format!("mode `{}` takes one global step a round", mode.as_str());
         (why, "write 1, or mode `record-local` or `client`".to_owned())
-    })
+    })?;
+    fraction("local.momentum", local.momentum)?;
+    rule(local.proximal >= 0.0 && local.proximal.is_finite(), "local.proximal", || {
+        (format!("{} draws nothing back", local.proximal), "write 0.0 or more, say 0.01".to_owned())
+    })?;
+    rule((0.0..1.0).contains(&(local.learning_rate * local.weight_decay)), "local.weight_decay", || {
+        let why = format!("{} takes no share of a weight off it", local.weight_decay);
+        (why, "write at least 0 and below 1 / local.learning_rate, say 0.01".to_owned())
+    })?;
+    let adamw = local.optimizer == LocalOptimizer::AdamW;
+    let of_kinds = [
+        ("local.momentum", local.momentum != 0.0 && adamw, "`adamw` has its own", "leave it out, or write `sgd`"),
+        ("local.weight_decay", local.weight_decay != 0.0 && !adamw, "`sgd` has none", "leave it out, or write `adamw`"),
+    ];
+    for (key, wrong, why, instead) in of_kinds {
+        rule(!wrong, key, || (why.to_owned(), instead.to_owned()))?;
+    }
+    // The other modes send gradients: what else moved a copy would be in no sum.
+    let of_copies = [
+        ("local.optimizer", adamw),
+        ("local.momentum", local.momentum != 0.0),
+        ("local.proximal", local.proximal != 0.0),
+    ];
+    for (key, used) in of_copies {
+        rule(!used || mode == PrivacyMode::Client, key, || {
+            let why = format!("mode `{}` adds up gradients, not how far a copy moved", mode.as_str());
+            (why, "leave it out, or write mode `client`".to_owned())
+        })?;
+    }
+    Ok(())
 }
 
 fn check_adaptive_clipping(adaptive: &AdaptiveClipping, privacy: &Privacy) -> Result<(), CharterError> {
@@ -197,7 +255,17 @@ fn check_evaluation(evaluation: &Evaluation) -> Result<(), CharterError> {
     })?;
     positive("evaluation.noise_multiplier", evaluation.noise_multiplier)?;
     positive("evaluation.loss_bound", evaluation.loss_bound)?;
-    range("evaluation.buckets", evaluation.buckets, 0, 1024)
+    range("evaluation.buckets", evaluation.buckets, 0, 1024)?;
+    if let Some(patience) = evaluation.patience {
+        range("evaluation.patience", patience, 1, 1_000_000)?;
+    }
+    let least = evaluation.min_improvement;
+    rule(least >= 0.0 && least.is_finite(), "evaluation.min_improvement", || {
+        (format!("{least} is no improvement"), "write 0.0 or more, in nats".to_owned())
+    })?;
+    rule(least == 0.0 || evaluation.patience.is_some(), "evaluation.min_improvement", || {
+        ("nothing ends early without evaluation.patience".to_owned(), "leave it out, or write a patience".to_owned())
+    })
 }
 
 fn check_members(terms: &Terms) -> Result<(), CharterError> {

@@ -286,6 +286,9 @@ fn resume(heard: Arc<Heard>, memory: Memory, promises: &Seen, at_ms: u64) -> Ste
 fn is_next(memory: &Memory, announced: &Announcement, digest: Digest) -> Result<(), Rejection> {
     let who = Party::Aggregator;
     let (expected, found) = (memory.next_round, announced.round);
+    if memory.over {
+        return Err(Rejection::RunOver { who, found });
+    }
     if found != expected {
         return Err(Rejection::WrongRound { who, expected, found });
     }

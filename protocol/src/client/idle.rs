@@ -87,6 +87,9 @@ pub(super) fn caught_up(
     let announced = check::announcement(me.federation(), signed)?;
     let who = Party::Aggregator;
     let (expected, found) = (memory.next_round, announced.round);
+    if memory.over {
+        return Err(Rejection::RunOver { who, found });
+    }
     if found != expected {
         return Err(Rejection::WrongRound { who, expected, found });
     }
@@ -118,6 +121,9 @@ pub(super) fn become_ready(
         return Err(Rejection::NotAHouse { who: me.party() });
     }
     let expected = memory.next_round;
+    if memory.over {
+        return Err(Rejection::RunOver { who, found: round });
+    }
     if round != expected {
         return Err(Rejection::WrongRound { who, expected, found: round });
     }

@@ -18,6 +18,8 @@ pub struct Memory {
     pub next_sequence: u64,
     /// The latest accepted announcement, and what was promised in it.
     pub seen: Option<Seen>,
+    /// Whether t houses signed that the run is over before the charter's last round.
+    pub over: bool,
 }
 
 /// The latest accepted announcement, and what was promised in it.
@@ -50,7 +52,14 @@ impl Memory {
     pub fn new(initial_adapter: Digest) -> Self {
         // The RFC 6962 root of an empty tree is the hash of nothing.
         let record = RecordHead { size: 0, root: Digest::sha256(b"") };
-        Self { next_round: RoundNumber::FIRST, adapter: initial_adapter, record, next_sequence: 0, seen: None }
+        Self {
+            next_round: RoundNumber::FIRST,
+            adapter: initial_adapter,
+            record,
+            next_sequence: 0,
+            seen: None,
+            over: false,
+        }
     }
 
     /// The promises of the announcement with this digest.
@@ -70,17 +79,18 @@ impl Memory {
         if let Some(seen) = self.seen.as_mut().filter(|seen| seen.round == round) {
             seen.ended = true;
         }
-        if let (Verdict::Applied { state }, Some(next)) = (verdict, round.next()) {
+        if let (Verdict::Applied { state, last }, Some(next)) = (verdict, round.next()) {
             self.next_round = next;
             self.adapter = state;
+            self.over = last;
         }
     }
 }
 
 impl Message for Memory {
     const LABEL: &'static str = "member-memory";
-    /// 2: `body_sum` and `complaint`.
-    const VERSION: u8 = 2;
+    /// 2: `body_sum` and `complaint`. 3: `over`.
+    const VERSION: u8 = 3;
 
     fn write(&self, writer: &mut Writer) {
         writer.u32(self.next_round.get());
@@ -99,6 +109,7 @@ impl Message for Memory {
             writer.option(seen.verdict.as_ref(), |writer, verdict| verdict.write(writer));
             writer.u8(u8::from(seen.ended));
         });
+        writer.u8(u8::from(self.over));
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, EncodingError> {
@@ -121,6 +132,7 @@ impl Message for Memory {
                     ended: reader.option("ended", |_| Ok(()))?.is_some(),
                 })
             })?,
+            over: reader.option("over", |_| Ok(()))?.is_some(),
         })
     }
 }

@@ -24,6 +24,8 @@ pub enum Verdict {
     Applied {
         /// The new state's digest.
         state: Digest,
+        /// Whether the run ends with this round, before the charter's last: its evaluations have used up the charter's patience.
+        last: bool,
     },
     /// The sum was refused; nothing was applied.
     Void {
@@ -69,8 +71,8 @@ impl Verdict {
     /// Writes it.
     pub(crate) fn write(&self, writer: &mut Writer) {
         match self {
-            Self::Applied { state } => {
-                writer.u8(0);
+            Self::Applied { state, last } => {
+                writer.u8(if *last { 6 } else { 0 });
                 writer.digest(state);
             }
             Self::Void { reason } => writer.u8(match reason {
@@ -86,8 +88,8 @@ impl Verdict {
     /// Reads it.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, EncodingError> {
         let reason = match reader.u8("verdict")? {
-            0 => {
-                return Ok(Self::Applied { state: reader.digest("state")? });
+            kind @ (0 | 6) => {
+                return Ok(Self::Applied { state: reader.digest("state")?, last: kind == 6 });
             }
             1 => VoidReason::KeySum,
             2 => VoidReason::FieldRange,

@@ -94,6 +94,7 @@ impl Finished {
         let (federation, start) = (self.fixed.federation(), self.fixed.announced().start());
         let next = match self.verdict {
             Verdict::Void { .. } => next_attempt(federation, start),
+            Verdict::Applied { last: true, .. } => Effect::FederationDone,
             Verdict::Applied { .. } => match start.round.next() {
                 Some(round) if round.get() <= federation.charter().rounds.count => Effect::NextRound(round),
                 _ => Effect::FederationDone,

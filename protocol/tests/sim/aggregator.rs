@@ -185,7 +185,7 @@ impl Simulation {
                 Effect::AppendLog(leaf) => self.append(&leaf),
                 Effect::NextRound(round) => {
                     let Round::Finished(finished) = &self.aggregator.round else { panic!("finished") };
-                    let Verdict::Applied { state } = finished.verdict() else { panic!("applied") };
+                    let Verdict::Applied { state, .. } = finished.verdict() else { panic!("applied") };
                     self.aggregator.history.push(Past {
                         announcement: finished.fixed().announced().signed().clone(),
                         cohort: finished.fixed().digest(),

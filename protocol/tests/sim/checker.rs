@@ -134,7 +134,7 @@ impl Checker {
         if spoilt {
             return Verdict::Void { reason: VoidReason::Residual };
         }
-        Verdict::Applied { state: Digest::of("state", &[adapter.as_bytes(), sum].concat()) }
+        Verdict::Applied { state: Digest::of("state", &[adapter.as_bytes(), sum].concat()), last: false }
     }
 
     /// At the end the culprit is isolated, and nobody else is but by a proof.

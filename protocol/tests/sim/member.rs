@@ -159,13 +159,13 @@ impl Simulation {
             Effect::SendOutcome(mut outcome) => {
                 if one_in(&mut self.rng, 60) {
                     // A house lies; no two lies are alike.
-                    outcome.verdict = Verdict::Applied { state: Digest::sha256(&[member as u8]) };
+                    outcome.verdict = Verdict::Applied { state: Digest::sha256(&[member as u8]), last: false };
                 }
                 let signed = Signed::sign(&outcome, signer);
                 self.send(server::Event::Outcome(signed));
             }
             Effect::Settled(verdict) => {
-                if let Verdict::Applied { state } = verdict {
+                if let Verdict::Applied { state, .. } = verdict {
                     let next = self.memory(member).next_round;
                     self.checker.applies(next, state);
                 }
