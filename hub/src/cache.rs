@@ -1,7 +1,8 @@
 //! The cache as Python's `huggingface_hub` lays it out: `models--ORG--NAME/refs/REVISION` holds a commit, `snapshots/COMMIT` the files of that commit, each a
 //! link into `blobs`.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use adapter::{BASE_INDEX, BASE_WEIGHTS};
@@ -41,6 +42,36 @@ impl<'a> Shelf<'a> {
     /// The file with this tag.
     pub(crate) fn blob(&self, tag: &str) -> PathBuf {
         Cache::new(self.cache.to_owned()).repo(self.repository()).blob_path(tag)
+    }
+
+    /// Keeps other programs of this machine from fetching the file with this tag at the same time, as long as it lives; waits for one that does.
+    pub(crate) fn lock(&self, tag: &str) -> Result<File, HubError> {
+        let mut path = self.blob(tag);
+        path.set_extension("lock");
+        let locked = || {
+            fs::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
+            let file = File::create(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        locked().map_err(|source| HubError::Io { path: path.clone(), source })
+    }
+
+    /// Puts the file with this tag into a snapshot, as a link like `../../blobs/TAG`; a copy where the system has no links.
+    pub(crate) fn link(&self, tag: &str, path: &Path) -> Result<(), HubError> {
+        let made = || {
+            fs::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
+            // A link that leads nowhere is in the way.
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            #[cfg(unix)]
+            return std::os::unix::fs::symlink(Path::new("../../blobs").join(tag), path);
+            #[cfg(not(unix))]
+            return fs::copy(self.blob(tag), path).map(|_bytes| ());
+        };
+        made().map_err(|source| HubError::Io { path: path.to_owned(), source })
     }
 
     /// Notes which commit the revision is now.

@@ -141,3 +141,11 @@ pub enum HubError {
         source: std::io::Error,
     },
 }
+
+impl HubError {
+    /// Whether the same may work later, with nothing changed here.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Silent { .. } | Self::Status { .. } | Self::Damaged { .. })
+    }
+}

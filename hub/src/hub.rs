@@ -57,7 +57,7 @@ impl Hub {
     }
 
     fn fetch(&self, id: &Id, folder: &Path) -> Result<PathBuf, HubError> {
-        let (commit, names) = Source::new(&self.settings, id, folder)?.listing()?;
+        let (commit, names) = Source::new(&self.settings, id, folder, id.revision()).listing()?;
         let has = |name: &str| names.iter().any(|there| there == name);
         if let Some(file) = NEEDED.into_iter().find(|name| !has(name)) {
             return Err(HubError::Incomplete { id: id.clone(), file });
@@ -69,7 +69,7 @@ impl Hub {
             Weights::Single | Weights::Indexed => {}
         }
         // All files are of this commit, even when the branch moves on meanwhile.
-        let source = Source::at(&self.settings, id, folder, &commit)?;
+        let source = Source::new(&self.settings, id, folder, &commit);
         for name in NEEDED.into_iter().chain(OPTIONAL).filter(|name| has(name)) {
             source.file(name)?;
         }

@@ -17,6 +17,7 @@ mod files;
 mod hub;
 mod model;
 mod settings;
+mod wire;
 
 pub use error::HubError;
 pub use hub::Hub;
