@@ -44,13 +44,13 @@ impl<'a> Shelf<'a> {
         Cache::new(self.cache.to_owned()).repo(self.repository()).blob_path(tag)
     }
 
-    /// Keeps other programs of this machine from fetching the file with this tag at the same time, as long as it lives; waits for one that does.
+    /// Keeps other programs of this machine from fetching the file with this tag at the same time, Python's library among them, as long as it
+    /// lives; waits for one that does.
     pub(crate) fn lock(&self, tag: &str) -> Result<File, HubError> {
-        let mut path = self.blob(tag);
-        path.set_extension("lock");
+        let path = self.cache.join(".locks").join(self.repository().folder_name()).join(format!("{tag}.lock"));
         let locked = || {
             fs::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
-            let file = File::create(&path)?;
+            let file = File::options().create(true).append(true).open(&path)?;
             file.lock()?;
             Ok(file)
         };

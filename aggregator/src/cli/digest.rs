@@ -35,7 +35,7 @@ pub(super) async fn digest(args: Digest) -> anyhow::Result<()> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&section).context("cannot write JSON")?);
     } else {
-        print!("{}", as_toml(&section)?);
+        print!("{}", as_toml(section)?);
     }
     Ok(())
 }
@@ -66,18 +66,18 @@ fn section(name: &str, folder: &Path) -> anyhow::Result<Section> {
 }
 
 /// The section with what is left to choose in comments.
-fn as_toml(section: &Section) -> anyhow::Result<String> {
-    let mut inline = toml::Table::try_from(section).context("cannot write TOML")?;
-    let attention = inline.remove("attention");
-    let mut text = format!("[model]\n{inline}");
-    if section.labels.is_none() {
+fn as_toml(section: Section) -> anyhow::Result<String> {
+    let Section { attention, .. } = section;
+    let plain = Section { attention: None, ..section };
+    let mut text = format!("[model]\n{}", toml::to_string(&plain).context("cannot write TOML")?);
+    if plain.labels.is_none() {
         text.push_str(
             "# The classes, in the order of the head's rows; yours to write:\n# labels = [\"first\", \"second\"]\n",
         );
     }
-    if let Some(toml::Value::Table(sizes)) = attention {
-        let sizes: Vec<String> = sizes.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-        text.push_str(&format!("attention = {{ {} }}\n", sizes.join(", ")));
+    if let Some(sizes) = attention {
+        let sizes = toml::to_string(&sizes).context("cannot write TOML")?;
+        text = format!("{text}attention = {{ {} }}\n", sizes.trim_end().replace('\n', ", "));
     }
     text.push_str("# max_tokens is a proposal: longer texts are cut, and each token costs time.\n");
     Ok(text)
@@ -115,7 +115,8 @@ mod tests {
         );
         let targets = ("target_modules = [\"query\", \"value\"]", "target_modules = [\"q_proj\"]");
         let saved = ("modules_to_save = [\"classifier\"]", "modules_to_save = []");
-        let charter = charter(&as_toml(&section).unwrap(), &[targets, saved]);
+        let json = serde_json::to_value(&section).unwrap();
+        let charter = charter(&as_toml(section).unwrap(), &[targets, saved]);
         terms::check_weights(&charter, &folder).unwrap();
         let config: serde_json::Value =
             serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
@@ -123,19 +124,18 @@ mod tests {
         let heads = charter.model.attention.unwrap();
         assert_eq!(heads.num_key_value_heads, config["num_key_value_heads"].as_u64().unwrap() as u32);
         terms::Terms::of(&charter).unwrap().first_state().unwrap();
-        let json = serde_json::to_value(&section).unwrap();
         assert_eq!((&json["architecture"], &json["labels"]), (&"llama".into(), &serde_json::json!([])));
     }
 
     #[test]
     fn an_encoders_section_leaves_the_labels_to_the_federation() {
         let section = section("bert", &families().join("bert")).unwrap();
-        let text = as_toml(&section).unwrap();
+        assert!(serde_json::to_value(&section).unwrap().get("labels").is_none());
+        let text = as_toml(section).unwrap();
         assert!(text.contains("# labels = ") && !text.contains("attention"), "{text}");
         let charter = charter(&text.replace("# labels = ", "labels = "), &[]);
         assert_eq!(charter.model.labels, ["first", "second"]);
         terms::check_weights(&charter, &families().join("bert")).unwrap();
-        assert!(serde_json::to_value(&section).unwrap().get("labels").is_none());
     }
 
     #[test]
