@@ -28,14 +28,16 @@ mod peft;
 mod schedule;
 mod state;
 mod targets;
+mod weights;
 
 pub use crate::adapter::{Adapter, Tensor, Trainable};
 pub use crate::architecture::{Architecture, LayerNames, LayerWidths, Site};
 pub use crate::config::{LoraConfig, Train};
 pub use crate::error::{AdapterError, ApplyError, DecodeError};
-pub use crate::merge::{Merge, weight_files};
+pub use crate::merge::Merge;
 pub use crate::model::{AttentionSizes, Linear, Model};
 pub use crate::optimizer::ServerOptimizer;
 pub use crate::schedule::{Decay, Schedule};
 pub use crate::state::{BestLoss, State};
 pub use crate::targets::Targets;
+pub use crate::weights::{BASE_INDEX, BASE_WEIGHTS, indexed_files, weight_files, weights_digest};

@@ -3,17 +3,14 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, View};
-use serde::Deserialize;
 
 use crate::directory::{in_file, io_error, write_atomically};
-use crate::{Adapter, AdapterError};
+use crate::{Adapter, AdapterError, weight_files};
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 /// Before every name of the base model in an adapter.
 const PREFIX: &str = "base_model.model.";
 
@@ -85,31 +82,6 @@ impl Adapter {
             deltas.insert(layer.to_owned(), delta);
         }
         deltas
-    }
-}
-
-/// The files that hold a checkpoint's weights, by name: `model.safetensors`, or those that its index names.
-///
-/// # Errors
-/// [`AdapterError::Io`] and [`AdapterError::InFile`] naming the index; a name in it that leads out of `base`.
-pub fn weight_files(base: &Path) -> Result<Vec<PathBuf>, AdapterError> {
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let index = base.join(INDEX);
-    if base.join(SINGLE).exists() || !index.exists() {
-        return Ok(vec![PathBuf::from(SINGLE)]);
-    }
-    let text = fs::read(&index).map_err(|source| io_error(&index, source))?;
-    let Index { weight_map } = in_file(&index, serde_json::from_slice(&text).map_err(AdapterError::Json))?;
-    let names: BTreeSet<String> = weight_map.into_values().collect();
-    match names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
-        Some(name) => {
-            let rule = "names of files beside it";
-            in_file(&index, Err(AdapterError::Invalid { key: "weight_map", found: format!("{name:?}"), rule }))
-        }
-        None => Ok(names.into_iter().map(PathBuf::from).collect()),
     }
 }
 

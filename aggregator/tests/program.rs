@@ -131,3 +131,30 @@ fn wait_for(port: &Path) -> u16 {
     }
     panic!("no port file");
 }
+
+/// From outside: what is printed, and what is said of a model that is nowhere.
+#[test]
+fn digest_prints_a_section_for_a_charter_and_says_what_it_did_not_find() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lora/tests/fixtures/families/qwen3");
+    let model = model.to_str().unwrap();
+    let (code, out, _) = run(&["digest", model]);
+    assert_eq!(code, 0);
+    let printed: toml::Table = out.parse().unwrap();
+    let (code, json, _) = run(&["digest", model, "--json"]);
+    assert_eq!(code, 0);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    for key in ["name", "sha256", "architecture", "hidden_size", "max_tokens"] {
+        assert_eq!(serde_json::to_value(&printed["model"][key]).unwrap(), json[key], "{key}");
+    }
+    let file = std::fs::read(format!("{model}/model.safetensors")).unwrap();
+    assert_eq!(json["sha256"], protocol::Digest::sha256(&file).to_string());
+    let (code, _, err) = run(&["digest", "./nothing/here"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("neither a folder") && err.contains("ORG/NAME"), "{err}");
+    let empty = tempfile::tempdir().unwrap();
+    let offline =
+        program(&["digest", "Org/tiny"]).env("HF_HUB_OFFLINE", "1").env("HF_HOME", empty.path()).output().unwrap();
+    let err = String::from_utf8(offline.stderr).unwrap();
+    assert_eq!(offline.status.code(), Some(2));
+    assert!(err.contains("nothing of it") && err.contains("hf download Org/tiny"), "{err}");
+}

@@ -58,10 +58,10 @@ pub struct DataConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingConfig {
-    /// Hugging Face folder of the base model.
-    pub model: PathBuf,
+    /// Hugging Face folder of the base model, or its id on the hub.
+    pub model: hub::Model,
     /// Device name, as `lora::device` takes it.
-    #[serde(default = "cpu")]
+    #[serde(default = "auto")]
     pub device: String,
     /// Worker threads; all cores when left out.
     pub threads: Option<usize>,
@@ -170,7 +170,7 @@ impl Config {
             data.ledger = data.ledger.take().map(|ledger| base.join(ledger));
         }
         if let Some(training) = &mut config.training {
-            training.model = base.join(&training.model);
+            training.model = training.model.clone().relative_to(base);
         }
         Ok(config)
     }
@@ -222,9 +222,9 @@ impl DataConfig {
 }
 
 impl TrainingConfig {
-    /// The model's folder and what it runs on.
-    pub fn source(&self) -> ModelSource<'_> {
-        ModelSource { folder: &self.model, device: &self.device, threads: self.threads }
+    /// What the model in `folder` runs on.
+    pub fn source<'a>(&'a self, folder: &'a Path) -> ModelSource<'a> {
+        ModelSource { folder, device: &self.device, threads: self.threads }
     }
 }
 
@@ -248,8 +248,8 @@ fn any() -> String {
     "any".to_owned()
 }
 
-fn cpu() -> String {
-    "cpu".to_owned()
+fn auto() -> String {
+    "auto".to_owned()
 }
 
 fn both() -> Vec<Release> {
@@ -273,7 +273,11 @@ mod tests {
         let shared = parse(&SAMPLE.replace("# ledger =", "ledger =")).unwrap();
         assert_eq!(shared.ledger_path(Path::new("/house/state")), Path::new("/house/../shared/ledger"));
         assert_eq!(config.data.unwrap().file, Path::new("/house/train.tsv"));
-        assert_eq!(config.training.unwrap().threads, Some(2));
+        let training = config.training.unwrap();
+        assert_eq!(training.model.path(), Path::new("/house/models/all-MiniLM-L6-v2"));
+        assert_eq!((training.threads, &*training.device), (Some(2), "auto"));
+        let without = SAMPLE.replace("device = \"auto\"\n", "");
+        assert_eq!(parse(&without).unwrap().training.unwrap().device, "auto");
         assert_eq!(config.policy.release, both());
     }
 

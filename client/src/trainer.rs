@@ -1,11 +1,13 @@
 //! What makes this house's contributions.
 
 use adapter::State;
+use hub::Hub;
 use privacy::accountant::{AccountantError, group_epsilon};
 use protocol::{Charter, HouseName};
 use training::{FreshNoise, House, Learner, Loaded, Mechanism, Part, Tools, TrainError, Trained, mechanism};
 
 use crate::config::{DataConfig, TrainingConfig};
+use crate::round::RunError;
 
 /// Makes a house's contribution to a round.
 pub trait Trainer: Send {
@@ -26,15 +28,21 @@ pub struct HouseTrainer {
 }
 
 impl HouseTrainer {
-    /// Reads model and rows, and checks both against the charter.
+    /// Finds the model, fetches it if need be, reads it and the rows, and checks both against the charter. Blocks.
     ///
     /// # Errors
-    /// [`TrainError`] naming the file, line or field at fault.
-    pub fn load(charter: &Charter, data: &DataConfig, training: &TrainingConfig) -> Result<Self, TrainError> {
-        let Loaded { learner, house, .. } =
-            training::load(charter, &data.source(terms::is_language_model(charter)), &training.source())?;
+    /// [`RunError::Model`], or [`RunError::Train`] naming the file, line or field at fault.
+    pub fn load(charter: &Charter, data: &DataConfig, training: &TrainingConfig) -> Result<Self, RunError> {
+        let Loaded { learner, house, .. } = load(charter, data, training)?;
         Ok(Self { mechanism: mechanism(charter)?, learner, house, noise: FreshNoise::stocked() })
     }
+}
+
+/// The house's rows and the model over them.
+pub(crate) fn load(charter: &Charter, data: &DataConfig, training: &TrainingConfig) -> Result<Loaded, RunError> {
+    let folder = Hub::from_env().folder(&training.model)?;
+    let rows = data.source(terms::is_language_model(charter));
+    Ok(training::load(charter, &rows, &training.source(&folder))?)
 }
 
 /// Group sizes for which [`group_epsilons`] says what the run costs.

@@ -1,4 +1,4 @@
-//! A real checkpoint's logits against transformers': `compare_logits MODEL_DIR EXPECTED_JSON`, the file made by
+//! A real checkpoint's logits against transformers': `compare_logits MODEL_DIR EXPECTED_JSON [DEVICE]`, the file made by
 //! `python3 lora/scripts/check_logits.py MODEL_DIR EXPECTED_JSON`. Prints the largest difference over the largest |logit|, whether the texts
 //! are tokenized alike, and whether greedy decoding says the same.
 
@@ -35,13 +35,19 @@ struct Answer {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(dir), Some(file)) = (args.next(), args.next()) else {
-        return Err("usage: compare_logits MODEL_DIR EXPECTED_JSON".into());
+        return Err("usage: compare_logits MODEL_DIR EXPECTED_JSON [DEVICE]".into());
     };
+    let device = lora::device(args.next().as_deref().unwrap_or("cpu"))?;
     let dir = Path::new(&dir);
     let expected: Expected = serde_json::from_slice(&std::fs::read(file)?)?;
     let start = Instant::now();
-    let model = Pretrained::load(dir, &lora::device("cpu")?)?;
-    println!("{:?}, loaded in {:.1} s", expected.versions, start.elapsed().as_secs_f64());
+    let model = Pretrained::load(dir, &device)?;
+    println!(
+        "{:?}, on {}, loaded in {:.1} s",
+        expected.versions,
+        lora::describe_device(&device),
+        start.elapsed().as_secs_f64()
+    );
     let tokenizer = Tokenizer::from_file(&dir.join("tokenizer.json"))?;
     let width = model.sizes().vocab_size;
     for row in &expected.rows {

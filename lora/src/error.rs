@@ -6,13 +6,43 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoraError {
-    /// The device's name is unknown, or this build or machine does not have it.
-    #[error("no device {name:?} here; this build has: {available}")]
-    Device {
+    /// No build of this program knows a device of this name.
+    #[error("no device is called {name:?}; there are auto, {known}, and an index may follow, as in cuda:1")]
+    UnknownDevice {
         /// The name that was asked for.
         name: String,
+        /// Every name that some build knows, comma-separated.
+        known: String,
+    },
+    /// This build has no such device.
+    #[error(
+        "device {name:?}: this program was built without {kind}; it has: {available}. Build it with `--features {kind}`, or write \"auto\""
+    )]
+    DeviceNotBuilt {
+        /// The name that was asked for.
+        name: String,
+        /// The cargo feature that brings it.
+        kind: String,
         /// The devices that can be asked for, comma-separated.
         available: String,
+    },
+    /// This machine has no such device.
+    #[error(
+        "device {name:?}: this machine has {found} of that kind, as far as its drivers say (an index counts from 0); install the driver, or write \"cpu\" or \"auto\""
+    )]
+    NoSuchDevice {
+        /// The name that was asked for.
+        name: String,
+        /// How many of that kind there are.
+        found: usize,
+    },
+    /// The device is there, and a first product on it fails.
+    #[error("device {name:?} is there, but does not multiply: {reason}; write \"cpu\" to train without it")]
+    DeviceFails {
+        /// The name that was asked for.
+        name: String,
+        /// What it said.
+        reason: String,
     },
     /// A file could not be read.
     #[error("cannot read {}: {source}", path.display())]

@@ -37,10 +37,13 @@ mod tokenizer;
 mod transformer;
 mod warm_up;
 
+/// What [`device`] gives; a tensor is made on one.
+pub use burn::tensor::Device;
+
 pub use crate::batch::{MicroBatch, micro_batches};
 pub use crate::chat::{ChatTemplate, Message};
 pub use crate::classifier::Classifier;
-pub use crate::device::{device, device_names};
+pub use crate::device::{describe_device, device, device_names};
 pub use crate::error::LoraError;
 pub use crate::evaluate::Evaluation;
 pub use crate::generate::stop_tokens;

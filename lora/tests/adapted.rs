@@ -122,6 +122,35 @@ fn losses_and_per_example_gradients_of_decoders_are_pytorchs() {
     }
 }
 
+/// On the CPU a micro-batch is one thread's, and its shape follows from its examples alone.
+#[test]
+fn gradients_have_the_same_bits_in_every_run_whatever_the_number_of_threads() {
+    for family in ["llama", "llama3"] {
+        let case = Case::new(family, 0);
+        // Lengths over several micro-batches.
+        let texts: Vec<Encoded> =
+            (2..60).map(|len| Encoded { ids: (0..len).map(|i| 3 + (7 * i + len) % 20).collect() }).collect();
+        let prompts = vec![1; texts.len()];
+        let bits = |threads: usize| {
+            let device = lora::device("cpu").unwrap();
+            let mut model = LanguageModel::load(&case.folder, &case.all_trained(), &device).unwrap();
+            model.set_threads(threads);
+            let mut found = BTreeMap::new();
+            let sink = |index, loss: f32, gradient: &[f32]| {
+                let values = [loss].into_iter().chain(gradient.iter().copied());
+                found.insert(index, values.map(f32::to_bits).collect::<Vec<u32>>());
+            };
+            model.for_each_gradient(&texts, &prompts, sink).unwrap();
+            found
+        };
+        let first = bits(1);
+        assert_eq!(first.len(), texts.len());
+        for threads in [1, 2, 3, 8] {
+            assert!(bits(threads) == first, "{family}, {threads} threads");
+        }
+    }
+}
+
 #[test]
 fn the_likeliest_words_after_a_prompt_are_those_of_transformers_generate() {
     for family in DECODERS {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use privacy::{ClipError, NoiseError, SampleError};
-use protocol::{Digest, HouseName};
+use protocol::HouseName;
 
 use crate::DataError;
 
@@ -18,23 +18,8 @@ pub enum TrainError {
     #[error(transparent)]
     Model(#[from] lora::LoraError),
     /// The model's weights are not the charter's.
-    #[error("{}: SHA-256 {found}, but the charter's model has {expected}", path.display())]
-    OtherModel {
-        /// The file.
-        path: PathBuf,
-        /// The charter's.
-        expected: Digest,
-        /// The file's.
-        found: Digest,
-    },
-    /// A file of the model cannot be read.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Weights(#[from] terms::WeightsError),
     /// The charter cannot be run here.
     #[error(transparent)]
     Terms(#[from] terms::TermsError),

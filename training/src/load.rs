@@ -1,13 +1,10 @@
 //! A data file and a model folder, checked against the charter.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use lora::{ChatTemplate, Classifier, Encoded, LanguageModel, Message, Sizes, Tokenizer};
-use protocol::{Charter, Digest};
-use sha2::{Digest as _, Sha256};
+use protocol::Charter;
 use terms::Terms;
 
 use crate::{Columns, Corpus, Dataset, Format, House, Learner, PromptLearner, Row, TextLearner, TrainError};
@@ -50,7 +47,7 @@ pub struct Loaded {
 /// [`TrainError`] naming the file, line or field at fault.
 pub fn load(charter: &Charter, data: &DataSource<'_>, model: &ModelSource<'_>) -> Result<Loaded, TrainError> {
     let dataset = Dataset::load(data.file, data.format, data.columns, &charter.model.labels)?;
-    check_weights(&model.folder.join("model.safetensors"), charter.model.sha256)?;
+    terms::check_weights(charter, model.folder)?;
     let learner: Box<dyn Learner + Send> = if terms::is_language_model(charter) {
         Box::new(prompts(charter, dataset.rows(), data.file, model)?)
     } else {
@@ -66,7 +63,7 @@ pub fn load(charter: &Charter, data: &DataSource<'_>, model: &ModelSource<'_>) -
 /// A classifier over labelled texts.
 fn texts(charter: &Charter, rows: &[Row], model: &ModelSource<'_>) -> Result<TextLearner, TrainError> {
     let first = Terms::of(charter)?.first_state()?;
-    let device = lora::device(model.device)?;
+    let device = device(model.device)?;
     let mut classifier = Classifier::load(model.folder, first.adapter(), charter.model.labels.len(), &device)?;
     if let Some(threads) = model.threads {
         classifier.set_threads(threads);
@@ -88,7 +85,7 @@ fn prompts(
     source: &ModelSource<'_>,
 ) -> Result<PromptLearner, TrainError> {
     let first = Terms::of(charter)?.first_state()?;
-    let mut model = LanguageModel::load(source.folder, first.adapter(), &lora::device(source.device)?)?;
+    let mut model = LanguageModel::load(source.folder, first.adapter(), &device(source.device)?)?;
     if let Some(threads) = source.threads {
         model.set_threads(threads);
     }
@@ -114,6 +111,13 @@ fn prompts(
     PromptLearner::new(model, texts, given)
 }
 
+/// The device of that name; the log says what it is, since `auto` leaves it open.
+fn device(name: &str) -> Result<lora::Device, TrainError> {
+    let device = lora::device(name)?;
+    tracing::info!(asked = name, "training on {}", lora::describe_device(&device));
+    Ok(device)
+}
+
 /// The folder's tokenizer. Were a row refused only in the rounds that it is drawn for, the house would be missing in these, for all to see.
 fn tokenizer(charter: &Charter, folder: &Path, sizes: Sizes) -> Result<Tokenizer, TrainError> {
     let max_tokens = charter.model.max_tokens;
@@ -127,19 +131,4 @@ fn tokenizer(charter: &Charter, folder: &Path, sizes: Sizes) -> Result<Tokenizer
         Some(largest) => Err(TrainError::Vocabulary { path, largest, vocabulary: sizes.vocab_size }),
         None => Ok(tokenizer),
     }
-}
-
-fn check_weights(path: &Path, expected: Digest) -> Result<(), TrainError> {
-    let failed = |source| TrainError::File { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(failed)?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        let read = file.read(&mut buffer).map_err(failed)?;
-        if read == 0 {
-            break;
-        }
-        hash.update(&buffer[..read]);
-    }
-    let found = Digest::from_bytes(hash.finalize().into());
-    if found == expected { Ok(()) } else { Err(TrainError::OtherModel { path: path.to_owned(), expected, found }) }
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use lora::{Classifier, Tokenizer};
 use protocol::{Attempt, Charter, Digest, HouseName, RoundNumber};
+use rand::{CryptoRng, SeedableRng as _};
+use rand_chacha::ChaCha20Rng;
 use terms::Terms;
 use training::{
     Columns, DataSource, FreshNoise, House, Loaded, ModelSource, Noise, Part, Rehearsal, Tools, TrainError, load,
@@ -67,17 +69,26 @@ impl Bench {
     }
 
     fn load(&self, unit_column: Option<&str>) -> Result<Loaded, TrainError> {
+        self.load_with(unit_column, 1)
+    }
+
+    fn load_with(&self, unit_column: Option<&str>, threads: usize) -> Result<Loaded, TrainError> {
         let columns = Columns { text: "text", answer: "label", unit: unit_column };
         let data = DataSource { file: &self.path("rows.csv"), format: None, columns };
-        load(&self.charter, &data, &ModelSource { folder: self.dir.path(), device: "cpu", threads: Some(1) })
+        load(&self.charter, &data, &ModelSource { folder: self.dir.path(), device: "cpu", threads: Some(threads) })
     }
 
     fn contribution(&self, loaded: &mut Loaded) -> Vec<i64> {
+        self.contribution_with(loaded, &mut rand::rng())
+    }
+
+    /// With the generator that says who is sampled.
+    fn contribution_with(&self, loaded: &mut Loaded, rng: &mut dyn CryptoRng) -> Vec<i64> {
         let state = Terms::of(&self.charter).unwrap().first_state().unwrap();
         let house = HouseName::new("lakeside").unwrap();
         let part = part(&self.charter, &house);
-        let (mut noise, mut rng) = (FreshNoise::new(), rand::rng());
-        let mut tools = Tools { learner: loaded.learner.as_mut(), noise: &mut noise, rng: &mut rng };
+        let mut noise = FreshNoise::new();
+        let mut tools = Tools { learner: loaded.learner.as_mut(), noise: &mut noise, rng };
         let made = mechanism(&self.charter).unwrap().contribute(&part, &state, &loaded.house, &mut tools).unwrap();
         made.values.to_vec()
     }
@@ -190,6 +201,26 @@ fn with_a_unit_column_a_patients_rows_are_clipped_as_one() {
     assert_sum_of(&found, &units);
 }
 
+/// The same draws on the CPU give the same integers, bit for bit, in every run and on any number of threads.
+#[test]
+fn the_same_seed_gives_the_same_contribution_whatever_the_number_of_threads() {
+    let mut bench = Bench::new("none", "0.0");
+    let rows = std::fs::read_to_string(bench.path("rows.csv")).unwrap();
+    let (head, body) = rows.split_once('\n').unwrap();
+    std::fs::write(bench.path("rows.csv"), format!("{head}\n{}", body.repeat(40))).unwrap();
+    let half = bench.charter.text().replace("sampling_rate = 1.0", "sampling_rate = 0.5");
+    bench.charter = Charter::parse(&half).unwrap();
+    let made = |seed: u64, threads: usize| {
+        let mut loaded = bench.load_with(None, threads).unwrap();
+        bench.contribution_with(&mut loaded, &mut ChaCha20Rng::seed_from_u64(seed))
+    };
+    let first = made(1, 1);
+    for threads in [1, 2, 3, 8] {
+        assert_eq!(made(1, threads), first, "{threads} threads");
+    }
+    assert_ne!(made(2, 1), first);
+}
+
 /// With sampling rate 1 the batch is always the same, so what differs from the noiseless sum is the noise: z D / sqrt(2)
 /// where 4 houses of which 1 may vanish and 1 colludes share it, z D where each carries all of it.
 #[test]
@@ -225,7 +256,7 @@ fn another_model_or_an_unknown_label_is_refused_by_name() {
     let mut weights = std::fs::read(bench.path("model.safetensors")).unwrap();
     *weights.last_mut().unwrap() ^= 1;
     std::fs::write(bench.path("model.safetensors"), weights).unwrap();
-    assert!(matches!(bench.load(None), Err(TrainError::OtherModel { .. })));
+    assert!(matches!(bench.load(None), Err(TrainError::Weights(_))));
 }
 
 /// A row that the model refuses would make its house absent in the rounds that draw it, which all see: such a house does not start.

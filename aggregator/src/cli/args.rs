@@ -43,6 +43,8 @@ pub(super) enum Command {
     Export(Export),
     /// Print the signed checkpoint of the federation's record.
     Log(Log),
+    /// Print what a charter says of a base model: its weights' digest and its sizes, as a section to paste.
+    Digest(Digest),
 }
 
 #[derive(Debug, Args)]
@@ -108,15 +110,25 @@ pub(super) struct Export {
     pub(super) dir: PathBuf,
     /// Where to write `adapter_config.json` and `adapter_model.safetensors`.
     pub(super) out: PathBuf,
-    /// For a language model: the base model's Hugging Face folder. OUT is then the whole model, with the adapter in its weights.
-    #[arg(long, value_name = "FOLDER")]
-    pub(super) merge_into: Option<PathBuf>,
+    /// For a language model: the base model, a Hugging Face folder or a hub id. OUT is then the whole model, with the adapter in its
+    /// weights.
+    #[arg(long, value_name = "MODEL")]
+    pub(super) merge_into: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Log {
     /// The aggregator's directory.
     pub(super) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Digest {
+    /// The base model: a Hugging Face folder, or an id on the hub (ORG/NAME, ORG/NAME@REVISION), which is fetched.
+    pub(super) model: String,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 fn https(text: &str) -> Result<String, String> {

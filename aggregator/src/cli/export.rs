@@ -1,7 +1,5 @@
 //! `export`: the final adapter as a PEFT directory, or in the weights of its base model.
 
-use std::path::Path;
-
 use adapter::Merge;
 use anyhow::Context as _;
 use protocol::Digest;
@@ -33,26 +31,14 @@ pub(super) async fn export(args: Export) -> anyhow::Result<()> {
                 terms::is_language_model(&home.charter),
                 "a classifier's head is no part of its base model: export the adapter, without --merge-into"
             );
-            check_base(base, home.charter.model.sha256)?;
-            let layers = state.adapter().merge(base, &args.out, Merge::Into)?;
+            let base = super::model_folder(base).await?;
+            terms::check_weights(&home.charter, &base)?;
+            let layers = state.adapter().merge(&base, &args.out, Merge::Into)?;
             println!(
                 "{out}: the base model with the adapter in {layers} layers, after {rounds} rounds, state {digest}"
             );
         }
     }
     home.store.close().await;
-    Ok(())
-}
-
-/// The weights must be those that the houses trained on.
-fn check_base(base: &Path, expected: Digest) -> anyhow::Result<()> {
-    let path = base.join("model.safetensors");
-    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let found = Digest::sha256(&bytes);
-    anyhow::ensure!(
-        found == expected,
-        "{}: SHA-256 {found}, but the charter's model has {expected}: this is another base model",
-        path.display()
-    );
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! The program `plainchant-aggregator`.
 
 mod args;
+mod digest;
 mod export;
 mod logging;
 mod serve;
 mod show;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -57,6 +59,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Readmit(args) => readmit(args).await,
         Command::Export(args) => export::export(args).await,
         Command::Log(args) => show::log(args).await,
+        Command::Digest(args) => digest::digest(args).await,
     }
 }
 
@@ -114,8 +117,16 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         ) || matches!(cause.downcast_ref::<SetupError>(), Some(SetupError::Store(_)))
             || cause.is::<crate::store::StoreError>()
             || cause.is::<NotYet>()
+            || cause.downcast_ref::<hub::HubError>().is_some_and(hub::HubError::is_passing)
     });
     if later { TRY_LATER } else { USAGE }
+}
+
+/// The folder of a base model, fetched if need be.
+async fn model_folder(model: &str) -> anyhow::Result<PathBuf> {
+    let model = hub::Model::new(model);
+    let found = tokio::task::spawn_blocking(move || hub::Hub::from_env().folder(&model)).await;
+    Ok(found.context("the search for the model ended without a result")??)
 }
 
 /// Something that is not there yet.

@@ -8,6 +8,7 @@ use super::Failure;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::round::RunError;
+use crate::trainer;
 
 pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
     let identity = Identity::load(dir).map_err(RunError::from)?;
@@ -20,8 +21,7 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
     let (Some(data), Some(training)) = (&config.data, &config.training) else {
         return Err(RunError::NoTrainer(name.clone()).into());
     };
-    let source = data.source(terms::is_language_model(charter));
-    let loaded = training::load(charter, &source, &training.source()).map_err(RunError::from)?;
+    let loaded = trainer::load(charter, data, training)?;
     let (units, held_out) = (&loaded.house.units, &loaded.house.held_out);
     let rows = |units: &[Vec<usize>]| units.iter().map(Vec::len).sum::<usize>();
     let largest = units.iter().chain(held_out).map(Vec::len).max().unwrap_or(0);

@@ -119,12 +119,15 @@ impl Failure {
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
+            // What the network did not give may come later; another model must be written down.
+            RunError::Model(ref error) if error.is_passing() => Self::later(error),
             RunError::Identity(_)
             | RunError::Config(_)
             | RunError::Policy(_)
             | RunError::Refused(_)
             | RunError::NoTrainer(_)
             | RunError::UnapprovedRoster { .. }
+            | RunError::Model(_)
             | RunError::Train(_)
             | RunError::Terms(_) => Self::usage(error),
             RunError::Lost(_) | RunError::Store(crate::store::StoreError::InUse(_)) => Self::later(error),

@@ -54,7 +54,7 @@ fn trainer(home: &Home) -> Result<Option<Box<dyn Trainer>>, Failure> {
     } else if data.unit_column.is_none() {
         say_unit(&home.identity).map_err(RunError::from)?;
     }
-    let trainer = HouseTrainer::load(&home.identity.charter, data, training).map_err(RunError::from)?;
+    let trainer = HouseTrainer::load(&home.identity.charter, data, training)?;
     Ok(Some(Box::new(trainer)))
 }
 

@@ -126,6 +126,9 @@ pub enum RunError {
     /// The charter cannot be run.
     #[error(transparent)]
     Terms(#[from] TermsError),
+    /// The base model is not here and cannot be fetched.
+    #[error(transparent)]
+    Model(#[from] hub::HubError),
     /// Data, model or training.
     #[error(transparent)]
     Train(#[from] TrainError),

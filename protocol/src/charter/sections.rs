@@ -50,7 +50,7 @@ pub struct Terms {
 pub struct Model {
     /// Its name on the hub.
     pub name: String,
-    /// SHA-256 of `model.safetensors`.
+    /// SHA-256 of `model.safetensors`; of weights in several files, that of the list of their digests (`sample.toml`).
     #[serde(deserialize_with = "digest", serialize_with = "as_text")]
     pub sha256: Digest,
     /// The architecture, as `model_type` of the model's config.json.
