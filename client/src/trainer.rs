@@ -1,5 +1,7 @@
 //! What makes this house's contributions.
 
+use std::path::Path;
+
 use adapter::State;
 use privacy::accountant::{AccountantError, group_epsilon};
 use protocol::{Charter, HouseName};
@@ -26,13 +28,18 @@ pub struct HouseTrainer {
 }
 
 impl HouseTrainer {
-    /// Reads model and rows, and checks both against the charter.
+    /// Reads model and rows, and checks both against the charter. Tokens that do not fit into memory lie in a file without a name in `scratch`.
     ///
     /// # Errors
     /// [`TrainError`] naming the file, line or field at fault.
-    pub fn load(charter: &Charter, data: &DataConfig, training: &TrainingConfig) -> Result<Self, TrainError> {
-        let Loaded { learner, house, .. } =
-            training::load(charter, &data.source(terms::is_language_model(charter)), &training.source())?;
+    pub fn load(
+        charter: &Charter,
+        data: &DataConfig,
+        training: &TrainingConfig,
+        scratch: &Path,
+    ) -> Result<Self, TrainError> {
+        let data = data.source(terms::is_language_model(charter));
+        let Loaded { learner, house, .. } = training::load(charter, &data, &training.source(), scratch)?;
         Ok(Self { mechanism: mechanism(charter)?, learner, house, noise: FreshNoise::stocked() })
     }
 }

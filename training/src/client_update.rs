@@ -76,7 +76,7 @@ fn local_update(
     let local = &part.charter.local;
     let descent = ServerOptimizer::Sgd { learning_rate: local.learning_rate, momentum: 0.0 };
     let mut own = State::new(state.adapter().clone(), descent).map_err(TermsError::from)?;
-    let mut rows: Vec<usize> = house.units.iter().flatten().copied().collect();
+    let mut rows = house.units.rows().to_vec();
     let batch = (local.batch as usize).min(rows.len());
     let (mut next, mut loss) = (rows.len(), None);
     for _ in 0..if rows.is_empty() { 0 } else { local.steps } {
