@@ -48,6 +48,8 @@ pub struct DataConfig {
     /// For a language model: field with its completion.
     #[serde(default = "completion")]
     pub completion_column: String,
+    /// For a language model: field with a whole conversation, in place of prompt and completion.
+    pub messages_column: Option<String>,
     /// Field that names the privacy unit.
     pub unit_column: Option<String>,
     /// The ledger of this data set, where federations share one.
@@ -209,14 +211,14 @@ impl Config {
 }
 
 impl DataConfig {
-    /// The file and the configured field names: of texts and labels, or for a language model of prompts and completions.
+    /// The file and the configured field names: of texts and labels, or for a language model of prompts and completions or of conversations.
     pub fn source(&self, language_model: bool) -> DataSource<'_> {
-        let (text, answer) = if language_model {
-            (&self.prompt_column, &self.completion_column)
+        let (text, answer, messages) = if language_model {
+            (&self.prompt_column, &self.completion_column, self.messages_column.as_deref())
         } else {
-            (&self.text_column, &self.label_column)
+            (&self.text_column, &self.label_column, None)
         };
-        let columns = Columns { text, answer, unit: self.unit_column.as_deref() };
+        let columns = Columns { text, answer, messages, unit: self.unit_column.as_deref() };
         DataSource { file: &self.file, format: self.format, columns }
     }
 }

@@ -1,5 +1,7 @@
 //! What makes this house's contributions.
 
+use std::path::Path;
+
 use adapter::State;
 use hub::Hub;
 use privacy::accountant::{AccountantError, group_epsilon};
@@ -28,21 +30,32 @@ pub struct HouseTrainer {
 }
 
 impl HouseTrainer {
-    /// Finds the model, fetches it if need be, reads it and the rows, and checks both against the charter. Blocks.
+    /// Finds the model, fetches it if need be, reads it and the rows, and checks both against the charter. Blocks. Tokens that do not fit
+    /// into memory lie in a file without a name in `scratch`.
     ///
     /// # Errors
     /// [`RunError::Model`], or [`RunError::Train`] naming the file, line or field at fault.
-    pub fn load(charter: &Charter, data: &DataConfig, training: &TrainingConfig) -> Result<Self, RunError> {
-        let Loaded { learner, house, .. } = load(charter, data, training)?;
+    pub fn load(
+        charter: &Charter,
+        data: &DataConfig,
+        training: &TrainingConfig,
+        scratch: &Path,
+    ) -> Result<Self, RunError> {
+        let Loaded { learner, house, .. } = load(charter, data, training, scratch)?;
         Ok(Self { mechanism: mechanism(charter)?, learner, house, noise: FreshNoise::stocked() })
     }
 }
 
 /// The house's rows and the model over them.
-pub(crate) fn load(charter: &Charter, data: &DataConfig, training: &TrainingConfig) -> Result<Loaded, RunError> {
+pub(crate) fn load(
+    charter: &Charter,
+    data: &DataConfig,
+    training: &TrainingConfig,
+    scratch: &Path,
+) -> Result<Loaded, RunError> {
     let folder = Hub::from_env().folder(&training.model)?;
     let rows = data.source(terms::is_language_model(charter));
-    Ok(training::load(charter, &rows, &training.source(&folder))?)
+    Ok(training::load(charter, &rows, &training.source(&folder), scratch)?)
 }
 
 /// Group sizes for which [`group_epsilons`] says what the run costs.

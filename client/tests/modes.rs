@@ -152,7 +152,7 @@ async fn a_language_model_is_fine_tuned_by_a_federation() {
     let weights = protocol::Digest::sha256(&std::fs::read(dir.path().join("model.safetensors")).unwrap());
     let federation = Federation::of_language_model(&weights).await;
     let tasks = HOUSES.map(|house| {
-        let trainer = HouseTrainer::load(&federation.charter, &data, &training).unwrap();
+        let trainer = HouseTrainer::load(&federation.charter, &data, &training, dir.path()).unwrap();
         federation.spawn_with(house, Box::new(trainer))
     });
     // The program looks at the same rows and model, and says which rows are bad.

@@ -26,7 +26,7 @@ impl Mechanism for Signs {
     ) -> Result<Trained, TrainError> {
         let start = Instant::now();
         let chosen = poisson_sample(house.units.len(), part.sampling_rate()?, tools.rng)?;
-        let batch: Vec<&[usize]> = chosen.iter().map(|unit| house.units[*unit].as_slice()).collect();
+        let batch: Vec<&[usize]> = chosen.iter().map(|unit| &house.units[*unit]).collect();
         tools.learner.set_adapter(state.adapter())?;
         let (mut values, loss) = self.0.clipped_sum(tools.learner, &batch, state.adapter().trainable_len())?;
         values.iter_mut().for_each(|value| *value = value.signum() * VOTE);

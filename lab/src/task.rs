@@ -7,13 +7,13 @@ use std::sync::Arc;
 use adapter::{Adapter, LoraConfig, Model};
 use lora::{Classifier, Tokenizer};
 use serde::{Deserialize, Serialize};
-use training::{Columns, Corpus, DataError, Dataset, Learner as _, TextLearner, TrainError};
+use training::{Columns, Content, Corpus, DataError, DataSource, Dataset, Learner as _, TextLearner, TrainError};
 
 /// Rows and a model: a section of a plan, and options of the program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// The rows to train on: TSV, CSV or JSONL
+    /// The rows to train on: TSV, CSV, JSONL or Parquet
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// The rows to test on
@@ -103,36 +103,61 @@ pub enum TaskError {
     },
 }
 
+impl Source {
+    fn rows<'a>(&'a self, file: &'a Path) -> DataSource<'a> {
+        let (text, answer, unit) = (&self.text_column, &self.label_column, self.unit_column.as_deref());
+        DataSource { file, format: None, columns: Columns { text, answer, messages: None, unit } }
+    }
+}
+
+/// Adds the rows of a file, whose labels are of `labels`, to `corpus`.
+///
+/// # Errors
+/// What is wrong with the file or its rows, by line.
+fn read_into(
+    corpus: &mut Corpus,
+    rows: &DataSource<'_>,
+    labels: &[String],
+    tokenizer: &Tokenizer,
+    max_tokens: u32,
+) -> Result<Dataset, DataError> {
+    Dataset::read(rows, labels, &mut |row| {
+        let Content::Labelled { text, label } = &row.content else {
+            return Err(row.unfit("it has no label".to_owned()));
+        };
+        let text = tokenizer.encode(text, max_tokens as usize).map_err(|error| row.unfit(error.to_string()))?;
+        corpus.texts.push(&text)?;
+        corpus.labels.push(*label);
+        Ok(())
+    })
+}
+
 impl Task {
     /// Reads rows and model; the adapter that is attached first has `lora`'s shapes.
     ///
     /// # Errors
     /// [`TaskError`] naming the file, line or field at fault.
     pub fn load(source: &Source, lora: &LoraConfig, threads: Option<usize>) -> Result<Self, TaskError> {
-        let columns =
-            Columns { text: &source.text_column, answer: &source.label_column, unit: source.unit_column.as_deref() };
-        let labels = Dataset::labels(&source.data, None, columns)?;
-        let train = Dataset::load(&source.data, None, columns, &labels)?;
-        let held = Dataset::load(&source.test, None, columns, &labels)?;
         let tokenizer = Tokenizer::from_file(&source.model.join("tokenizer.json"))?;
+        let [train, held] = [&source.data, &source.test].map(|file| source.rows(file));
+        let labels = Dataset::labels(&train)?;
         let mut corpus = Corpus::default();
-        for row in train.rows().iter().chain(held.rows()) {
-            corpus.examples.push(tokenizer.encode(&row.text, source.max_tokens as usize)?);
-            corpus.labels.push(row.label);
-        }
+        let train = read_into(&mut corpus, &train, &labels, &tokenizer, source.max_tokens)?;
+        let first = corpus.labels.len();
+        read_into(&mut corpus, &held, &labels, &tokenizer, source.max_tokens)?;
+        let last = corpus.labels.len();
         let model = shapes(&source.model, labels.len())?;
         let initial = Adapter::initial(&model, lora, 0)?;
         let mut classifier = Classifier::load(&source.model, &initial, labels.len(), &lora::device("cpu")?)?;
         if let Some(threads) = threads {
             classifier.set_threads(threads);
         }
-        let first = train.rows().len();
         Ok(Self {
             labels,
             model,
             learner: TextLearner::new(classifier, Arc::new(corpus)),
-            units: train.units().to_vec(),
-            test: (first..first + held.rows().len()).collect(),
+            units: train.units().iter().map(<[usize]>::to_vec).collect(),
+            test: (first..last).collect(),
         })
     }
 

@@ -68,6 +68,15 @@ impl Tokenizer {
     ///
     /// [`LoraError::Tokenizer`] where `max_tokens` leaves no room beside the special tokens, or the tokenizer refuses the text.
     pub fn encode(&self, text: &str, max_tokens: usize) -> Result<Encoded, LoraError> {
+        Ok(self.encode_within(text, max_tokens)?.0)
+    }
+
+    /// As [`encode`](Self::encode), with how many tokens of the text were cut off.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encode_within(&self, text: &str, max_tokens: usize) -> Result<(Encoded, usize), LoraError> {
         use tokenizers::PostProcessor as _;
 
         let refuse = |reason: String| LoraError::Tokenizer { path: self.path.clone(), reason };
@@ -77,8 +86,9 @@ impl Tokenizer {
             return Err(refuse(format!("{max_tokens} tokens leave no room beside {special} special tokens")));
         }
         let mut encoding = self.inner.encode(text, false).map_err(|e| refuse(e.to_string()))?;
+        let cut = encoding.len().saturating_sub(room);
         encoding.truncate(room, 0, tokenizers::TruncationDirection::Right);
         let encoding = self.inner.post_process(encoding, None, true).map_err(|e| refuse(e.to_string()))?;
-        Ok(Encoded { ids: encoding.get_ids().to_vec() })
+        Ok((Encoded { ids: encoding.get_ids().to_vec() }, cut))
     }
 }

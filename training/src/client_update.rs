@@ -77,7 +77,7 @@ fn local_update(
     let local = &part.charter.local;
     let fresh = || State::new(state.adapter().clone(), optimizer(local)).map_err(TermsError::from);
     let (mut own, before) = (fresh()?, state.adapter().flat());
-    let mut rows: Vec<usize> = house.units.iter().flatten().copied().collect();
+    let mut rows = house.units.rows().to_vec();
     let batch = (local.batch as usize).min(rows.len());
     let (mut next, mut loss) = (rows.len(), None);
     for _ in 0..if rows.is_empty() { 0 } else { local.steps } {

@@ -81,7 +81,7 @@ impl DpSgd {
         }
         let start = Instant::now();
         let chosen = poisson_sample(house.units.len(), part.sampling_rate()?, tools.rng)?;
-        let batch: Vec<&[usize]> = chosen.iter().map(|unit| house.units[*unit].as_slice()).collect();
+        let batch: Vec<&[usize]> = chosen.iter().map(|unit| &house.units[*unit]).collect();
         tools.learner.set_adapter(state.adapter())?;
         let (mut values, loss) = self.clipped_sum(tools.learner, &batch, count)?;
         if tail > 0 {

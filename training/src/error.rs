@@ -68,18 +68,6 @@ pub enum TrainError {
         "{} has no chat template (tokenizer_config.json or chat_template.jinja): prompts and completions are trained on as conversations, so take an instruction-tuned model", .0.display()
     )]
     NoChatTemplate(PathBuf),
-    /// Prompts that leave nothing of their completion.
-    #[error(
-        "{}: {} prompts fill all of the charter's {max_tokens} tokens (model.max_tokens), so nothing of their completion is left to learn: lines {}; shorten them, or leave them out", file.display(), lines.len(), some_of(lines)
-    )]
-    PromptsTooLong {
-        /// The file.
-        file: PathBuf,
-        /// The charter's.
-        max_tokens: usize,
-        /// The lines.
-        lines: Vec<u64>,
-    },
     /// The tokenizer is another model's.
     #[error(
         "{}: gives token ids up to {largest}, but the model has {vocabulary} tokens: this tokenizer belongs to another model", path.display()
@@ -113,11 +101,4 @@ pub enum TrainError {
     /// A thread ended without a result.
     #[error("a worker thread of the trainer ended without a result")]
     Worker,
-}
-
-/// The first ones, for a message.
-fn some_of(lines: &[u64]) -> String {
-    const SHOWN: usize = 20;
-    let shown: Vec<String> = lines.iter().take(SHOWN).map(ToString::to_string).collect();
-    shown.join(", ") + if lines.len() > SHOWN { ", ..." } else { "" }
 }

@@ -16,9 +16,8 @@ pub(crate) fn sums(part: &Part<'_>, house: &House, learner: &dyn Learner) -> Res
     let mut mean = Zeroizing::new(vec![0.0; shape.len()]);
     let whole = part.charter.privacy.mode == PrivacyMode::Client;
     let units = house.held_out.len() as f64;
-    let rows: Vec<usize> = house.held_out.iter().flatten().copied().collect();
-    let mut outcomes = learner.outcomes(&rows)?.into_iter();
-    for unit in &house.held_out {
+    let mut outcomes = learner.outcomes(house.held_out.rows())?.into_iter();
+    for unit in house.held_out.iter() {
         let each = 1.0 / unit.len() as f64;
         let share = if whole { each / units } else { each };
         for outcome in outcomes.by_ref().take(unit.len()) {

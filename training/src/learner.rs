@@ -5,7 +5,7 @@ use std::sync::Arc;
 use adapter::Adapter;
 use lora::{Classifier, Encoded, LanguageModel};
 
-use crate::{Corpus, TrainError};
+use crate::{Corpus, Texts, TrainError};
 
 /// Takes (position in the rows asked for, loss, gradient) of one example.
 pub type Sink<'a> = dyn FnMut(usize, f32, &[f32]) + 'a;
@@ -60,6 +60,14 @@ impl Outcome {
     }
 }
 
+/// Rows that are read and checked at once, where there may be more than fit into memory.
+const BLOCK: usize = 1024;
+
+fn blocks(texts: &Texts) -> impl Iterator<Item = Vec<usize>> {
+    let count = texts.len();
+    (0..count).step_by(BLOCK).map(move |first| (first..count.min(first + BLOCK)).collect())
+}
+
 /// `lora`'s classifier over a corpus.
 pub struct TextLearner {
     /// The model; houses of one process take turns with it.
@@ -71,6 +79,14 @@ impl TextLearner {
     /// A model over `corpus`.
     pub fn new(classifier: Classifier, corpus: Arc<Corpus>) -> Self {
         Self { classifier, corpus }
+    }
+
+    /// Whether the model takes every text.
+    ///
+    /// # Errors
+    /// The first that it does not.
+    pub fn check(&self) -> Result<(), TrainError> {
+        blocks(&self.corpus.texts).try_for_each(|rows| Ok(self.classifier.check(&self.examples(&rows)?)?))
     }
 
     /// The rows.
@@ -93,7 +109,7 @@ impl TextLearner {
     }
 
     fn examples(&self, rows: &[usize]) -> Result<Vec<Encoded>, TrainError> {
-        rows.iter().map(|row| self.corpus.examples.get(*row).cloned().ok_or(TrainError::NoRow(*row))).collect()
+        rows.iter().map(|row| self.corpus.texts.get(*row)).collect()
     }
 }
 
@@ -112,16 +128,22 @@ impl Learner for TextLearner {
     fn outcomes(&self, rows: &[usize]) -> Result<Vec<Outcome>, TrainError> {
         let of = |(row, logits): (&usize, Vec<f32>)| {
             let label = self.label(*row).ok_or(TrainError::NoRow(*row))?;
-            Ok(Outcome::of_logits(label, &logits))
+            Ok::<_, TrainError>(Outcome::of_logits(label, &logits))
         };
-        rows.iter().zip(self.logits(rows)?).map(of).collect()
+        let mut outcomes = Vec::with_capacity(rows.len());
+        for rows in rows.chunks(BLOCK) {
+            for pair in rows.iter().zip(self.logits(rows)?) {
+                outcomes.push(of(pair)?);
+            }
+        }
+        Ok(outcomes)
     }
 }
 
 /// `lora`'s language model over texts, of each of which some tokens are given.
 pub struct PromptLearner {
     model: LanguageModel,
-    texts: Vec<Encoded>,
+    texts: Texts,
     prompts: Vec<usize>,
 }
 
@@ -130,15 +152,19 @@ impl PromptLearner {
     ///
     /// # Errors
     /// A text that the model does not take, or that has nothing to learn; as many prompts as texts.
-    pub fn new(model: LanguageModel, texts: Vec<Encoded>, prompts: Vec<usize>) -> Result<Self, TrainError> {
-        model.check(&texts, &prompts)?;
-        Ok(Self { model, texts, prompts })
+    pub fn new(model: LanguageModel, texts: Texts, prompts: Vec<usize>) -> Result<Self, TrainError> {
+        let new = Self { model, texts, prompts };
+        for rows in blocks(&new.texts) {
+            let (texts, prompts) = new.rows(&rows)?;
+            new.model.check(&texts, &prompts)?;
+        }
+        Ok(new)
     }
 
     fn rows(&self, rows: &[usize]) -> Result<(Vec<Encoded>, Vec<usize>), TrainError> {
         let of = |row: &usize| {
-            let found = self.texts.get(*row).cloned().zip(self.prompts.get(*row).copied());
-            found.ok_or(TrainError::NoRow(*row))
+            let prompt = self.prompts.get(*row).copied().ok_or(TrainError::NoRow(*row))?;
+            Ok((self.texts.get(*row)?, prompt))
         };
         rows.iter().map(of).collect()
     }
@@ -155,8 +181,12 @@ impl Learner for PromptLearner {
     }
 
     fn outcomes(&self, rows: &[usize]) -> Result<Vec<Outcome>, TrainError> {
-        let (texts, prompts) = self.rows(rows)?;
-        let found = self.model.foresee(&texts, &prompts)?;
-        Ok(found.into_iter().map(|text| Outcome::Text { loss: f64::from(text.loss) }).collect())
+        let mut outcomes = Vec::with_capacity(rows.len());
+        for rows in rows.chunks(BLOCK) {
+            let (texts, prompts) = self.rows(rows)?;
+            let found = self.model.foresee(&texts, &prompts)?;
+            outcomes.extend(found.into_iter().map(|text| Outcome::Text { loss: f64::from(text.loss) }));
+        }
+        Ok(outcomes)
     }
 }

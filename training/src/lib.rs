@@ -2,8 +2,8 @@
 //!
 //! The way through it:
 //!
-//! 1. [`Dataset`] reads the rows of a file and their privacy units; [`Corpus`] is what they are as tokens, [`House`] which
-//!    units of a corpus are one house's.
+//! 1. [`Dataset`] reads the rows of a file one by one and gives their privacy units ([`Units`]); [`Corpus`] is what they are as tokens, in memory or
+//!    beyond a bound on the disk ([`Texts`]), [`House`] which units of a corpus are one house's.
 //! 2. [`Learner`] is a model that gives gradients of a corpus's rows; [`TextLearner`] is `lora`'s classifier, [`PromptLearner`] its language model.
 //! 3. [`Part`] is what a charter and an announcement say about one house's part: rate, noise share, ledger lines; [`limit`] is what the
 //!    ledger may spend.
@@ -27,17 +27,21 @@ mod mechanism;
 mod noise;
 mod part;
 mod rehearsal;
+mod texts;
+mod units;
 
 pub use client_update::ClientUpdate;
 pub use corpus::{Corpus, House};
-pub use data::{Columns, Dataset, Format, Row};
-pub use data_error::DataError;
+pub use data::{Columns, Content, DataSource, Dataset, Each, Format, Row};
+pub use data_error::{At, DataError};
 pub use dp_sgd::DpSgd;
 pub use error::TrainError;
 pub use learner::{Learner, Outcome, PromptLearner, Sink, TextLearner};
 pub use limit::{limit, protected_unit, within_charged};
-pub use load::{DataSource, Loaded, ModelSource, load};
+pub use load::{Loaded, ModelSource, load};
 pub use mechanism::{Mechanism, Tools, Trained, mechanism};
 pub use noise::{FreshNoise, Noise};
 pub use part::Part;
 pub use rehearsal::{Rehearsal, Rehearsed};
+pub use texts::Texts;
+pub use units::Units;

@@ -3,22 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lora::{ChatTemplate, Classifier, Encoded, LanguageModel, Message, Sizes, Tokenizer};
+use lora::{ChatTemplate, Classifier, LanguageModel, Sizes, Tokenizer};
 use protocol::Charter;
 use terms::Terms;
 
-use crate::{Columns, Corpus, Dataset, Format, House, Learner, PromptLearner, Row, TextLearner, TrainError};
-
-/// Where the rows are.
-#[derive(Debug, Clone, Copy)]
-pub struct DataSource<'a> {
-    /// The file.
-    pub file: &'a Path,
-    /// Its format, when the name does not tell.
-    pub format: Option<Format>,
-    /// Which fields matter.
-    pub columns: Columns<'a>,
-}
+use crate::{Content, Corpus, DataSource, Dataset, House, Learner, PromptLearner, TextLearner, Texts, TrainError};
 
 /// Where the base model is, and what it runs on.
 #[derive(Debug, Clone, Copy)]
@@ -39,76 +28,123 @@ pub struct Loaded {
     pub house: House,
     /// Whether a unit column names the units; without one, each row is its own unit.
     pub named_units: bool,
+    /// Rows that lost their end, since they have more tokens than the charter takes.
+    pub cut_rows: usize,
 }
 
-/// Reads model and rows, and checks both against the charter.
+/// Tokens that lie in memory, in bytes; the others lie in a temporary file.
+const ROOM: usize = 256 << 20;
+
+/// Reads rows and model, and checks both against the charter. Tokens that are more than 256 MiB lie in a file without a name in the folder `scratch`.
 ///
 /// # Errors
 /// [`TrainError`] naming the file, line or field at fault.
-pub fn load(charter: &Charter, data: &DataSource<'_>, model: &ModelSource<'_>) -> Result<Loaded, TrainError> {
-    let dataset = Dataset::load(data.file, data.format, data.columns, &charter.model.labels)?;
+pub fn load(
+    charter: &Charter,
+    data: &DataSource<'_>,
+    model: &ModelSource<'_>,
+    scratch: &Path,
+) -> Result<Loaded, TrainError> {
+    let tokens = Tokens::read(charter, data, model, scratch)?;
     terms::check_weights(charter, model.folder)?;
-    let learner: Box<dyn Learner + Send> = if terms::is_language_model(charter) {
-        Box::new(prompts(charter, dataset.rows(), data.file, model)?)
-    } else {
-        Box::new(texts(charter, dataset.rows(), model)?)
-    };
+    let (rows, cut_rows) = (tokens.texts.len(), tokens.cut_rows);
+    if cut_rows > 0 {
+        let max_tokens = charter.model.max_tokens;
+        tracing::warn!("{cut_rows} of {rows} rows are cut to the charter's {max_tokens} tokens (model.max_tokens)");
+    }
+    let (dataset, learner) = tokens.learner(charter, model)?;
     Ok(Loaded {
         learner,
         house: dataset.house(charter.evaluation.as_ref().map_or(0.0, |evaluation| evaluation.held_out)),
         named_units: dataset.has_named_units(),
+        cut_rows,
     })
 }
 
-/// A classifier over labelled texts.
-fn texts(charter: &Charter, rows: &[Row], model: &ModelSource<'_>) -> Result<TextLearner, TrainError> {
-    let first = Terms::of(charter)?.first_state()?;
-    let device = device(model.device)?;
-    let mut classifier = Classifier::load(model.folder, first.adapter(), charter.model.labels.len(), &device)?;
-    if let Some(threads) = model.threads {
-        classifier.set_threads(threads);
-    }
-    let tokenizer = tokenizer(charter, model.folder, classifier.sizes())?;
-    let max_tokens = charter.model.max_tokens as usize;
-    let examples: Vec<Encoded> =
-        rows.iter().map(|row| tokenizer.encode(&row.text, max_tokens)).collect::<Result<_, _>>()?;
-    classifier.check(&examples)?;
-    let labels = rows.iter().map(|row| row.label).collect();
-    Ok(TextLearner::new(classifier, Arc::new(Corpus { examples, labels })))
+/// The rows as tokens.
+struct Tokens {
+    dataset: Dataset,
+    tokenizer: Tokenizer,
+    texts: Texts,
+    /// Of each text its label; for a language model, how many of its tokens are given.
+    marks: Vec<usize>,
+    cut_rows: usize,
 }
 
-/// A language model over completions of prompts, by its own chat template.
-fn prompts(
-    charter: &Charter,
-    rows: &[Row],
-    file: &Path,
-    source: &ModelSource<'_>,
-) -> Result<PromptLearner, TrainError> {
-    let first = Terms::of(charter)?.first_state()?;
-    let mut model = LanguageModel::load(source.folder, first.adapter(), &device(source.device)?)?;
-    if let Some(threads) = source.threads {
-        model.set_threads(threads);
+impl Tokens {
+    fn read(
+        charter: &Charter,
+        data: &DataSource<'_>,
+        model: &ModelSource<'_>,
+        scratch: &Path,
+    ) -> Result<Self, TrainError> {
+        let max_tokens = charter.model.max_tokens as usize;
+        let tokenizer = Tokenizer::from_file(&model.folder.join("tokenizer.json"))?;
+        // What refuses the empty text refuses all: it is the charter's fault, and no row's.
+        tokenizer.encode("", max_tokens)?;
+        let template = match terms::is_language_model(charter) {
+            true => Some(template(model.folder)?),
+            false => None,
+        };
+        let (mut texts, mut marks, mut cut_rows) = (Texts::within(ROOM, scratch), Vec::new(), 0);
+        let dataset = Dataset::read(data, &charter.model.labels, &mut |row| {
+            let refuse = |error: lora::LoraError| row.unfit(error.to_string());
+            let (text, mark, cut) = match (&row.content, &template) {
+                (Content::Labelled { text, label }, _) => {
+                    let (text, cut) = tokenizer.encode_within(text, max_tokens).map_err(refuse)?;
+                    (text, *label, cut)
+                }
+                (Content::Conversation(messages), Some(template)) => {
+                    let (mut text, prompt) = template.encode(&tokenizer, messages).map_err(refuse)?;
+                    let cut = text.ids.len().saturating_sub(max_tokens);
+                    text.ids.truncate(max_tokens);
+                    if prompt >= text.ids.len() {
+                        return Err(row.unfit(format!("what comes before the answer fills all of the charter's {max_tokens} tokens (model.max_tokens), so nothing is left to learn; shorten it, or leave the row out")));
+                    }
+                    (text, prompt, cut)
+                }
+                (Content::Conversation(_), None) => {
+                    return Err(row.unfit("the charter's model has labels, and no conversations".to_owned()));
+                }
+            };
+            if text.ids.is_empty() {
+                return Err(row.unfit("the text has no tokens".to_owned()));
+            }
+            texts.push(&text)?;
+            marks.push(mark);
+            cut_rows += usize::from(cut > 0);
+            Ok(())
+        })?;
+        Ok(Self { dataset, tokenizer, texts, marks, cut_rows })
     }
-    let tokenizer = tokenizer(charter, source.folder, model.sizes())?;
-    let Some(template) = ChatTemplate::from_dir(source.folder)? else {
-        return Err(TrainError::NoChatTemplate(source.folder.to_owned()));
-    };
-    let max_tokens = charter.model.max_tokens as usize;
-    let (mut texts, mut given, mut too_long) = (Vec::new(), Vec::new(), Vec::new());
-    for row in rows {
-        let messages = [Message::new("user", &row.text), Message::new("assistant", &row.completion)];
-        let (mut text, prompt) = template.encode(&tokenizer, &messages)?;
-        text.ids.truncate(max_tokens);
-        if prompt >= text.ids.len() {
-            too_long.push(row.line);
+
+    /// The charter's model over them.
+    fn learner(
+        self,
+        charter: &Charter,
+        source: &ModelSource<'_>,
+    ) -> Result<(Dataset, Box<dyn Learner + Send>), TrainError> {
+        let first = Terms::of(charter)?.first_state()?;
+        let device = device(source.device)?;
+        let Self { dataset, tokenizer, texts, marks, .. } = self;
+        if terms::is_language_model(charter) {
+            let mut model = LanguageModel::load(source.folder, first.adapter(), &device)?;
+            if let Some(threads) = source.threads {
+                model.set_threads(threads);
+            }
+            check_tokenizer(charter, &tokenizer, source.folder, model.sizes())?;
+            return Ok((dataset, Box::new(PromptLearner::new(model, texts, marks)?)));
         }
-        texts.push(text);
-        given.push(prompt);
+        let labels = charter.model.labels.len();
+        let mut classifier = Classifier::load(source.folder, first.adapter(), labels, &device)?;
+        if let Some(threads) = source.threads {
+            classifier.set_threads(threads);
+        }
+        check_tokenizer(charter, &tokenizer, source.folder, classifier.sizes())?;
+        let learner = TextLearner::new(classifier, Arc::new(Corpus { texts, labels: marks }));
+        learner.check()?;
+        Ok((dataset, Box::new(learner)))
     }
-    if !too_long.is_empty() {
-        return Err(TrainError::PromptsTooLong { file: file.to_owned(), max_tokens, lines: too_long });
-    }
-    PromptLearner::new(model, texts, given)
 }
 
 /// The device of that name; the log says what it is, since `auto` leaves it open.
@@ -118,17 +154,23 @@ fn device(name: &str) -> Result<lora::Device, TrainError> {
     Ok(device)
 }
 
-/// The folder's tokenizer. Were a row refused only in the rounds that it is drawn for, the house would be missing in these, for all to see.
-fn tokenizer(charter: &Charter, folder: &Path, sizes: Sizes) -> Result<Tokenizer, TrainError> {
+/// The folder's chat template.
+fn template(folder: &Path) -> Result<ChatTemplate, TrainError> {
+    ChatTemplate::from_dir(folder)?.ok_or_else(|| TrainError::NoChatTemplate(folder.to_owned()))
+}
+
+/// Whether charter, tokenizer and model fit. Were a row refused only in the rounds that it is drawn for, the house would be missing in these, for all to see.
+fn check_tokenizer(charter: &Charter, tokenizer: &Tokenizer, folder: &Path, sizes: Sizes) -> Result<(), TrainError> {
     let max_tokens = charter.model.max_tokens;
     if max_tokens as usize > sizes.max_tokens {
         let positions = sizes.max_tokens;
         return Err(TrainError::Positions { max_tokens, positions, path: folder.join("config.json") });
     }
-    let path = folder.join("tokenizer.json");
-    let tokenizer = Tokenizer::from_file(&path)?;
     match tokenizer.largest_id().filter(|id| *id as usize >= sizes.vocab_size) {
-        Some(largest) => Err(TrainError::Vocabulary { path, largest, vocabulary: sizes.vocab_size }),
-        None => Ok(tokenizer),
+        Some(largest) => {
+            let path = folder.join("tokenizer.json");
+            Err(TrainError::Vocabulary { path, largest, vocabulary: sizes.vocab_size })
+        }
+        None => Ok(()),
     }
 }

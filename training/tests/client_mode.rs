@@ -224,7 +224,7 @@ proptest! {
         let state = first(&charter);
         let mut learner = Quadratic::new(&targets);
         let (held, trained) = (0..targets.len()).partition::<Vec<usize>, _>(|row| *row < held_out);
-        let house = House { units: vec![trained], held_out: held.iter().map(|row| vec![*row]).collect() };
+        let house = House { units: vec![trained].into(), held_out: held.iter().map(|row| vec![*row]).collect() };
         let name = charter.houses[0].name.clone();
         let part = Part { charter: &charter, house: &name, number: RoundNumber::FIRST, attempt: Attempt::FIRST, expected: 4, may_vanish: 0, seed };
         let mut rng = ChaCha20Rng::from_seed(seed);

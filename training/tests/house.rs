@@ -73,9 +73,10 @@ impl Bench {
     }
 
     fn load_with(&self, unit_column: Option<&str>, threads: usize) -> Result<Loaded, TrainError> {
-        let columns = Columns { text: "text", answer: "label", unit: unit_column };
+        let columns = Columns { text: "text", answer: "label", messages: None, unit: unit_column };
         let data = DataSource { file: &self.path("rows.csv"), format: None, columns };
-        load(&self.charter, &data, &ModelSource { folder: self.dir.path(), device: "cpu", threads: Some(threads) })
+        let model = ModelSource { folder: self.dir.path(), device: "cpu", threads: Some(threads) };
+        load(&self.charter, &data, &model, self.dir.path())
     }
 
     fn contribution(&self, loaded: &mut Loaded) -> Vec<i64> {
@@ -344,7 +345,7 @@ fn rehearsed_rounds_are_the_plain_loop_over_all_houses_rows() {
     let bench = Bench::new("none", "0.0");
     let mut loaded = bench.load(None).unwrap();
     let names = bench.charter.houses.iter().map(|house| house.name.clone());
-    let split = [House::of_units(vec![vec![0], vec![3]]), House::of_units(vec![vec![1], vec![2], vec![4]])];
+    let split = [vec![vec![0], vec![3]], vec![vec![1], vec![2], vec![4]]].map(|units| House::of_units(units.into()));
     let mut rehearsal = Rehearsal::new(&bench.charter, names.zip(split).collect()).unwrap();
     let (mut noise, mut rng) = (FreshNoise::new(), rand::rng());
     for round in 1..=2 {

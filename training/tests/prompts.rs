@@ -7,7 +7,9 @@ use lora::{ChatTemplate, Encoded, LanguageModel, Message, Tokenizer};
 use protocol::{Attempt, Charter, Digest, HouseName, RoundNumber};
 use serde_json::json;
 use terms::{MetricsShape, Norms, RoundShape, RoundSum, Terms};
-use training::{Columns, DataSource, FreshNoise, Loaded, ModelSource, Part, Tools, TrainError, load, mechanism};
+use training::{
+    At, Columns, DataError, DataSource, FreshNoise, Loaded, ModelSource, Part, Tools, TrainError, load, mechanism,
+};
 
 const WORDS: [&str; 12] =
     ["<of>", "<ask>", "<say>", "<end>", "infarction", "otitis", "fracture", "heart", "ear", "hand", "I21", "S62"];
@@ -81,9 +83,10 @@ impl Bench {
     }
 
     fn load(&self) -> Result<Loaded, TrainError> {
-        let columns = Columns { text: "prompt", answer: "completion", unit: None };
+        let columns = Columns { text: "prompt", answer: "completion", messages: None, unit: None };
         let data = DataSource { file: &self.path("rows.jsonl"), format: None, columns };
-        load(&self.charter, &data, &ModelSource { folder: self.dir.path(), device: "cpu", threads: Some(2) })
+        let model = ModelSource { folder: self.dir.path(), device: "cpu", threads: Some(2) };
+        load(&self.charter, &data, &model, self.dir.path())
     }
 
     /// Texts and prompts made without `training`, and the model at the first adapter.
@@ -141,6 +144,55 @@ fn without_noise_a_contribution_is_the_sum_of_the_completions_clipped_gradients(
     }
 }
 
+/// The same rows as conversations: of two messages, and nothing else that could differ.
+#[test]
+fn conversations_of_two_messages_are_prompts_and_completions_and_longer_ones_give_all_but_the_last() {
+    let bench = Bench::new(0.5, 64);
+    let (wanted, split) = (contribution(&bench), bench.load().unwrap().house);
+    let said = |role: &str, content: &str| json!({ "role": role, "content": content });
+    let rows: String = ROWS
+        .iter()
+        .map(|(prompt, answer)| {
+            json!({ "messages": [said("user", prompt), said("assistant", answer)] }).to_string() + "\n"
+        })
+        .collect();
+    std::fs::write(bench.path("rows.jsonl"), &rows).unwrap();
+    assert_eq!(bench.load().unwrap().house, split);
+    assert_eq!(contribution(&bench), wanted);
+    // <ask> ear <end> <say> hand <end> <ask> heart <end> <say>: ten tokens are given.
+    let long = [said("user", "ear"), said("assistant", "hand"), said("user", "heart"), said("assistant", "I21")];
+    let long = json!({ "messages": long }).to_string();
+    let load = |max_tokens| {
+        let bench = Bench::new(0.0, max_tokens);
+        std::fs::write(bench.path("rows.jsonl"), &long).unwrap();
+        bench.load()
+    };
+    let error = load(10).err().unwrap();
+    assert!(matches!(error, TrainError::Data(DataError::Malformed { at: At::Line(1), .. })), "{error}");
+    assert_eq!(load(11).unwrap().cut_rows, 1);
+    assert_eq!(load(12).unwrap().cut_rows, 0);
+}
+
+/// What a template refuses is a row's fault, and is named with the others.
+#[test]
+fn conversations_that_the_template_refuses_are_named_by_line() {
+    let bench = Bench::new(0.0, 64);
+    let strict = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system here') }}{% endif %}{% endfor %}";
+    let config = json!({ "chat_template": strict.to_owned() + TEMPLATE });
+    std::fs::write(bench.path("tokenizer_config.json"), config.to_string()).unwrap();
+    let said = |role: &str, content: &str| json!({ "role": role, "content": content });
+    let (user, assistant) = (said("user", "ear"), said("assistant", "hand"));
+    let rows = [json!([user, assistant]), json!([said("system", "ear"), user, assistant]), json!([user])];
+    let rows: String = rows.iter().map(|row| json!({ "messages": row }).to_string() + "\n").collect();
+    std::fs::write(bench.path("rows.jsonl"), rows).unwrap();
+    let text = bench.load().err().unwrap().to_string();
+    for part in
+        ["2 rows", "line 2: ", "no system here", "line 3: 'messages' does not end with a message of the assistant"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
 #[test]
 fn held_out_completions_are_foreseen_and_counted_and_not_trained_on() {
     let bench = Bench::new(0.5, 64);
@@ -169,13 +221,16 @@ fn held_out_completions_are_foreseen_and_counted_and_not_trained_on() {
 fn prompts_that_leave_nothing_to_learn_are_named_by_line_and_a_folder_without_a_template_is_refused() {
     // The longest prompts take five tokens.
     let error = Bench::new(0.0, 5).load().err().unwrap();
+    let TrainError::Data(DataError::Several { problems, more: false, .. }) = &error else { panic!("{error}") };
+    let at: Vec<_> = problems.iter().map(DataError::at).collect();
+    assert_eq!(at, [1, 2, 3].map(|line| Some(At::Line(line))));
     assert!(
-        matches!(&error, TrainError::PromptsTooLong { max_tokens: 5, lines, .. } if lines == &[1, 2, 3]),
+        error.to_string().contains("line 3: what comes before the answer fills all of the charter's 5 tokens"),
         "{error}"
     );
-    assert!(error.to_string().contains("lines 1, 2, 3;"), "{error}");
-    // A longer completion is cut.
-    Bench::new(0.0, 6).load().unwrap();
+    // A longer completion is cut. Of seven, eight, nine and six tokens, six are left.
+    assert_eq!(Bench::new(0.0, 6).load().unwrap().cut_rows, 3);
+    assert_eq!(Bench::new(0.0, 64).load().unwrap().cut_rows, 0);
     let bench = Bench::new(0.0, 64);
     std::fs::remove_file(bench.path("tokenizer_config.json")).unwrap();
     assert!(matches!(bench.load(), Err(TrainError::NoChatTemplate(_))));

@@ -21,17 +21,18 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
     let (Some(data), Some(training)) = (&config.data, &config.training) else {
         return Err(RunError::NoTrainer(name.clone()).into());
     };
-    let loaded = trainer::load(charter, data, training)?;
+    let loaded = trainer::load(charter, data, training, dir)?;
     let (units, held_out) = (&loaded.house.units, &loaded.house.held_out);
-    let rows = |units: &[Vec<usize>]| units.iter().map(Vec::len).sum::<usize>();
-    let largest = units.iter().chain(held_out).map(Vec::len).max().unwrap_or(0);
+    let (rows, held_out_rows) = (units.rows().len(), held_out.rows().len());
+    let largest = units.largest().max(held_out.largest());
     let batch = units.len() as f64 * place.sampling_rate;
     if as_json {
         let value = json!({
             "units": units.len(),
-            "rows": rows(units),
+            "rows": rows,
             "held_out_units": held_out.len(),
-            "held_out_rows": rows(held_out),
+            "held_out_rows": held_out_rows,
+            "cut_rows": loaded.cut_rows,
             "largest_unit": largest,
             "named_units": loaded.named_units,
             "mean_batch": batch,
@@ -41,7 +42,9 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let what = data.unit_column.as_ref().map_or("row".to_owned(), |column| format!("`{column}`"));
-    println!("rows             {} to train on, {} held out for evaluations", rows(units), rows(held_out));
+    println!("rows             {rows} to train on, {held_out_rows} held out for evaluations");
+    let most = charter.model.max_tokens;
+    println!("cut rows         {} lose their end: they have more than the charter's {most} tokens", loaded.cut_rows);
     println!("units            {} and {}; one {what} each, of at most {largest} rows", units.len(), held_out.len());
     println!("batch            {batch:.1} units in the mean; the charter counts on {}", place.nominal_batch);
     println!("data, model and tokenizer fit the charter; nothing was trained or spent");

@@ -72,6 +72,9 @@ enum Command {
         /// Appends one JSON line an event to this file: round, phase, seconds, epsilon. It stays in the house.
         #[arg(long)]
         progress: Option<PathBuf>,
+        /// Does what `check` does, and stops.
+        #[arg(long, conflicts_with = "progress")]
+        check: bool,
     },
     /// Shows the federation, the charter's terms, and where this house stands.
     Status {
@@ -151,7 +154,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Join { dir, invitation, invitation_file } => join::run(&dir, invitation, invitation_file),
         Command::Check { dir, json } => check::run(&dir, json),
-        Command::Run { dir, progress } => run::run(&dir, progress),
+        Command::Run { dir, check: true, .. } => check::run(&dir, false),
+        Command::Run { dir, progress, check: false } => run::run(&dir, progress),
         Command::Status { dir, json } => status::run(&dir, json),
         Command::Ledger { dir, json } => ledger::run(&dir, json),
     };

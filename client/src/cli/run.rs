@@ -20,7 +20,7 @@ pub(super) fn run(dir: &Path, progress: Option<PathBuf>) -> Result<(), Failure> 
     if let Some(file) = progress {
         options.progress = Progress::to_file(&file).map_err(Failure::usage)?;
     }
-    let trainer = trainer(&home)?;
+    let trainer = trainer(&home, dir)?;
     let runtime = runtime()?;
     let completed = runtime.block_on(async {
         tokio::select! {
@@ -38,7 +38,7 @@ pub(super) fn run(dir: &Path, progress: Option<PathBuf>) -> Result<(), Failure> 
     Ok(())
 }
 
-fn trainer(home: &Home) -> Result<Option<Box<dyn Trainer>>, Failure> {
+fn trainer(home: &Home, dir: &Path) -> Result<Option<Box<dyn Trainer>>, Failure> {
     if !home.is_house() {
         return Ok(None);
     }
@@ -54,7 +54,7 @@ fn trainer(home: &Home) -> Result<Option<Box<dyn Trainer>>, Failure> {
     } else if data.unit_column.is_none() {
         say_unit(&home.identity).map_err(RunError::from)?;
     }
-    let trainer = HouseTrainer::load(&home.identity.charter, data, training)?;
+    let trainer = HouseTrainer::load(&home.identity.charter, data, training, dir)?;
     Ok(Some(Box::new(trainer)))
 }
 

@@ -102,7 +102,7 @@ impl Task {
         lora.base_model_name_or_path = Some(crate::model::NAME.to_owned());
         let initial = Adapter::initial(&model, &lora, seed)?;
         let classifier = Classifier::load(folder, &initial, labels.len(), &lora::device("cpu")?)?;
-        let learner = TextLearner::new(classifier, Arc::new(Corpus { examples: texts, labels: classes }));
+        let learner = TextLearner::new(classifier, Arc::new(Corpus { texts: texts.into(), labels: classes }));
         Ok(Self { rows, labels, test, public, model, lora, learner, initial })
     }
 

@@ -189,7 +189,7 @@ fn train(task: &mut Task, training: &Training, units: Vec<Vec<usize>>, model: u6
         evaluation: None,
     };
     let named = |(house, units): (usize, Vec<Vec<usize>>)| {
-        Ok((client_name(house).map_err(ContractError::from)?, House::of_units(units)))
+        Ok((client_name(house).map_err(ContractError::from)?, House::of_units(units.into())))
     };
     let houses = shares.into_iter().enumerate().map(named).collect::<Result<Vec<_>, MembershipError>>()?;
     let mut rehearsal = Rehearsal::new(&contract.charter()?, houses)?;

@@ -7,7 +7,7 @@ use clap::Args;
 use lora::{Classifier, Tokenizer, WarmUp};
 use protocol::charter::Terms;
 use terms::{adapter_model, lora_config};
-use training::{Columns, Dataset};
+use training::{Columns, Content, DataSource, Dataset};
 
 use super::Failure;
 use crate::table;
@@ -19,7 +19,7 @@ pub(super) struct Arguments {
     /// The charter, or the template of one; its labels are the head's rows
     #[arg(value_name = "CHARTER.toml")]
     charter: PathBuf,
-    /// Public rows: TSV, CSV or JSONL
+    /// Public rows: TSV, CSV, JSONL or Parquet
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Hugging Face folder of the charter's model
@@ -52,12 +52,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if terms.lora.initial_head.is_some() {
         return Err(Failure::usage("the charter has a lora.initial_head already; remove it first"));
     }
-    let columns = Columns { text: &arguments.text_column, answer: &arguments.label_column, unit: None };
-    let rows = Dataset::load(&arguments.data, None, columns, &terms.model.labels).map_err(Failure::usage)?;
+    let columns = Columns { text: &arguments.text_column, answer: &arguments.label_column, messages: None, unit: None };
+    let rows = DataSource { file: &arguments.data, format: None, columns };
     let tokenizer = Tokenizer::from_file(&arguments.model.join("tokenizer.json")).map_err(Failure::usage)?;
-    let encode = |row: &training::Row| tokenizer.encode(&row.text, terms.model.max_tokens as usize);
-    let texts = rows.rows().iter().map(encode).collect::<Result<Vec<_>, _>>().map_err(Failure::failed)?;
-    let labels: Vec<usize> = rows.rows().iter().map(|row| row.label).collect();
+    let (mut texts, mut labels) = (Vec::new(), Vec::new());
+    Dataset::read(&rows, &terms.model.labels, &mut |row| {
+        let Content::Labelled { text, label } = &row.content else {
+            return Err(row.unfit("it has no label: a head needs a charter with labels".to_owned()));
+        };
+        let text = tokenizer.encode(text, terms.model.max_tokens as usize);
+        texts.push(text.map_err(|error| row.unfit(error.to_string()))?);
+        labels.push(*label);
+        Ok(())
+    })
+    .map_err(Failure::usage)?;
     let model = adapter_model(&terms.model).map_err(Failure::usage)?;
     // B is zero, so the model is the base model whatever the rank.
     let config = lora_config(&terms.lora).map_err(Failure::usage)?;

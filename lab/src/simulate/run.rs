@@ -251,11 +251,11 @@ impl Run<'_> {
         curve: Vec<CurveRow>,
     ) -> Result<Finished, SimulateError> {
         let mut clients = Vec::with_capacity(parts.len());
-        let rows: Vec<usize> = parts.iter().flat_map(|part| part.held_out.iter().flatten().copied()).collect();
+        let rows: Vec<usize> = parts.iter().flat_map(|part| part.held_out.rows().iter().copied()).collect();
         let answers = task.answers(state.adapter(), &rows)?;
         let mut rest = answers.as_slice();
         for (client, part) in parts.iter().enumerate() {
-            let (own, others) = rest.split_at(part.held_out.iter().map(Vec::len).sum());
+            let (own, others) = rest.split_at(part.held_out.rows().len());
             rest = others;
             if own.is_empty() {
                 continue;
