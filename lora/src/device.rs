@@ -85,7 +85,7 @@ fn trial(device: &Device) -> Result<(), String> {
 
     let product = || {
         let ones = Tensor::<2>::ones([2, 2], device);
-        ones.clone().matmul(ones).into_data().to_vec::<f32>()
+        ones.clone().matmul(ones).into_data().try_to_vec::<f32>()
     };
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(product)) {
         Ok(Ok(found)) if found == [2.0; 4] => Ok(()),
