@@ -109,11 +109,14 @@ fn a_run_ends_after_the_round_that_uses_up_its_patience_and_stays_ended() {
     assert_eq!(finished.runs[0].rounds, 2);
     assert_eq!(finished.curve.iter().map(|row| row.round).collect::<Vec<_>>(), [2]);
     assert!((0.0..=1.0).contains(&finished.curve[0].noised_macro_f1));
-    assert_eq!(run(&plan, &out, &mut |_| panic!("it is done")).unwrap().runs, finished.runs);
-    // Killed right after its last round: it is not gone on with.
+    assert_eq!(run(&plan, &out, &mut |_| panic!("it is done")).unwrap().runs[0].rounds, 2);
+    // Killed after its last round was kept and before the run was: nothing more is played.
     let killed = dir.path().join("killed");
-    run_with(&plan, &killed, &stopping_after(1), &mut |_| ()).unwrap_err();
-    let again = run(&plan, &killed, &mut |step| assert_eq!(step.round, 2)).unwrap();
+    let mut kill = |step: &lab::simulate::Step| assert!(step.round < 2, "killed");
+    let run_until_killed = std::panic::AssertUnwindSafe(|| run(&plan, &killed, &mut kill).map(drop));
+    std::panic::catch_unwind(run_until_killed).unwrap_err();
+    assert!(killed.join("none-seed-1/state.json").exists());
+    let again = run(&plan, &killed, &mut |_| panic!("the run is over")).unwrap();
     assert_eq!(again.runs[0].rounds, 2);
     assert_eq!(digest(&out, "none-seed-1"), digest(&killed, "none-seed-1"));
 }

@@ -44,7 +44,7 @@ fn an_empty_table_has_its_columns() {
     table::write::<CurveRow>(folder.path(), "curves", &[]).unwrap();
     let file = std::fs::File::open(folder.path().join("curves.parquet")).unwrap();
     let reader = SerializedFileReader::new(file).unwrap();
-    assert_eq!(reader.metadata().file_metadata().schema_descr().num_columns(), 7);
+    assert_eq!(reader.metadata().file_metadata().schema_descr().num_columns(), 9);
     assert_eq!(reader.metadata().file_metadata().num_rows(), 0);
     assert_eq!(table::read::<CurveRow>(&folder.path().join("curves.json")).unwrap(), []);
 }

@@ -87,7 +87,9 @@ fn local_update(
         }
         tools.learner.set_adapter(own.adapter())?;
         let (mut gradient, mean) = mean_gradient(tools.learner, &rows[next..next + batch], before.len())?;
-        draw_back(&mut gradient, local.proximal as f32, &own.adapter().flat(), &before);
+        if local.proximal > 0.0 {
+            draw_back(&mut gradient, local.proximal as f32, &Zeroizing::new(own.adapter().flat()), &before);
+        }
         next += batch;
         loss = loss.or(Some(mean));
         if own.apply_gradient(&gradient).is_err() {
@@ -117,9 +119,7 @@ fn optimizer(local: &Local) -> ServerOptimizer {
 
 /// The gradient of FedProx's mu / 2 |w - w_start|^2, added.
 fn draw_back(gradient: &mut [f32], mu: f32, now: &[f32], start: &[f32]) {
-    if mu > 0.0 {
-        gradient.iter_mut().zip(now.iter().zip(start)).for_each(|(value, (now, start))| *value += mu * (now - start));
-    }
+    gradient.iter_mut().zip(now.iter().zip(start)).for_each(|(value, (now, start))| *value += mu * (now - start));
 }
 
 fn mean_gradient(
