@@ -23,6 +23,12 @@ pub enum TrainError {
     /// The charter cannot be run here.
     #[error(transparent)]
     Terms(#[from] terms::TermsError),
+    /// An adapter's folder.
+    #[error("the adapter: {0}")]
+    Adapter(#[from] adapter::AdapterError),
+    /// A file without a row to evaluate.
+    #[error("{}: no row to evaluate; of a charter that holds units out, --all takes the others too", .0.display())]
+    NothingToEvaluate(PathBuf),
     /// A sum over houses that cannot be applied.
     #[error("the sum: {0}")]
     Sum(#[from] terms::RoundSumError),

@@ -142,7 +142,7 @@ impl Learner for TextLearner {
 
 /// `lora`'s language model over texts, of each of which some tokens are given.
 pub struct PromptLearner {
-    model: LanguageModel,
+    pub(crate) model: LanguageModel,
     texts: Texts,
     prompts: Vec<usize>,
 }
@@ -161,7 +161,7 @@ impl PromptLearner {
         Ok(new)
     }
 
-    fn rows(&self, rows: &[usize]) -> Result<(Vec<Encoded>, Vec<usize>), TrainError> {
+    pub(crate) fn rows(&self, rows: &[usize]) -> Result<(Vec<Encoded>, Vec<usize>), TrainError> {
         let of = |row: &usize| {
             let prompt = self.prompts.get(*row).copied().ok_or(TrainError::NoRow(*row))?;
             Ok((self.texts.get(*row)?, prompt))

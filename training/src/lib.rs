@@ -12,6 +12,7 @@
 //!    evaluation the metrics of held-out units go with it.
 //! 5. [`load`] puts a data file and a model folder together, checked against the charter; [`Rehearsal`] runs rounds in the
 //!    clear, for comparisons.
+//! 6. [`evaluate`] says how well an adapter does on rows of one's own, [`Predictor`] what it says of texts: exactly, and for nobody else.
 
 mod client_update;
 mod corpus;
@@ -19,6 +20,7 @@ mod data;
 mod data_error;
 mod dp_sgd;
 mod error;
+mod evaluate;
 mod held_out;
 mod learner;
 mod limit;
@@ -26,6 +28,7 @@ mod load;
 mod mechanism;
 mod noise;
 mod part;
+mod predict;
 mod rehearsal;
 mod texts;
 mod units;
@@ -36,12 +39,14 @@ pub use data::{Columns, Content, DataSource, Dataset, Each, Format, Row};
 pub use data_error::{At, DataError};
 pub use dp_sgd::DpSgd;
 pub use error::TrainError;
+pub use evaluate::{Evaluated, LabelScore, LabelScores, Scores, Task, evaluate, load_adapter};
 pub use learner::{Learner, Outcome, PromptLearner, Sink, TextLearner};
 pub use limit::{limit, protected_unit, within_charged};
 pub use load::{Loaded, ModelSource, load};
 pub use mechanism::{Mechanism, Tools, Trained, mechanism};
 pub use noise::{FreshNoise, Noise};
 pub use part::Part;
+pub use predict::{Prediction, Predictor};
 pub use rehearsal::{Rehearsal, Rehearsed};
 pub use texts::Texts;
 pub use units::Units;

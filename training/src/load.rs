@@ -52,9 +52,9 @@ pub fn load(
         let max_tokens = charter.model.max_tokens;
         tracing::warn!("{cut_rows} of {rows} rows are cut to the charter's {max_tokens} tokens (model.max_tokens)");
     }
-    let (dataset, learner) = tokens.learner(charter, model)?;
+    let (dataset, _, model) = tokens.model(charter, model)?;
     Ok(Loaded {
-        learner,
+        learner: model.boxed(),
         house: dataset.house(charter.evaluation.as_ref().map_or(0.0, |evaluation| evaluation.held_out)),
         named_units: dataset.has_named_units(),
         cut_rows,
@@ -62,17 +62,17 @@ pub fn load(
 }
 
 /// The rows as tokens.
-struct Tokens {
+pub(crate) struct Tokens {
     dataset: Dataset,
     tokenizer: Tokenizer,
     texts: Texts,
     /// Of each text its label; for a language model, how many of its tokens are given.
     marks: Vec<usize>,
-    cut_rows: usize,
+    pub(crate) cut_rows: usize,
 }
 
 impl Tokens {
-    fn read(
+    pub(crate) fn read(
         charter: &Charter,
         data: &DataSource<'_>,
         model: &ModelSource<'_>,
@@ -119,11 +119,11 @@ impl Tokens {
     }
 
     /// The charter's model over them.
-    fn learner(
+    pub(crate) fn model(
         self,
         charter: &Charter,
         source: &ModelSource<'_>,
-    ) -> Result<(Dataset, Box<dyn Learner + Send>), TrainError> {
+    ) -> Result<(Dataset, Tokenizer, Model), TrainError> {
         let first = Terms::of(charter)?.first_state()?;
         let device = device(source.device)?;
         let Self { dataset, tokenizer, texts, marks, .. } = self;
@@ -133,7 +133,7 @@ impl Tokens {
                 model.set_threads(threads);
             }
             check_tokenizer(charter, &tokenizer, source.folder, model.sizes())?;
-            return Ok((dataset, Box::new(PromptLearner::new(model, texts, marks)?)));
+            return Ok((dataset, tokenizer, Model::Words(PromptLearner::new(model, texts, marks)?)));
         }
         let labels = charter.model.labels.len();
         let mut classifier = Classifier::load(source.folder, first.adapter(), labels, &device)?;
@@ -143,24 +143,51 @@ impl Tokens {
         check_tokenizer(charter, &tokenizer, source.folder, classifier.sizes())?;
         let learner = TextLearner::new(classifier, Arc::new(Corpus { texts, labels: marks }));
         learner.check()?;
-        Ok((dataset, Box::new(learner)))
+        Ok((dataset, tokenizer, Model::Labels(learner)))
+    }
+}
+
+/// A charter's model over rows.
+pub(crate) enum Model {
+    Labels(TextLearner),
+    Words(PromptLearner),
+}
+
+impl Model {
+    pub(crate) fn learner(&mut self) -> &mut dyn Learner {
+        match self {
+            Self::Labels(learner) => learner,
+            Self::Words(learner) => learner,
+        }
+    }
+
+    fn boxed(self) -> Box<dyn Learner + Send> {
+        match self {
+            Self::Labels(learner) => Box::new(learner),
+            Self::Words(learner) => Box::new(learner),
+        }
     }
 }
 
 /// The device of that name; the log says what it is, since `auto` leaves it open.
-fn device(name: &str) -> Result<lora::Device, TrainError> {
+pub(crate) fn device(name: &str) -> Result<lora::Device, TrainError> {
     let device = lora::device(name)?;
-    tracing::info!(asked = name, "training on {}", lora::describe_device(&device));
+    tracing::info!(asked = name, "the model is on {}", lora::describe_device(&device));
     Ok(device)
 }
 
 /// The folder's chat template.
-fn template(folder: &Path) -> Result<ChatTemplate, TrainError> {
+pub(crate) fn template(folder: &Path) -> Result<ChatTemplate, TrainError> {
     ChatTemplate::from_dir(folder)?.ok_or_else(|| TrainError::NoChatTemplate(folder.to_owned()))
 }
 
 /// Whether charter, tokenizer and model fit. Were a row refused only in the rounds that it is drawn for, the house would be missing in these, for all to see.
-fn check_tokenizer(charter: &Charter, tokenizer: &Tokenizer, folder: &Path, sizes: Sizes) -> Result<(), TrainError> {
+pub(crate) fn check_tokenizer(
+    charter: &Charter,
+    tokenizer: &Tokenizer,
+    folder: &Path,
+    sizes: Sizes,
+) -> Result<(), TrainError> {
     let max_tokens = charter.model.max_tokens;
     if max_tokens as usize > sizes.max_tokens {
         let positions = sizes.max_tokens;

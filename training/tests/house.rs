@@ -362,3 +362,36 @@ fn rehearsed_rounds_are_the_plain_loop_over_all_houses_rows() {
         assert!(made.loss.is_some_and(|loss| loss > 0.0));
     }
 }
+
+/// Beside `lora`'s own evaluation of the same rows.
+#[test]
+fn an_evaluation_of_a_classifier_is_loras_and_a_prediction_its_likeliest_label() {
+    let bench = Bench::new("none", "0.0");
+    let first = Terms::of(&bench.charter).unwrap().first_state().unwrap();
+    let flat: Vec<f32> = (0..first.adapter().trainable_len()).map(|i| (i as f32 * 0.7).sin() * 0.3).collect();
+    let adapter = first.adapter().with_flat(&flat).unwrap();
+    let classifier = Classifier::load(bench.dir.path(), &adapter, LABELS.len(), &lora::device("cpu").unwrap()).unwrap();
+    let tokenizer = Tokenizer::from_file(&bench.path("tokenizer.json")).unwrap();
+    let label = |label: &str| LABELS.iter().position(|known| *known == label).unwrap();
+    let rows: Vec<_> = ROWS.iter().map(|(_, text, l)| (tokenizer.encode(text, 16).unwrap(), label(l))).collect();
+    let wanted = classifier.evaluate(&rows).unwrap();
+    let model = ModelSource { folder: bench.dir.path(), device: "cpu", threads: Some(1) };
+    let columns = Columns { text: "text", answer: "label", messages: None, unit: None };
+    let data = DataSource { file: &bench.path("rows.csv"), format: None, columns };
+    let task =
+        training::Task { data: &data, model: &model, scratch: bench.dir.path(), held_out_only: false, answers: None };
+    let found = training::evaluate(&bench.charter, &adapter, &task, |_, _| ()).unwrap();
+    assert!((found.loss - wanted.loss).abs() < 1e-6 && found.rows == ROWS.len());
+    let training::Scores::Labels(scores) = found.scores else { panic!("no classifier's") };
+    assert!((scores.accuracy - wanted.plain).abs() < 1e-12 && (scores.macro_accuracy - wanted.macro_).abs() < 1e-12);
+    let predictor = training::Predictor::load(&bench.charter, &adapter, &model).unwrap();
+    let texts: Vec<String> = ROWS.iter().map(|(_, text, _)| (*text).to_owned()).collect();
+    for (prediction, wanted) in predictor.predict(&texts, 1).unwrap().iter().zip(&wanted.predictions) {
+        let training::Prediction::Label { label, probability, probabilities } = prediction else { panic!("no label") };
+        assert_eq!(label, LABELS[*wanted]);
+        assert!((probabilities.values().sum::<f64>() - 1.0).abs() < 1e-9 && probabilities[label] == *probability);
+    }
+    let held_out = training::Task { held_out_only: true, ..task };
+    let nothing = training::evaluate(&bench.charter, &adapter, &held_out, |_, _| ());
+    assert!(matches!(nothing, Err(TrainError::NothingToEvaluate(_))));
+}

@@ -237,3 +237,45 @@ fn prompts_that_leave_nothing_to_learn_are_named_by_line_and_a_folder_without_a_
     let bench = Bench::new(0.0, 65);
     assert!(matches!(bench.load(), Err(TrainError::Positions { max_tokens: 65, positions: 64, .. })));
 }
+
+/// Loss, perplexity and answers by hand from `lora`.
+#[test]
+fn an_evaluation_says_what_the_model_foresees_and_answers_and_a_prediction_is_what_it_says() {
+    let bench = Bench::new(0.0, 32);
+    let state = Terms::of(&bench.charter).unwrap().first_state().unwrap();
+    let (model, texts, prompts) = bench.by_hand();
+    let tokenizer = Tokenizer::from_file(&bench.path("tokenizer.json")).unwrap();
+    let template = ChatTemplate::from_dir(bench.dir.path()).unwrap().unwrap();
+    let asked = template.render(&[Message::new("user", "ear")], true).unwrap();
+    let said = model.say(&tokenizer.encode_plain(&asked).unwrap(), 4, &[]).unwrap();
+    let answer = tokenizer.decode(&said).unwrap();
+    let model_source = ModelSource { folder: bench.dir.path(), device: "cpu", threads: Some(1) };
+    let predictor = training::Predictor::load(&bench.charter, state.adapter(), &model_source).unwrap();
+    let wanted = training::Prediction::Completion { completion: answer.clone() };
+    assert_eq!(predictor.predict(&["ear".to_owned()], 4).unwrap(), [wanted]);
+
+    let columns = Columns { text: "prompt", answer: "completion", messages: None, unit: None };
+    let data = DataSource { file: &bench.path("rows.jsonl"), format: None, columns };
+    let mut seen = Vec::new();
+    let task = training::Task {
+        data: &data,
+        model: &model_source,
+        scratch: bench.dir.path(),
+        held_out_only: false,
+        answers: Some(4),
+    };
+    let found = training::evaluate(&bench.charter, state.adapter(), &task, |done, all| seen.push((done, all))).unwrap();
+    let foreseen = model.foresee(&texts, &prompts).unwrap();
+    let mean = foreseen.iter().map(|one| f64::from(one.loss)).sum::<f64>() / 4.0;
+    let (sum, tokens) = foreseen.iter().fold((0.0, 0.0), |(sum, tokens), one| {
+        (sum + f64::from(one.loss) * one.tokens as f64, tokens + one.tokens as f64)
+    });
+    assert!((found.loss - mean).abs() < 1e-6 && seen == [(4, 4)]);
+    let training::Scores::Texts { perplexity, exact_match } = found.scores else { panic!("no language model's") };
+    assert!((perplexity / (sum / tokens).exp() - 1.0).abs() < 1e-6);
+    let exact = texts.iter().zip(&prompts).filter(|(text, prompt)| {
+        let (prompt, wanted) = text.ids.split_at(**prompt);
+        model.say(&Encoded { ids: prompt.to_vec() }, 4, &[]).unwrap() == wanted
+    });
+    assert_eq!(exact_match, Some(exact.count() as f64 / 4.0));
+}

@@ -41,6 +41,9 @@ pub(super) enum Command {
     Readmit(Readmit),
     /// Write the final adapter as a PEFT directory.
     Export(Export),
+    /// Say how well the final adapter, or another, does on rows of your own.
+    #[cfg(feature = "evaluate")]
+    Evaluate(super::evaluate::Evaluate),
     /// Print the signed checkpoint of the federation's record.
     Log(Log),
     /// Print what a charter says of a base model: its weights' digest and its sizes, as a section to paste.

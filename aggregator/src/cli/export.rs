@@ -1,25 +1,32 @@
 //! `export`: the final adapter as a PEFT directory, or in the weights of its base model.
 
-use adapter::Merge;
+use std::path::Path;
+
+use adapter::{Merge, State};
 use anyhow::Context as _;
 use protocol::Digest;
 
 use super::NotYet;
 use super::args::Export;
-use crate::setup;
+use crate::setup::{self, Home};
 use crate::store::{Setting, Shelf};
 use terms::Terms;
 
-pub(super) async fn export(args: Export) -> anyhow::Result<()> {
-    let home = setup::open(&args.dir).await?;
+/// The state after the last round, once the houses have handed it over.
+pub(super) async fn final_state(home: &Home, dir: &Path) -> anyhow::Result<State> {
     let Some(blob) = home.store.setting(Setting::FinalState).await? else {
-        let dir = args.dir.display();
+        let dir = dir.display();
         let reason = format!("the final adapter is not here yet; see `plainchant-aggregator status {dir}`");
         return Err(NotYet(reason).into());
     };
     let digest: [u8; 32] = blob.as_slice().try_into().context("the database is damaged: the final state's digest")?;
     let bytes = home.store.blobs().get(Shelf::Kept, &Digest::from_bytes(digest)).await?;
-    let state = Terms::of(&home.charter)?.read_state(&bytes).context("the stored final state")?;
+    Terms::of(&home.charter)?.read_state(&bytes).context("the stored final state")
+}
+
+pub(super) async fn export(args: Export) -> anyhow::Result<()> {
+    let home = setup::open(&args.dir).await?;
+    let state = final_state(&home, &args.dir).await?;
     let (out, rounds, digest) = (args.out.display(), state.step(), hex::encode(state.digest()));
     match &args.merge_into {
         None => {

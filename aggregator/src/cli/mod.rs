@@ -2,6 +2,8 @@
 
 mod args;
 mod digest;
+#[cfg(feature = "evaluate")]
+mod evaluate;
 mod export;
 mod logging;
 mod serve;
@@ -58,6 +60,8 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Status(args) => show::status(args).await,
         Command::Readmit(args) => readmit(args).await,
         Command::Export(args) => export::export(args).await,
+        #[cfg(feature = "evaluate")]
+        Command::Evaluate(args) => evaluate::run(args).await,
         Command::Log(args) => show::log(args).await,
         Command::Digest(args) => digest::digest(args).await,
     }

@@ -1,6 +1,7 @@
 //! The program `plainchant-client`.
 
 mod check;
+mod evaluate;
 mod join;
 mod ledger;
 mod run;
@@ -36,6 +37,7 @@ Examples:
   plainchant-client check my-house    # every bad row, by line, before anything is trained
   plainchant-client run my-house
   plainchant-client ledger my-house
+  plainchant-client evaluate my-house --data unseen.tsv
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, configuration or policy, 75 try again later.
 Logs go to standard error; RUST_LOG=debug shows more.";
@@ -63,6 +65,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Says how well an adapter does on this house's rows; the figures stay here.
+    #[command(after_help = "Exact figures, without noise: what is published of them is not protected.")]
+    Evaluate(evaluate::Evaluate),
+    /// Says what the model with an adapter makes of texts, one JSON line each; they stay here.
+    Predict(evaluate::Predict),
     /// Takes part in rounds until the federation is completed; can be stopped and started again at any time.
     #[command(after_help = "Dials out only; no port is opened. After a crash or a lost connection the same command \
         goes on where it was: a contribution is never made twice, a second cohort is never answered.")]
@@ -154,6 +161,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Join { dir, invitation, invitation_file } => join::run(&dir, invitation, invitation_file),
         Command::Check { dir, json } => check::run(&dir, json),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Predict(args) => evaluate::predict(&args),
         Command::Run { dir, check: true, .. } => check::run(&dir, false),
         Command::Run { dir, progress, check: false } => run::run(&dir, progress),
         Command::Status { dir, json } => status::run(&dir, json),
