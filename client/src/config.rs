@@ -283,6 +283,15 @@ mod tests {
         assert_eq!(config.policy.release, both());
     }
 
+    /// Written, it is used; it says nothing to a charter with labels.
+    #[test]
+    fn messages_are_read_where_their_column_is_written() {
+        let data = parse(&SAMPLE.replace("# messages_column", "messages_column")).unwrap().data.unwrap();
+        assert_eq!(data.source(true).columns.messages, Some("messages"));
+        assert_eq!(data.source(false).columns.messages, None);
+        assert_eq!(parse(SAMPLE).unwrap().data.unwrap().source(true).columns.messages, None);
+    }
+
     #[test]
     fn a_trustee_needs_only_a_policy() {
         let config = parse("[policy]\napprove = \"any\"\nepsilon_ceiling = 1.0\nmin_cohort = 3\n").unwrap();

@@ -157,18 +157,23 @@ async fn a_language_model_is_fine_tuned_by_a_federation() {
     });
     // The program looks at the same rows and model, and says which rows are bad.
     let own = federation.house("abbey").join("client.toml");
-    let program = |rows: &str| {
+    let program = |verb: &[&str], rows: &str| {
         std::fs::write(dir.path().join("checked.tsv"), format!("question\tcompletion\n{rows}")).unwrap();
         let text = text.replace("\"rows.tsv\"", &format!("{:?}", dir.path().join("checked.tsv")));
         let before = std::fs::read_to_string(&own).unwrap();
         std::fs::write(&own, text).unwrap();
-        let args = ["plainchant-client".into(), "check".into(), federation.house("abbey").into()];
-        let code = client::cli::run(Vec::<std::ffi::OsString>::from(args));
+        let mut args = vec![std::ffi::OsString::from("plainchant-client")];
+        args.extend(verb.iter().map(std::ffi::OsString::from));
+        args.push(federation.house("abbey").into());
+        let code = client::cli::run(args);
         std::fs::write(&own, before).unwrap();
         format!("{code:?}")
     };
-    assert_eq!(program(&rows), format!("{:?}", std::process::ExitCode::SUCCESS));
-    assert_eq!(program("ear\t\neye\tH10\nhand\n"), format!("{:?}", std::process::ExitCode::from(2)));
+    for verb in [["check"].as_slice(), &["check", "--json"], &["run", "--check"]] {
+        assert_eq!(program(verb, &rows), format!("{:?}", std::process::ExitCode::SUCCESS), "{verb:?}");
+        let bad = program(verb, "ear\t\neye\tH10\nhand\n");
+        assert_eq!(bad, format!("{:?}", std::process::ExitCode::from(2)), "{verb:?}");
+    }
     let completed = all_completed(tasks.into()).await;
     let first = Terms::of(&federation.charter).unwrap().first_state().unwrap();
     let adapters = HOUSES.map(|house| federation.adapter(house));

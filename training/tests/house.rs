@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lora::{Classifier, Tokenizer};
 use protocol::{Attempt, Charter, Digest, HouseName, RoundNumber};
@@ -9,8 +10,8 @@ use rand::{CryptoRng, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
 use terms::Terms;
 use training::{
-    Columns, DataSource, FreshNoise, House, Loaded, ModelSource, Noise, Part, Rehearsal, Tools, TrainError, load,
-    mechanism,
+    At, Columns, Corpus, DataError, DataSource, FreshNoise, House, Learner as _, Loaded, ModelSource, Noise, Part,
+    Rehearsal, TextLearner, Texts, Tools, TrainError, load, mechanism,
 };
 
 const WORDS: [&str; 6] = ["fracture", "of", "left", "arm", "eye", "ear"];
@@ -271,7 +272,7 @@ fn a_charter_or_a_tokenizer_that_does_not_fit_the_model_is_refused_before_any_ro
     let nothing = r#""normalizer":{"type":"Replace","pattern":{"String":"of ear"},"content":" "}"#;
     std::fs::write(bench.path("tokenizer.json"), tokenizer.replace(r#""normalizer":null"#, nothing)).unwrap();
     let error = bench.load(None).err().unwrap();
-    assert!(matches!(error, TrainError::Model(lora::LoraError::Empty { example: 4 })), "{error}");
+    assert!(matches!(error, TrainError::Data(DataError::Malformed { at: At::Line(6), .. })), "{error}");
     std::fs::write(bench.path("tokenizer.json"), tokenizer).unwrap();
     // The model has 20 positions.
     bench.charter = Charter::parse(&bench.charter.text().replace("max_tokens = 16", "max_tokens = 21")).unwrap();
@@ -394,4 +395,46 @@ fn an_evaluation_of_a_classifier_is_loras_and_a_prediction_its_likeliest_label()
     let held_out = training::Task { held_out_only: true, ..task };
     let nothing = training::evaluate(&bench.charter, &adapter, &held_out, |_, _| ());
     assert!(matches!(nothing, Err(TrainError::NothingToEvaluate(_))));
+}
+
+/// The words after the sixteenth are not learnt: the row gives what its first sixteen give.
+#[test]
+fn a_row_of_100_000_tokens_is_cut_and_counted() {
+    let bench = Bench::new("none", "0.0");
+    let of_words = |count: usize| {
+        let long = "arm ear ".repeat(count / 2);
+        std::fs::write(bench.path("rows.csv"), format!("text,label\nleft eye,eye\n{long},ear\n")).unwrap();
+        let mut loaded = bench.load(None).unwrap();
+        (loaded.cut_rows, bench.contribution(&mut loaded))
+    };
+    let (cut, found) = of_words(100_000);
+    let (uncut, wanted) = of_words(16);
+    assert_eq!((cut, uncut), (1, 0));
+    assert_eq!(found, wanted);
+}
+
+/// A batch's rows come from the file as they would from memory.
+#[test]
+fn tokens_on_the_disk_give_the_gradients_of_those_in_memory() {
+    let bench = Bench::new("none", "0.0");
+    let tokenizer = Tokenizer::from_file(&bench.path("tokenizer.json")).unwrap();
+    let encode = |text: &str| tokenizer.encode(text, 16).unwrap();
+    let learner = |mut texts: Texts| {
+        ROWS.iter().for_each(|(_, text, _)| texts.push(&encode(text)).unwrap());
+        let labels = ROWS.iter().map(|(_, _, label)| LABELS.iter().position(|one| one == label).unwrap()).collect();
+        let state = Terms::of(&bench.charter).unwrap().first_state().unwrap();
+        let device = lora::device("cpu").unwrap();
+        let classifier = Classifier::load(bench.dir.path(), state.adapter(), LABELS.len(), &device).unwrap();
+        TextLearner::new(classifier, Arc::new(Corpus { texts, labels }))
+    };
+    // Two rows of six tokens find room.
+    let learners = [learner(Texts::default()), learner(Texts::within(24, bench.dir.path()))];
+    let found = learners.map(|learner| {
+        learner.check().unwrap();
+        let mut gradients = vec![Vec::new(); 3];
+        learner.for_each_gradient(&[4, 0, 2], &mut |row, _, gradient| gradients[row] = gradient.to_vec()).unwrap();
+        (gradients, learner.outcomes(&[3, 1]).unwrap())
+    });
+    assert_eq!(found[0], found[1]);
+    assert!(found[0].0.iter().flatten().any(|value| value.abs() > 1e-4));
 }

@@ -1,7 +1,8 @@
 //! Parquet, a few rows at a time.
 //!
 //! The crate answers most damage to a file with an error, and some with a panic: so every call of it goes through [`guard`], which makes an error
-//! of a panic. Nothing of the reader is used after one.
+//! of a panic. Nothing of the reader is used after one. A damaged page may still claim up to 2 GiB (its size has 31 bits), which is then asked for
+//! and given back; dictionaries that claim more than they hold are refused before ([`Plausible`]).
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
