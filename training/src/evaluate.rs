@@ -171,8 +171,8 @@ impl Sums {
             self.tokens += one.tokens as f64;
         }
         let Some(most) = answers else { return Ok(()) };
-        let split = |(text, prompt): (&Encoded, &usize)| text.ids.split_at(*prompt);
-        let parts: Vec<(&[u32], &[u32])> = texts.iter().zip(&prompts).map(split).collect();
+        let parts = texts.iter().zip(&prompts).map(|(text, prompt)| text.ids.split_at(*prompt));
+        let parts: Vec<(&[u32], &[u32])> = parts.collect();
         let asked: Vec<Encoded> = parts.iter().map(|(prompt, _)| Encoded { ids: prompt.to_vec() }).collect();
         let said = learner.model.say_each(&asked, most, &lora::stop_tokens(folder)?, |_| ())?;
         for (said, (_, wanted)) in said.iter().zip(&parts) {
