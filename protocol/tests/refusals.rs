@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use common::*;
 use protocol::client;
-use protocol::server::{Effect, Event, Input, Round};
+use protocol::server::{Effect, Event, Input, Round, Start};
 use protocol::*;
 
 const APPLIED: Verdict = Verdict::Applied { state: Digest::from_bytes([9; 32]), last: false };
@@ -403,7 +403,7 @@ fn a_run_that_ends_early_ends_for_the_server_and_for_every_member() {
     assert!(over.memory().over);
     let stored = client::Memory::from_bytes(&over.memory().to_bytes()).unwrap();
     let me = client::Me::new(world.federation.clone(), world.members[3].name().clone(), policy()).unwrap();
-    let again = client::Round::start(std::sync::Arc::new(me), stored);
+    let again = client::Round::start(Arc::new(me), stored);
     for member in [&over, &again] {
         assert_eq!(shun(member, next.clone()), "run-over");
         assert_eq!(shun(member, ready.clone()), "run-over");
