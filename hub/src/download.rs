@@ -125,6 +125,7 @@ impl<'a> Source<'a> {
     fn fetch(&self, name: &str, announced: &Announced, shelf: &Shelf<'_>) -> Result<(), HubError> {
         let (tag, size) = (&*announced.tag, announced.size);
         let part = shelf.part(tag);
+        part.parent().map_or(Ok(()), fs::create_dir_all).map_err(|source| io_error(&part, source))?;
         let there = fs::metadata(&part).map_or(0, |part| part.len());
         if there < size {
             tracing::info!("{}: fetching {name}, {there} of {size} bytes are here", self.id);

