@@ -54,8 +54,8 @@ impl fmt::Display for Model {
 /// A model on the hub, `ORG/NAME` or `ORG/NAME@REVISION`; a revision is a branch, a tag or a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Id {
-    name: String,
-    revision: String,
+    name: Box<str>,
+    revision: Box<str>,
 }
 
 /// Not an id of the hub.
@@ -94,7 +94,7 @@ impl FromStr for Id {
             && ![owner, repository].iter().any(|part| part.contains("--"))
             && !repository.ends_with(".git")
             && revision.len() <= LONGEST;
-        if well_formed { Ok(Self { name: name.to_owned(), revision: revision.to_owned() }) } else { Err(NotAnId) }
+        if well_formed { Ok(Self { name: name.into(), revision: revision.into() }) } else { Err(NotAnId) }
     }
 }
 
@@ -111,7 +111,7 @@ fn is_part(part: &str) -> bool {
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name)?;
-        if self.revision == MAIN { Ok(()) } else { write!(f, "@{}", self.revision) }
+        if &*self.revision == MAIN { Ok(()) } else { write!(f, "@{}", self.revision) }
     }
 }
 

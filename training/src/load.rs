@@ -133,7 +133,7 @@ impl Tokens {
                 model.set_threads(threads);
             }
             check_tokenizer(charter, &tokenizer, source.folder, model.sizes())?;
-            return Ok((dataset, tokenizer, Model::Words(PromptLearner::new(model, texts, marks)?)));
+            return Ok((dataset, tokenizer, Model::Words(Box::new(PromptLearner::new(model, texts, marks)?))));
         }
         let labels = charter.model.labels.len();
         let mut classifier = Classifier::load(source.folder, first.adapter(), labels, &device)?;
@@ -143,28 +143,28 @@ impl Tokens {
         check_tokenizer(charter, &tokenizer, source.folder, classifier.sizes())?;
         let learner = TextLearner::new(classifier, Arc::new(Corpus { texts, labels: marks }));
         learner.check()?;
-        Ok((dataset, tokenizer, Model::Labels(learner)))
+        Ok((dataset, tokenizer, Model::Labels(Box::new(learner))))
     }
 }
 
 /// A charter's model over rows.
 pub(crate) enum Model {
-    Labels(TextLearner),
-    Words(PromptLearner),
+    Labels(Box<TextLearner>),
+    Words(Box<PromptLearner>),
 }
 
 impl Model {
     pub(crate) fn learner(&mut self) -> &mut dyn Learner {
         match self {
-            Self::Labels(learner) => learner,
-            Self::Words(learner) => learner,
+            Self::Labels(learner) => learner.as_mut(),
+            Self::Words(learner) => learner.as_mut(),
         }
     }
 
     fn boxed(self) -> Box<dyn Learner + Send> {
         match self {
-            Self::Labels(learner) => Box::new(learner),
-            Self::Words(learner) => Box::new(learner),
+            Self::Labels(learner) => learner,
+            Self::Words(learner) => learner,
         }
     }
 }

