@@ -4,7 +4,7 @@
 //!
 //! 1. [`rows`] reads the ICD-10 rows, [`split`] gives every house its own mix of chapters.
 //! 2. [`noise`] works out the noise of a run, [`Contract`] writes down what the houses sign up to.
-//! 3. [`Federation::run`] starts the aggregator and the houses as processes ([`children`]) and [`watch`] follows them
+//! 3. [`Federation::run`] starts the aggregator and the houses as processes ([`children`]) and follows them
 //!    until the model builder has the adapter.
 
 use std::path::PathBuf;
