@@ -42,12 +42,29 @@ impl Hub {
         let Ok(id) = model.as_str().parse::<Id>() else {
             return Err(HubError::Neither { text: model.as_str().to_owned(), folder });
         };
+        // A mistyped or unmounted path must not become somebody's model of that name.
+        if model.parent_exists() {
+            return Err(HubError::Neither { text: model.as_str().to_owned(), folder });
+        }
         let shelf = Shelf::new(&self.settings.cache, &id);
         if self.settings.offline {
             return shelf.complete();
         }
+        // What a commit holds does not change.
+        if id.is_commit()
+            && let Ok(snapshot) = shelf.complete()
+        {
+            return Ok(snapshot);
+        }
         match self.fetch(&id, &folder) {
-            Err(error @ (HubError::Unreachable { .. } | HubError::Silent { .. } | HubError::Status { .. })) => {
+            // A house goes on with what it has, whatever became of the model's page.
+            Err(
+                error @ (HubError::Unreachable { .. }
+                | HubError::Silent { .. }
+                | HubError::Status { .. }
+                | HubError::NotShown { .. }
+                | HubError::Answer { .. }),
+            ) => {
                 let Ok(snapshot) = shelf.complete() else { return Err(error) };
                 tracing::warn!("{error}; going on with what the cache has: {}", snapshot.display());
                 Ok(snapshot)

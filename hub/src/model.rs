@@ -39,6 +39,13 @@ impl Model {
     }
 }
 
+impl Model {
+    /// Whether the folder is there that the first part of the text would be: then it is meant as a path.
+    pub(crate) fn parent_exists(&self) -> bool {
+        self.text.split_once('/').is_some_and(|(first, _)| !first.is_empty() && self.base.join(first).exists())
+    }
+}
+
 impl From<String> for Model {
     fn from(text: String) -> Self {
         Self::new(text)
@@ -73,6 +80,11 @@ impl Id {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether the revision is a commit, which never changes.
+    pub(crate) fn is_commit(&self) -> bool {
+        self.revision.len() == 40 && self.revision.bytes().all(|byte| byte.is_ascii_hexdigit())
     }
 
     /// The revision, `main` where none was written.

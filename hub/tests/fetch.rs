@@ -91,6 +91,11 @@ fn a_gated_model_needs_a_token_which_only_the_hub_sees() {
     let elsewhere: Vec<_> = asked.iter().filter(|(path, ..)| path.contains(" /cdn/")).collect();
     assert!(!elsewhere.is_empty() && elsewhere.iter().all(|(_, _, token)| token.is_none()), "{elsewhere:?}");
     with_token.token = Some("wrong".into());
+    // What is here already serves on, whatever became of the token; what is not does not.
+    Hub::new(with_token.clone()).folder(&Model::new(NAME)).unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    let mut with_token = settings(empty.path(), &server.endpoint, false);
+    with_token.token = Some("wrong".into());
     let error = Hub::new(with_token).folder(&Model::new(NAME)).unwrap_err();
     assert!(
         matches!(&error, HubError::NotShown { with_token: true, .. }) && !error.to_string().contains("wrong"),
@@ -107,6 +112,24 @@ fn a_model_that_the_hub_does_not_have_is_named_with_the_folder_that_is_missing()
     assert!(matches!(&error, HubError::NotShown { status: 404, .. }), "{error}");
     let folder = dir.path().join("models/all-MiniLM-L6-v2");
     assert!(error.to_string().contains(folder.to_str().unwrap()), "{error}");
+    // Where its first part is a folder, a path was meant: nobody is asked for somebody's model of that name.
+    std::fs::create_dir(dir.path().join("models")).unwrap();
+    let asked = server.asked.lock().unwrap().len();
+    let error = hub.folder(&Model::new("models/all-MiniLM-L6-v2").relative_to(dir.path())).unwrap_err();
+    assert!(matches!(&error, HubError::Neither { .. }), "{error}");
+    assert_eq!(server.asked.lock().unwrap().len(), asked);
+}
+
+#[test]
+fn a_commit_that_is_here_is_taken_without_asking() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&whole(), Manners::default());
+    let hub = Hub::new(settings(dir.path(), &server.endpoint, false));
+    let pinned = Model::new(format!("{NAME}@{COMMIT}"));
+    let first = hub.folder(&pinned).unwrap();
+    let asked = server.asked.lock().unwrap().len();
+    assert_eq!(hub.folder(&pinned).unwrap(), first);
+    assert_eq!(server.asked.lock().unwrap().len(), asked);
 }
 
 #[test]

@@ -13,8 +13,10 @@ use crate::parallel::for_each;
 use crate::tokenizer::Encoded;
 use crate::transformer::Input;
 
-/// Prompts that grow together: each token costs a pass over all weights, whether one text or several get one.
+/// Prompts that grow together, at most: each token costs a pass over all weights, whether one text or several get one.
 const TOGETHER: usize = 16;
+/// Pairs of tokens of prompts that are read together, padding included, at most (but one prompt always): the scores of each layer and head are so many.
+const PAIRS: usize = 16 * 256 * 256;
 
 /// The tokens that end what a model says: `eos_token_id` of `generation_config.json`, else of `config.json`; none where neither names any.
 ///
@@ -49,6 +51,20 @@ pub fn stop_tokens(dir: &Path) -> Result<Vec<u32>, LoraError> {
     Ok(Vec::new())
 }
 
+/// Prompts in order of their lengths, in groups of bounded size.
+fn groups(order: &[usize], prompts: &[Encoded]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for index in order {
+        // The longest so far.
+        let tokens = prompts[*index].ids.len();
+        match groups.last_mut() {
+            Some(group) if group.len() < TOGETHER && (group.len() + 1) * tokens * tokens <= PAIRS => group.push(*index),
+            _ => groups.push(vec![*index]),
+        }
+    }
+    groups
+}
+
 impl LanguageModel {
     /// What the model says after `prompt`: at most `most` tokens, up to one of `stops`, which is left out.
     ///
@@ -76,9 +92,9 @@ impl LanguageModel {
         self.adapted.check(prompts)?;
         let mut order: Vec<usize> = (0..prompts.len()).collect();
         order.sort_by_key(|index| prompts[*index].ids.len());
-        let groups: Vec<&[usize]> = order.chunks(TOGETHER).collect();
+        let groups = groups(&order, prompts);
         let (mut said, mut finished) = (vec![Vec::new(); prompts.len()], 0);
-        let work = |group: &&[usize]| {
+        let work = |group: &Vec<usize>| {
             let prompts: Vec<&[u32]> = group.iter().map(|index| prompts[*index].ids.as_slice()).collect();
             self.say_together(&prompts, most, stops)
         };

@@ -66,8 +66,14 @@ impl RoundSum<'_> {
         let Some(evaluation) = charter.evaluation.as_ref().filter(|evaluation| evaluation.patience.is_some()) else {
             return;
         };
+        // While the steps warm up, nothing is to be had: that uses up no patience.
+        if charter.optimizer.schedule().is_some_and(|schedule| self.round.get() <= schedule.warmup_rounds) {
+            return;
+        }
         let metrics = self.metrics(charter, state.adapter().trainable_len());
-        if let Some(loss) = metrics.and_then(|metrics| metrics.loss) {
+        // A loss at the bound may be any loss beyond it.
+        let loss = metrics.and_then(|metrics| metrics.loss).filter(|loss| *loss < evaluation.loss_bound);
+        if let Some(loss) = loss {
             state.note_loss(loss, evaluation.min_improvement);
         }
     }

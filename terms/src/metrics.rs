@@ -30,8 +30,11 @@ pub struct Metrics {
     pub units: f64,
     /// Standard deviation of the noise in one count.
     pub deviation: f64,
-    /// Mean loss, each row's cut to the charter's bound. Of a language model that of a token, and its exponential the perplexity.
+    /// Mean loss, each row's cut to the charter's bound; where it is four times its own deviation at least. Of a language model that of a token, and its exponential
+    /// the perplexity.
     pub loss: Option<f64>,
+    /// Standard deviation of the noise in the loss.
+    pub loss_deviation: f64,
     /// Share of right answers.
     pub accuracy: Option<f64>,
     /// Mean over the labels of the share of right answers, over labels with more units than four deviations of noise.
@@ -52,9 +55,15 @@ impl fmt::Display for Metrics {
         write!(f, "about {:.0} held-out", self.units.max(0.0))?;
         if self.confusion.len() == 1 {
             return match self.loss {
-                Some(loss) => write!(f, ", loss {loss:.3}, perplexity {:.2}", loss.exp()),
+                Some(loss) => {
+                    write!(f, ", loss {loss:.3} (noise {:.3}), perplexity {:.2}", self.loss_deviation, loss.exp())
+                }
                 None => write!(f, ", loss drowns in the noise"),
             };
+        }
+        match self.loss {
+            Some(loss) => write!(f, ", loss {loss:.3} (noise {:.3})", self.loss_deviation)?,
+            None => write!(f, ", loss drowns in the noise")?,
         }
         let shares = [
             ("accuracy", self.accuracy),
@@ -62,7 +71,7 @@ impl fmt::Display for Metrics {
             ("macro F1", self.macro_f1),
             ("AUROC", self.auroc),
         ];
-        for (name, value) in [("loss", self.loss)].into_iter().chain(shares) {
+        for (name, value) in shares {
             match value {
                 Some(value) => write!(f, ", {name} {value:.3}")?,
                 None if name == "AUROC" => {}
@@ -173,11 +182,14 @@ impl MetricsShape {
             .map(|(right, size)| (right / size).clamp(0.0, 1.0))
             .collect();
         let loss = sum[0] as f64 / one / total * self.loss_bound;
+        // Of a quotient, to first order: the noise of the sum of losses, and of the count that divides it.
+        let loss_deviation = noise / total * (self.loss_bound.powi(2) + (loss * self.labels as f64).powi(2)).sqrt();
         let histograms = &sum[1 + self.labels * self.labels..];
         Metrics {
             units,
             deviation: noise,
-            loss: clear.then(|| loss.clamp(0.0, self.loss_bound)),
+            loss: (clear && loss >= 4.0 * loss_deviation).then(|| loss.min(self.loss_bound)),
+            loss_deviation,
             accuracy: (clear && !self.words).then(|| (right / total).clamp(0.0, 1.0)),
             macro_accuracy: mean(&recalls).filter(|_| !self.words),
             macro_f1: self.macro_f1(&confusion, noise),

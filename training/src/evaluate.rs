@@ -52,7 +52,8 @@ pub enum Scores {
     Texts {
         /// The exponential of the mean loss of a learnt token.
         perplexity: f64,
-        /// Share of the answers that are, but for blanks around them, exactly the rows'; where answers were asked for.
+        /// Share of the answers that are, but for blanks around them, exactly the rows'; where answers were asked for. Rows that fill all of the
+        /// charter's tokens are left out: the end of their answer may be missing.
         #[serde(skip_serializing_if = "Option::is_none")]
         exact_match: Option<f64>,
     },
@@ -116,11 +117,14 @@ pub fn evaluate(
     if rows.is_empty() {
         return Err(TrainError::NothingToEvaluate(task.data.file.to_owned()));
     }
+    let max_tokens = charter.model.max_tokens as usize;
     let mut sums = Sums::new(charter.model.labels.len());
     for (block, chunk) in rows.chunks(BLOCK).enumerate() {
         match &mut model {
             Model::Labels(learner) => learner.outcomes(chunk)?.into_iter().for_each(|outcome| sums.add(outcome)),
-            Model::Words(learner) => sums.add_texts((learner, &tokenizer), chunk, task.answers, task.model.folder)?,
+            Model::Words(learner) => {
+                sums.add_texts((learner, &tokenizer), chunk, (task.answers, max_tokens), task.model.folder)?
+            }
         }
         done((block * BLOCK + chunk.len()).min(rows.len()), rows.len());
     }
@@ -128,7 +132,7 @@ pub fn evaluate(
         Model::Labels(_) => Scores::Labels(sums.labels(&charter.model.labels)),
         Model::Words(_) => Scores::Texts {
             perplexity: (sums.token_loss / sums.tokens).exp(),
-            exact_match: task.answers.map(|_| sums.exact as f64 / rows.len() as f64),
+            exact_match: task.answers.filter(|_| sums.answered > 0).map(|_| sums.exact as f64 / sums.answered as f64),
         },
     };
     Ok(Evaluated { rows: rows.len(), cut_rows, loss: sums.loss / rows.len() as f64, scores })
@@ -140,13 +144,22 @@ struct Sums {
     token_loss: f64,
     tokens: f64,
     exact: usize,
+    /// Rows whose whole answer is known.
+    answered: usize,
     /// Rows are labels, columns answers.
     confusion: Vec<Vec<usize>>,
 }
 
 impl Sums {
     fn new(labels: usize) -> Self {
-        Self { loss: 0.0, token_loss: 0.0, tokens: 0.0, exact: 0, confusion: vec![vec![0; labels]; labels] }
+        Self {
+            loss: 0.0,
+            token_loss: 0.0,
+            tokens: 0.0,
+            exact: 0,
+            answered: 0,
+            confusion: vec![vec![0; labels]; labels],
+        }
     }
 
     fn add(&mut self, outcome: Outcome) {
@@ -161,7 +174,7 @@ impl Sums {
         &mut self,
         (learner, tokenizer): (&PromptLearner, &Tokenizer),
         rows: &[usize],
-        answers: Option<usize>,
+        (answers, max_tokens): (Option<usize>, usize),
         folder: &Path,
     ) -> Result<(), TrainError> {
         let (texts, prompts) = learner.rows(rows)?;
@@ -175,7 +188,10 @@ impl Sums {
         let parts: Vec<(&[u32], &[u32])> = parts.collect();
         let asked: Vec<Encoded> = parts.iter().map(|(prompt, _)| Encoded { ids: prompt.to_vec() }).collect();
         let said = learner.model.say_each(&asked, most, &lora::stop_tokens(folder)?, |_| ())?;
-        for (said, (_, wanted)) in said.iter().zip(&parts) {
+        let whole = texts.iter().map(|text| text.ids.len() < max_tokens);
+        // Of a row that was cut the right answer is not known.
+        for ((said, (_, wanted)), _) in said.iter().zip(&parts).zip(whole).filter(|(_, whole)| *whole) {
+            self.answered += 1;
             self.exact += usize::from(tokenizer.decode(said)?.trim() == tokenizer.decode(wanted)?.trim());
         }
         Ok(())
@@ -211,6 +227,13 @@ impl Sums {
 impl fmt::Display for Evaluated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "rows             {}", self.rows)?;
+        if self.cut_rows > 0 {
+            writeln!(
+                f,
+                "cut rows         {} of the file lose their end: they have more tokens than the charter takes",
+                self.cut_rows
+            )?;
+        }
         writeln!(f, "loss             {:.4}", self.loss)?;
         match &self.scores {
             Scores::Labels(scores) => {

@@ -91,6 +91,8 @@ pub(super) fn run(args: &Evaluate) -> Result<(), Failure> {
     let held_out_only = args.data.is_none() && !args.all && charter.evaluation.is_some();
     if let Some(file) = &args.data {
         (data.file, data.format) = (file, None);
+        // Units play no part here.
+        data.columns.unit = None;
     } else if !held_out_only {
         tracing::warn!(
             "these are rows that the house trains on: their figures flatter; name unseen ones with --data FILE"

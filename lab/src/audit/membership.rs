@@ -73,7 +73,7 @@ pub enum MembershipError {
     Contract(#[from] ContractError),
     /// Training.
     #[error(transparent)]
-    Strategy(#[from] TrainError),
+    Train(#[from] TrainError),
     /// Too few.
     #[error("{found} units are too few for halves; write at least 200")]
     TooFew {

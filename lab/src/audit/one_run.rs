@@ -158,7 +158,7 @@ pub enum AuditError {
     Contract(#[from] ContractError),
     /// The mechanism.
     #[error(transparent)]
-    Strategy(#[from] TrainError),
+    Train(#[from] TrainError),
 }
 
 /// Runs the mechanism of mode `record-shared` with canaries, from `progress` round to round, and bounds its epsilon from below.
