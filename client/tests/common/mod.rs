@@ -159,7 +159,8 @@ impl Federation {
     pub(crate) async fn of_little_patience(policy: &str) -> Self {
         let evaluation =
             "[evaluation]\nevery = 1\nheld_out = 0.2\nnoise_multiplier = 30.0\nloss_bound = 8.0\npatience = 2\n";
-        let template = CHARTER.replace("epsilon = 1.5", "epsilon = 8.0") + evaluation;
+        let template =
+            CHARTER.replace("epsilon = 1.5", "epsilon = 8.0").replace("clamp = 8192", "clamp = 65536") + evaluation;
         Self::under(&with_spare_attempts(&template, 6), policy, 6, 0, &["notary"]).await
     }
 
