@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use adapter::{BASE_INDEX, BASE_WEIGHTS};
 
-use crate::cache::Shelf;
+use crate::cache::{Shelf, is_commit};
 use crate::download::Source;
 use crate::files::{NEEDED, OPTIONAL, Weights, weights};
 use crate::{HubError, Id, Model, Settings};
@@ -51,7 +51,7 @@ impl Hub {
             return shelf.complete();
         }
         // What a commit holds does not change.
-        if id.is_commit()
+        if is_commit(id.revision())
             && let Ok(snapshot) = shelf.complete()
         {
             return Ok(snapshot);

@@ -82,11 +82,6 @@ impl Id {
         &self.name
     }
 
-    /// Whether the revision is a commit, which never changes.
-    pub(crate) fn is_commit(&self) -> bool {
-        self.revision.len() == 40 && self.revision.bytes().all(|byte| byte.is_ascii_hexdigit())
-    }
-
     /// The revision, `main` where none was written.
     #[must_use]
     pub fn revision(&self) -> &str {

@@ -5,7 +5,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::spec::Spec;
-use crate::transformer::{Batch, UNSEEN};
+use crate::transformer::{Batch, UNSEEN, masks, sees};
 
 /// Keys and values of what several texts held so far.
 pub(crate) struct Cache {
@@ -37,22 +37,18 @@ impl Cache {
         }
         let (examples, all) = (self.columns.len(), old + tokens);
         let tensor = |values, shape: [usize; 4]| Tensor::<4>::from_data(TensorData::new(values, shape), device);
-        let mut masks: Vec<(Option<usize>, Tensor<4>)> = Vec::new();
-        for window in &spec.attention.windows {
-            if masks.iter().any(|(known, _)| known == window) {
-                continue;
-            }
-            let sees = |at: usize, other: usize| other <= at && window.is_none_or(|window| at - other < window);
+        let masks = masks(&spec.attention.windows, |window| {
             let mut mask = Vec::with_capacity(examples * tokens * all);
             for columns in &self.columns {
                 for at in &columns[old..] {
                     // What padding sees does not matter, so long as it is something.
-                    let seen = |other: &Option<usize>| at.is_none_or(|at| other.is_some_and(|other| sees(at, other)));
+                    let seen =
+                        |other: &Option<usize>| at.is_none_or(|at| other.is_some_and(|other| sees(window, at, other)));
                     mask.extend(columns.iter().map(|other| if seen(other) { 0.0f32 } else { UNSEEN }));
                 }
             }
-            masks.push((*window, tensor(mask, [examples, 1, tokens, all])));
-        }
+            tensor(mask, [examples, 1, tokens, all])
+        });
         let rotary = spec.attention.rotary.as_ref().map(|rotary| {
             let new = self.columns.iter().flat_map(|columns| &columns[old..]);
             let (cosines, sines) = rotary.table(new.map(|position| position.unwrap_or(0)));

@@ -48,7 +48,8 @@ fn score(logits: &[Vec<f32>], labels: &[usize]) -> Evaluation {
     }
 }
 
-fn largest(row: &[f32]) -> usize {
+/// The position of the largest value, the first of equal ones.
+pub(crate) fn largest(row: &[f32]) -> usize {
     (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
 }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::LoraError;
 use crate::cache::Cache;
 use crate::classifier::to_vec;
+use crate::evaluate::largest;
 use crate::language::{LanguageModel, scores};
 use crate::parallel::for_each;
 use crate::tokenizer::Encoded;
@@ -147,7 +148,6 @@ impl LanguageModel {
         let last = Tensor::cat(lengths.iter().enumerate().map(last).collect(), 0);
         let width = self.sizes().vocab_size;
         let logits = to_vec("logits", scores(last, &self.words))?;
-        let best = |row: &[f32]| (0..width).fold(0, |best, i| if row[i] > row[best] { i } else { best }) as u32;
-        Ok(logits.chunks_exact(width).map(best).collect())
+        Ok(logits.chunks_exact(width).map(|row| largest(row) as u32).collect())
     }
 }

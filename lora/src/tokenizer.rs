@@ -46,12 +46,6 @@ impl Tokenizer {
         self.inner.decode(ids, true).map_err(refuse)
     }
 
-    /// The id of a token by its exact text, such as `<|im_end|>`.
-    #[must_use]
-    pub fn token_id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
-    }
-
     /// The tokens of `text` as it is: special tokens are where the text spells them.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! A frozen transformer: the weights of a [`Spec`] and their arithmetic, without dropout.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use adapter::Site;
@@ -184,15 +185,10 @@ impl Transformer {
         let attention = &self.spec.attention;
         let tensor =
             |values: Vec<f32>, shape: [usize; 4]| Tensor::<4>::from_data(TensorData::new(values, shape), &device);
-        let mut masks: Vec<(Option<usize>, Tensor<4>)> = Vec::new();
-        for window in &attention.windows {
-            if masks.iter().any(|(known, _)| known == window) {
-                continue;
-            }
+        let masks = masks(&attention.windows, |window| {
             // A causal token never sees the padding, which lies after it.
-            let mask = if attention.causal {
-                let seen = |at: usize, other: usize| other <= at && window.is_none_or(|window| at - other < window);
-                let row = |at: usize| (0..tokens).map(move |other| if seen(at, other) { 0.0 } else { UNSEEN });
+            if attention.causal {
+                let row = |at: usize| (0..tokens).map(move |other| if sees(window, at, other) { 0.0 } else { UNSEEN });
                 tensor((0..tokens).flat_map(row).collect(), [1, 1, tokens, tokens])
             } else {
                 let row = |length: &usize| {
@@ -200,9 +196,8 @@ impl Transformer {
                     (0..tokens).map(move |t| if t < length { 0.0 } else { UNSEEN })
                 };
                 tensor(input.lengths.iter().flat_map(row).collect(), [examples, 1, 1, tokens])
-            };
-            masks.push((*window, mask));
-        }
+            }
+        });
         let rotary = attention.rotary.as_ref().map(|rotary| {
             let (cosines, sines) = rotary.table(0..tokens);
             let shape = [1, 1, tokens, self.spec.head_size / 2];
@@ -210,6 +205,20 @@ impl Transformer {
         });
         Batch { examples, tokens, masks, rotary }
     }
+}
+
+/// Whether a causal token at a position sees another, itself included.
+pub(crate) fn sees(window: Option<usize>, at: usize, other: usize) -> bool {
+    other <= at && window.is_none_or(|window| at - other < window)
+}
+
+/// A mask for each window that some layer has.
+pub(crate) fn masks(
+    windows: &[Option<usize>],
+    mask: impl Fn(Option<usize>) -> Tensor<4>,
+) -> Vec<(Option<usize>, Tensor<4>)> {
+    let distinct: BTreeSet<Option<usize>> = windows.iter().copied().collect();
+    distinct.into_iter().map(|window| (window, mask(window))).collect()
 }
 
 impl Layer {

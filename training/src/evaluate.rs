@@ -9,7 +9,7 @@ use protocol::Charter;
 use serde::Serialize;
 use terms::Terms;
 
-use crate::learner::{Outcome, PromptLearner};
+use crate::learner::{Outcome, PromptLearner, likeliest};
 use crate::load::{Model, Tokens};
 use crate::{DataSource, Learner, ModelSource, TrainError};
 
@@ -117,14 +117,20 @@ pub fn evaluate(
     if rows.is_empty() {
         return Err(TrainError::NothingToEvaluate(task.data.file.to_owned()));
     }
-    let max_tokens = charter.model.max_tokens as usize;
+    let asking = match (&model, task.answers) {
+        (Model::Words(_), Some(most)) => Some(Asking {
+            tokenizer: &tokenizer,
+            stops: lora::stop_tokens(task.model.folder)?,
+            most,
+            max_tokens: charter.model.max_tokens as usize,
+        }),
+        _ => None,
+    };
     let mut sums = Sums::new(charter.model.labels.len());
     for (block, chunk) in rows.chunks(BLOCK).enumerate() {
         match &mut model {
             Model::Labels(learner) => learner.outcomes(chunk)?.into_iter().for_each(|outcome| sums.add(outcome)),
-            Model::Words(learner) => {
-                sums.add_texts((learner, &tokenizer), chunk, (task.answers, max_tokens), task.model.folder)?
-            }
+            Model::Words(learner) => sums.add_texts(learner, chunk, asking.as_ref())?,
         }
         done((block * BLOCK + chunk.len()).min(rows.len()), rows.len());
     }
@@ -136,6 +142,17 @@ pub fn evaluate(
         },
     };
     Ok(Evaluated { rows: rows.len(), cut_rows, loss: sums.loss / rows.len() as f64, scores })
+}
+
+/// How a language model is asked.
+struct Asking<'a> {
+    tokenizer: &'a Tokenizer,
+    /// Tokens that end an answer.
+    stops: Vec<u32>,
+    /// Tokens of an answer, at most.
+    most: usize,
+    /// Tokens of a row, at most.
+    max_tokens: usize,
 }
 
 /// What is summed over the rows.
@@ -164,18 +181,16 @@ impl Sums {
 
     fn add(&mut self, outcome: Outcome) {
         let Outcome::Label { label, probabilities } = outcome else { return };
-        let largest = |best: usize, i: usize| if probabilities[i] > probabilities[best] { i } else { best };
-        let answer = (0..probabilities.len()).fold(0, largest);
+        let answer = likeliest(&probabilities);
         self.loss -= probabilities[label].max(f64::MIN_POSITIVE).ln();
         self.confusion[label][answer] += 1;
     }
 
     fn add_texts(
         &mut self,
-        (learner, tokenizer): (&PromptLearner, &Tokenizer),
+        learner: &PromptLearner,
         rows: &[usize],
-        (answers, max_tokens): (Option<usize>, usize),
-        folder: &Path,
+        asking: Option<&Asking<'_>>,
     ) -> Result<(), TrainError> {
         let (texts, prompts) = learner.rows(rows)?;
         for one in learner.model.foresee(&texts, &prompts)? {
@@ -183,15 +198,14 @@ impl Sums {
             self.token_loss += f64::from(one.loss) * one.tokens as f64;
             self.tokens += one.tokens as f64;
         }
-        let Some(most) = answers else { return Ok(()) };
-        let parts = texts.iter().zip(&prompts).map(|(text, prompt)| text.ids.split_at(*prompt));
-        let parts: Vec<(&[u32], &[u32])> = parts.collect();
-        let asked: Vec<Encoded> = parts.iter().map(|(prompt, _)| Encoded { ids: prompt.to_vec() }).collect();
-        let said = learner.model.say_each(&asked, most, &lora::stop_tokens(folder)?, |_| ())?;
-        let whole = texts.iter().map(|text| text.ids.len() < max_tokens);
+        let Some(Asking { tokenizer, stops, most, max_tokens }) = asking else { return Ok(()) };
         // Of a row that was cut the right answer is not known.
-        for ((said, (_, wanted)), _) in said.iter().zip(&parts).zip(whole).filter(|(_, whole)| *whole) {
-            self.answered += 1;
+        let whole = texts.iter().zip(&prompts).filter(|(text, _)| text.ids.len() < *max_tokens);
+        let parts: Vec<(&[u32], &[u32])> = whole.map(|(text, prompt)| text.ids.split_at(*prompt)).collect();
+        let asked: Vec<Encoded> = parts.iter().map(|(prompt, _)| Encoded { ids: prompt.to_vec() }).collect();
+        let said = learner.model.say_each(&asked, *most, stops, |_| ())?;
+        self.answered += parts.len();
+        for (said, (_, wanted)) in said.iter().zip(&parts) {
             self.exact += usize::from(tokenizer.decode(said)?.trim() == tokenizer.decode(wanted)?.trim());
         }
         Ok(())

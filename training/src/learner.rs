@@ -60,6 +60,11 @@ impl Outcome {
     }
 }
 
+/// The likeliest label, the first of equally likely ones.
+pub(crate) fn likeliest(probabilities: &[f64]) -> usize {
+    (0..probabilities.len()).fold(0, |best, i| if probabilities[i] > probabilities[best] { i } else { best })
+}
+
 /// Rows that are read and checked at once, where there may be more than fit into memory.
 const BLOCK: usize = 1024;
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use adapter::Adapter;
 use lora::{ChatTemplate, Classifier, LanguageModel, Sizes, Tokenizer};
 use protocol::Charter;
 use terms::Terms;
@@ -125,22 +126,12 @@ impl Tokens {
         source: &ModelSource<'_>,
     ) -> Result<(Dataset, Tokenizer, Model), TrainError> {
         let first = Terms::of(charter)?.first_state()?;
-        let device = device(source.device)?;
         let Self { dataset, tokenizer, texts, marks, .. } = self;
         if terms::is_language_model(charter) {
-            let mut model = LanguageModel::load(source.folder, first.adapter(), &device)?;
-            if let Some(threads) = source.threads {
-                model.set_threads(threads);
-            }
-            check_tokenizer(charter, &tokenizer, source.folder, model.sizes())?;
+            let model = language_model(charter, first.adapter(), source, &tokenizer)?;
             return Ok((dataset, tokenizer, Model::Words(Box::new(PromptLearner::new(model, texts, marks)?))));
         }
-        let labels = charter.model.labels.len();
-        let mut classifier = Classifier::load(source.folder, first.adapter(), labels, &device)?;
-        if let Some(threads) = source.threads {
-            classifier.set_threads(threads);
-        }
-        check_tokenizer(charter, &tokenizer, source.folder, classifier.sizes())?;
+        let classifier = classifier(charter, first.adapter(), source, &tokenizer)?;
         let learner = TextLearner::new(classifier, Arc::new(Corpus { texts, labels: marks }));
         learner.check()?;
         Ok((dataset, tokenizer, Model::Labels(Box::new(learner))))
@@ -169,8 +160,39 @@ impl Model {
     }
 }
 
+/// The charter's classifier with `adapter`, where charter, tokenizer and model fit.
+pub(crate) fn classifier(
+    charter: &Charter,
+    adapter: &Adapter,
+    source: &ModelSource<'_>,
+    tokenizer: &Tokenizer,
+) -> Result<Classifier, TrainError> {
+    let device = device(source.device)?;
+    let mut model = Classifier::load(source.folder, adapter, charter.model.labels.len(), &device)?;
+    if let Some(threads) = source.threads {
+        model.set_threads(threads);
+    }
+    check_tokenizer(charter, tokenizer, source.folder, model.sizes())?;
+    Ok(model)
+}
+
+/// The charter's language model with `adapter`, where charter, tokenizer and model fit.
+pub(crate) fn language_model(
+    charter: &Charter,
+    adapter: &Adapter,
+    source: &ModelSource<'_>,
+    tokenizer: &Tokenizer,
+) -> Result<LanguageModel, TrainError> {
+    let mut model = LanguageModel::load(source.folder, adapter, &device(source.device)?)?;
+    if let Some(threads) = source.threads {
+        model.set_threads(threads);
+    }
+    check_tokenizer(charter, tokenizer, source.folder, model.sizes())?;
+    Ok(model)
+}
+
 /// The device of that name; the log says what it is, since `auto` leaves it open.
-pub(crate) fn device(name: &str) -> Result<lora::Device, TrainError> {
+fn device(name: &str) -> Result<lora::Device, TrainError> {
     let device = lora::device(name)?;
     tracing::info!(asked = name, "the model is on {}", lora::describe_device(&device));
     Ok(device)
@@ -182,12 +204,7 @@ pub(crate) fn template(folder: &Path) -> Result<ChatTemplate, TrainError> {
 }
 
 /// Whether charter, tokenizer and model fit. Were a row refused only in the rounds that it is drawn for, the house would be missing in these, for all to see.
-pub(crate) fn check_tokenizer(
-    charter: &Charter,
-    tokenizer: &Tokenizer,
-    folder: &Path,
-    sizes: Sizes,
-) -> Result<(), TrainError> {
+fn check_tokenizer(charter: &Charter, tokenizer: &Tokenizer, folder: &Path, sizes: Sizes) -> Result<(), TrainError> {
     let max_tokens = charter.model.max_tokens;
     if max_tokens as usize > sizes.max_tokens {
         let positions = sizes.max_tokens;

@@ -7,8 +7,8 @@ use lora::{ChatTemplate, Classifier, Encoded, LanguageModel, Message, Tokenizer}
 use protocol::Charter;
 use serde::Serialize;
 
-use crate::learner::Outcome;
-use crate::load::{check_tokenizer, device, template};
+use crate::learner::{Outcome, likeliest};
+use crate::load::{classifier, language_model, template};
 use crate::{ModelSource, TrainError};
 
 /// A model with an adapter, to be asked.
@@ -51,18 +51,12 @@ impl Predictor {
     pub fn load(charter: &Charter, adapter: &Adapter, source: &ModelSource<'_>) -> Result<Self, TrainError> {
         terms::check_weights(charter, source.folder)?;
         let tokenizer = Tokenizer::from_file(&source.folder.join("tokenizer.json"))?;
-        let device = device(source.device)?;
-        let labels = &charter.model.labels;
         let kind = if terms::is_language_model(charter) {
-            let mut model = LanguageModel::load(source.folder, adapter, &device)?;
-            source.threads.into_iter().for_each(|threads| model.set_threads(threads));
-            check_tokenizer(charter, &tokenizer, source.folder, model.sizes())?;
+            let model = language_model(charter, adapter, source, &tokenizer)?;
             Kind::Words(Box::new((model, template(source.folder)?, lora::stop_tokens(source.folder)?)))
         } else {
-            let mut model = Classifier::load(source.folder, adapter, labels.len(), &device)?;
-            source.threads.into_iter().for_each(|threads| model.set_threads(threads));
-            check_tokenizer(charter, &tokenizer, source.folder, model.sizes())?;
-            Kind::Labels(Box::new(model), labels.clone())
+            let model = classifier(charter, adapter, source, &tokenizer)?;
+            Kind::Labels(Box::new(model), charter.model.labels.clone())
         };
         Ok(Self { tokenizer, max_tokens: charter.model.max_tokens as usize, kind })
     }
@@ -76,7 +70,7 @@ impl Predictor {
             Kind::Labels(model, labels) => {
                 let encode = |text: &String| self.tokenizer.encode(text, self.max_tokens);
                 let encoded = texts.iter().map(encode).collect::<Result<Vec<Encoded>, _>>()?;
-                Ok(model.logits(&encoded)?.iter().map(|logits| likeliest(labels, logits)).collect())
+                Ok(model.logits(&encoded)?.iter().map(|logits| prediction(labels, logits)).collect())
             }
             Kind::Words(words) => {
                 let (model, template, stops) = words.as_ref();
@@ -91,13 +85,12 @@ impl Predictor {
     }
 }
 
-fn likeliest(labels: &[String], logits: &[f32]) -> Prediction {
+fn prediction(labels: &[String], logits: &[f32]) -> Prediction {
     let probabilities = match Outcome::of_logits(0, logits) {
         Outcome::Label { probabilities, .. } => probabilities,
         Outcome::Text { .. } => Vec::new(),
     };
-    let best =
-        (0..probabilities.len()).fold(0, |best, i| if probabilities[i] > probabilities[best] { i } else { best });
+    let best = likeliest(&probabilities);
     Prediction::Label {
         label: labels.get(best).cloned().unwrap_or_default(),
         probability: probabilities.get(best).copied().unwrap_or_default(),

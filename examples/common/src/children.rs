@@ -117,18 +117,6 @@ impl Children {
         }
         Ok(())
     }
-
-    /// Whether the child of this name has ended.
-    ///
-    /// # Errors
-    /// It failed, or the system cannot tell.
-    pub fn ended(&mut self, name: &str) -> anyhow::Result<bool> {
-        self.check()?;
-        match self.0.iter_mut().find(|running| running.name == name) {
-            Some(running) => Ok(running.child.try_wait()?.is_some()),
-            None => Ok(true),
-        }
-    }
 }
 
 impl Drop for Children {

@@ -180,6 +180,15 @@ hand_over = true
     )
 }
 
+/// The section `[training]` of a house that trains the model in `folder` on so many threads of this machine.
+///
+/// # Errors
+/// The folder is not there.
+pub fn training_section(folder: &Path, threads: usize) -> anyhow::Result<String> {
+    let model = toml::Value::from(text(&fs::canonicalize(folder)?));
+    Ok(format!("[training]\nmodel = {model}\ndevice = \"cpu\"\nthreads = {threads}\n"))
+}
+
 fn names(houses: &[House]) -> String {
     houses.iter().map(|house| house.name.as_str()).collect::<Vec<_>>().join(", ")
 }

@@ -7,19 +7,23 @@
 //! 3. [`Federation::run`] starts the aggregator and the houses as processes ([`children`]) and follows them
 //!    until the model builder has the adapter.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Serialize;
 
 pub mod children;
 mod contract;
 mod federation;
 pub mod noise;
+pub mod options;
 pub mod progress;
 pub mod rows;
 pub mod split;
 mod watch;
 
 pub use contract::{Contract, house_names, threshold};
-pub use federation::{Federation, House, Outcome};
+pub use federation::{Federation, House, Outcome, training_section};
 pub use watch::Watched;
 
 /// Where models are kept between runs: `$XDG_CACHE_HOME/plainchant`, else `~/.cache/plainchant`, else a folder for temporary files.
@@ -40,4 +44,14 @@ pub fn whole(error: &anyhow::Error) -> String {
         let cause = cause.to_string();
         if text.contains(&cause) { text } else { format!("{text}: {cause}") }
     })
+}
+
+/// Writes `value` as JSON.
+///
+/// # Errors
+/// The file that cannot be written.
+pub fn save_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    let mut json = serde_json::to_vec_pretty(value)?;
+    json.push(b'\n');
+    std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use privacy::NoiseShare;
 use privacy::accountant::{Rounds, epsilon, noise_for};
+use protocol::charter::{Accountant, Clipping, Privacy, PrivacyMode};
 
 /// Delta of every run.
 pub const DELTA: f64 = 1e-5;
@@ -12,6 +13,23 @@ pub const COLLUDERS: usize = 1;
 pub const SPARE_ATTEMPTS: u32 = 1;
 /// Standard deviations by which a Poisson batch may exceed its mean: once in 30,000 batches of one house.
 const BATCH_DEVIATIONS: f64 = 4.0;
+
+/// Mode `record-shared` at [`DELTA`]. A house's coordinates are clamped, before noise, to 32 rows that all push one weight as hard as clipping lets them.
+#[must_use]
+pub fn record_shared(epsilon: f64, noise_multiplier: f64, clipping_norm: f64, integer_norm: u64) -> Privacy {
+    Privacy {
+        mode: PrivacyMode::RecordShared,
+        accountant: Accountant::Rdp,
+        epsilon,
+        delta: DELTA,
+        clipping_norm,
+        clipping: Clipping::Flat,
+        integer_norm,
+        clamp: 32 * integer_norm,
+        noise_multiplier,
+        colluders: COLLUDERS as u32,
+    }
+}
 
 /// What the noise of a run follows from.
 #[derive(Debug, Clone, Copy)]

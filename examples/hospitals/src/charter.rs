@@ -1,19 +1,12 @@
 //! The charter of the example's federation, as the model builder would write it.
 
 use common::Contract;
-use common::noise::{COLLUDERS, DELTA};
-use protocol::charter::{
-    Accountant, Clipping, Local, Lora, Model, Optimizer, Privacy, PrivacyMode, ReleasePolicy, Strategy, TargetModules,
-};
+use protocol::charter::{Local, Lora, Model, Optimizer, Privacy, ReleasePolicy, Strategy, TargetModules};
 
 use crate::model;
 use crate::options::Options;
 use crate::plan::Plan;
 use crate::task::{CLIPPING_NORM, INTEGER_NORM, LORA_ALPHA, MAX_TOKENS, R, TARGETS};
-
-/// A house's coordinates are clamped to this many grid units before noise: 32 rows that all push one weight as hard as
-/// clipping lets them.
-pub const CLAMP: u64 = 32 * INTEGER_NORM;
 
 /// What differs from one charter of this example to another.
 #[derive(Debug, Clone)]
@@ -54,18 +47,7 @@ pub struct Setting<'a> {
 
 /// The privacy of the example's federation.
 pub fn privacy(plan: &Plan, options: &Options) -> Privacy {
-    Privacy {
-        mode: PrivacyMode::RecordShared,
-        accountant: Accountant::Rdp,
-        epsilon: options.epsilon,
-        delta: DELTA,
-        clipping_norm: CLIPPING_NORM,
-        clipping: Clipping::Flat,
-        integer_norm: INTEGER_NORM,
-        clamp: CLAMP,
-        noise_multiplier: plan.noise_multiplier,
-        colluders: COLLUDERS as u32,
-    }
+    common::noise::record_shared(options.epsilon, plan.noise_multiplier, CLIPPING_NORM, INTEGER_NORM)
 }
 
 impl<'a> Setting<'a> {
@@ -124,6 +106,7 @@ mod tests {
     use std::time::Duration;
 
     use clap::Parser as _;
+    use common::noise::COLLUDERS;
     use privacy::NoiseShare;
     use protocol::charter::Charter;
 

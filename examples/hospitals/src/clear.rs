@@ -1,15 +1,15 @@
 //! Rounds in one process, with the mechanism of the federation: what the comparisons and the benchmark of utility train with.
 
 use adapter::Adapter;
-use common::noise::{COLLUDERS, DELTA};
+use common::noise::record_shared;
 use common::progress::Steps;
 use protocol::Charter;
-use protocol::charter::{Accountant, Clipping, Local, Privacy, PrivacyMode, ReleasePolicy, Strategy};
+use protocol::charter::{Local, Privacy, PrivacyMode, ReleasePolicy, Strategy};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 use training::{FreshNoise, House, Rehearsal, Tools};
 
-use crate::charter::{CLAMP, Setting, house_names};
+use crate::charter::{Setting, house_names};
 use crate::task::{INTEGER_NORM, Task};
 
 /// A charter names at least as many houses; where fewer train, the others are names only.
@@ -61,20 +61,12 @@ pub struct Point {
 
 impl Recipe {
     fn privacy(&self) -> Privacy {
-        let protected = self.mode != PrivacyMode::None;
-        Privacy {
-            mode: self.mode,
-            accountant: Accountant::Rdp,
-            epsilon: self.epsilon,
-            delta: if protected { DELTA } else { 0.0 },
-            // Without privacy: a norm that no gradient here reaches, on a grid far below any coordinate that matters.
-            clipping_norm: if protected { self.clipping_norm } else { 1024.0 },
-            clipping: Clipping::Flat,
-            integer_norm: if protected { INTEGER_NORM } else { 1 << 36 },
-            clamp: if protected { CLAMP } else { 1 << 40 },
-            noise_multiplier: self.noise_multiplier,
-            colluders: COLLUDERS as u32,
+        let Self { mode, epsilon, noise_multiplier, clipping_norm, .. } = *self;
+        if mode != PrivacyMode::None {
+            return Privacy { mode, ..record_shared(epsilon, noise_multiplier, clipping_norm, INTEGER_NORM) };
         }
+        // A norm that no gradient here reaches, on a grid far below any coordinate that matters.
+        Privacy { mode, delta: 0.0, clamp: 1 << 40, ..record_shared(epsilon, noise_multiplier, 1024.0, 1 << 36) }
     }
 
     fn charter(&self, task: &mut Task, parts: &[Vec<usize>]) -> anyhow::Result<Charter> {

@@ -1,12 +1,11 @@
 //! The hospitals' federation: this example's charter and rows, run by [`common::Federation`].
 
-use std::fs;
 use std::path::Path;
 
 use adapter::Adapter;
 use common::progress::Ui;
 use common::rows::{self, Row};
-use common::{Federation, House, Outcome};
+use common::{Federation, House, Outcome, training_section};
 use protocol::charter::{Local, Strategy};
 
 use crate::charter::{self, Setting};
@@ -48,7 +47,8 @@ pub fn run(
         release: options.policy.release(),
     };
     let charter = setting.contract()?.text()?;
-    let config = config(folder, plan.threads)?;
+    let data = "[data]\nfile = \"rows.tsv\"\ntext_column = \"text\"\nlabel_column = \"label\"\n";
+    let config = format!("{data}\n{}", training_section(folder, plan.threads)?);
     let mut houses = Vec::new();
     for (name, part) in names.into_iter().zip(split) {
         let own: Vec<&Row> = part.iter().filter_map(|i| task.rows.get(*i)).collect();
@@ -68,22 +68,4 @@ pub fn run(
         }))
     })?;
     Ok((outcome, curve))
-}
-
-/// What a hospital's `client.toml` says of its data and its machine.
-fn config(folder: &Path, threads: usize) -> anyhow::Result<String> {
-    let model = toml::Value::from(fs::canonicalize(folder)?.to_string_lossy().into_owned());
-    Ok(format!(
-        "\
-[data]
-file = \"rows.tsv\"
-text_column = \"text\"
-label_column = \"label\"
-
-[training]
-model = {model}
-device = \"cpu\"
-threads = {threads}
-"
-    ))
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use common::options::positive;
 use protocol::charter::ReleasePolicy;
 
 /// Hospitals fine-tune one language model together, and nobody sees another's rows or update.
@@ -70,12 +71,5 @@ impl Policy {
             Self::Clients => "clients",
             Self::Aggregator => "aggregator",
         }
-    }
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
-        _ => Err("write a number above 0".to_owned()),
     }
 }

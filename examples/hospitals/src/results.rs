@@ -1,13 +1,12 @@
 //! What a run ends with: results.json, logits.json and a table.
 
-use std::fs;
 use std::path::Path;
 
 use adapter::Adapter;
-use anyhow::Context as _;
 use client::progress::Seconds;
 use comfy_table::Table;
 use common::rows::Row;
+use common::save_json;
 use lora::Evaluation;
 use serde::Serialize;
 
@@ -102,7 +101,7 @@ impl Results {
     /// # Errors
     /// The file that cannot be written.
     pub fn save(&self, path: &Path) -> anyhow::Result<()> {
-        save(path, self)
+        save_json(path, self)
     }
 }
 
@@ -122,16 +121,10 @@ pub fn save_logits(task: &mut Task, adapter: &Adapter, rows: &[Row], path: &Path
     let count = LOGIT_ROWS.min(rows.len()).min(task.test.len());
     let logits = task.learner.classifier.logits(&task.test.pick(0..count).texts)?;
     let texts = rows.iter().take(count).map(|row| row.text.as_str()).collect();
-    save(path, &Logits { max_tokens: MAX_TOKENS, labels: &task.labels, texts, logits })
+    save_json(path, &Logits { max_tokens: MAX_TOKENS, labels: &task.labels, texts, logits })
 }
 
 /// A share as a percentage.
 pub fn percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)
-}
-
-fn save(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
-    let mut json = serde_json::to_vec_pretty(value)?;
-    json.push(b'\n');
-    fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -23,7 +23,7 @@ use anyhow::ensure;
 use common::noise::{COLLUDERS, DELTA};
 use common::progress::Ui;
 use common::rows::{self, Row};
-use common::{Federation, House, Outcome, split};
+use common::{Federation, House, Outcome, save_json, split, training_section};
 
 use crate::judge::Judge;
 use crate::options::Options;
@@ -87,8 +87,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         protects: "one row, not one patient: ICD-10 rows have no patient id",
         seed: options.seed,
     };
-    results::save(&options.out.join("results.json"), &results)?;
-    results::save(&options.out.join("said.json"), &results::Sayings { before: &said_before, after: &said_after })?;
+    save_json(&options.out.join("results.json"), &results)?;
+    save_json(&options.out.join("said.json"), &results::Sayings { before: &said_before, after: &said_after })?;
     if options.json {
         println!("{}", serde_json::to_string_pretty(&results)?);
     } else {
@@ -116,20 +116,9 @@ fn houses(
     folder: &Path,
     threads: usize,
 ) -> anyhow::Result<Vec<House>> {
-    let model = toml::Value::from(std::fs::canonicalize(folder)?.to_string_lossy().into_owned());
-    let config = format!(
-        "\
-[data]
-file = \"instructions.jsonl\"
-prompt_column = \"prompt\"
-completion_column = \"completion\"
-
-[training]
-model = {model}
-device = \"cpu\"
-threads = {threads}
-"
-    );
+    let data =
+        "[data]\nfile = \"instructions.jsonl\"\nprompt_column = \"prompt\"\ncompletion_column = \"completion\"\n";
+    let config = format!("{data}\n{}", training_section(folder, threads)?);
     let mut houses = Vec::new();
     for (part, (name, _)) in parts.iter().zip(names) {
         let own = part.iter().filter_map(|i| train.get(*i)).map(Instruction::of);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use common::options::positive;
 
 /// Three companies fine-tune SmolLM2-135M-Instruct on their own prompts and completions, and nobody sees another's.
 ///
@@ -35,11 +36,4 @@ pub struct Options {
     /// Print results.json instead of tables, and nothing else, to standard output.
     #[arg(long)]
     pub json: bool,
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
-        _ => Err("write a number above 0".to_owned()),
-    }
 }

@@ -3,17 +3,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use adapter::{Adapter, LoraConfig, Model, Targets};
+use adapter::{Adapter, LoraConfig, Model, Targets, weights_digest};
 use anyhow::Context as _;
 use common::Contract;
-use common::noise::{Budget, COLLUDERS, DELTA, Speed};
+use common::noise::{Budget, Speed, record_shared};
 use common::progress::Ui;
 use privacy::NoiseShare;
 use protocol::Digest;
-use protocol::charter::{
-    Accountant, AttentionSizes, Clipping, Local, Lora, Optimizer, Privacy, PrivacyMode, ReleasePolicy, Strategy,
-    TargetModules,
-};
+use protocol::charter::{AttentionSizes, Local, Lora, Optimizer, ReleasePolicy, Strategy, TargetModules};
 
 use crate::judge::Judge;
 use crate::model::NAME;
@@ -34,8 +31,6 @@ const BATCH: f64 = 128.0;
 const CLIPPING_NORM: f64 = 1.0;
 /// The clipping norm in grid units.
 const INTEGER_NORM: u64 = 4096;
-/// 32 rows that all push one weight as hard as clipping lets them.
-const CLAMP: u64 = 32 * INTEGER_NORM;
 const LEARNING_RATE: f64 = 0.03;
 /// For other programs on the machine.
 const TIME_MARGIN: f64 = 1.3;
@@ -57,16 +52,14 @@ impl Base {
     /// # Errors
     /// A file that is missing, or is none.
     pub fn load(folder: &Path) -> anyhow::Result<Self> {
-        let read = |file: &str| {
-            let path = folder.join(file);
-            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
-        };
-        let shape = Model::from_hf_config(&String::from_utf8(read("config.json")?)?, 0)?;
+        let path = folder.join("config.json");
+        let json = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let shape = Model::from_hf_config(&json, 0)?;
         let mut lora = LoraConfig::for_language_model(R, LORA_ALPHA, &TARGETS);
         let layers = shape.num_hidden_layers;
         lora.layers_to_transform = Some((layers.saturating_sub(LAYERS)..layers).collect());
         lora.base_model_name_or_path = Some(NAME.to_owned());
-        Ok(Self { shape, lora, weights: Digest::sha256(&read("model.safetensors")?) })
+        Ok(Self { shape, lora, weights: Digest::from_bytes(weights_digest(folder)?) })
     }
 
     /// The adapter before the first round.
@@ -181,18 +174,7 @@ impl Plan {
             houses: &self.houses,
             rate: self.rate,
             local: Local::default(),
-            privacy: Privacy {
-                mode: PrivacyMode::RecordShared,
-                accountant: Accountant::Rdp,
-                epsilon: options.epsilon,
-                delta: DELTA,
-                clipping_norm: CLIPPING_NORM,
-                clipping: Clipping::Flat,
-                integer_norm: INTEGER_NORM,
-                clamp: CLAMP,
-                noise_multiplier: self.noise_multiplier,
-                colluders: COLLUDERS as u32,
-            },
+            privacy: record_shared(options.epsilon, self.noise_multiplier, CLIPPING_NORM, INTEGER_NORM),
             optimizer: Optimizer::Adam {
                 learning_rate: LEARNING_RATE,
                 beta1: 0.9,

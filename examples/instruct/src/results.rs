@@ -1,9 +1,5 @@
 //! What a run ends with: results.json, said.json and a table.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::Context as _;
 use client::progress::Seconds;
 use comfy_table::Table;
 use serde::Serialize;
@@ -93,14 +89,4 @@ pub fn samples(before: &[Said], after: &[Said]) -> Table {
         }
     }
     table
-}
-
-/// Writes `value` as JSON.
-///
-/// # Errors
-/// The file that cannot be written.
-pub fn save(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
-    let mut json = serde_json::to_vec_pretty(value)?;
-    json.push(b'\n');
-    fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))
 }

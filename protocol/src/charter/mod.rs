@@ -2,8 +2,10 @@
 //! every message. `sample.toml` (also [`SAMPLE`]) documents every key.
 
 mod error;
+mod lora;
 mod noise;
 mod optimizer;
+mod rule;
 mod sections;
 mod validate;
 
@@ -11,10 +13,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 pub use error::CharterError;
+pub use lora::{Lora, Strategy, TargetModules};
 pub use optimizer::{Decay, Optimizer, Schedule};
 pub use sections::{
-    Accountant, AdaptiveClipping, AttentionSizes, Clipping, Committee, Evaluation, House, Local, LocalOptimizer, Lora,
-    Model, Privacy, PrivacyMode, Release, ReleasePolicy, Rounds, Strategy, TargetModules, Terms, Trustee,
+    Accountant, AdaptiveClipping, AttentionSizes, Clipping, Committee, Evaluation, House, Local, LocalOptimizer, Model,
+    Privacy, PrivacyMode, Release, ReleasePolicy, Rounds, Terms, Trustee,
 };
 
 use crate::ids::{Digest, HouseName, RoundNumber};
