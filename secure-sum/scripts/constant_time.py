@@ -8,8 +8,9 @@
 
 Both run target/release/examples/constant_time, which `cargo test --release` builds. Everything public is the same for
 every key but the envelopes; verifying an envelope's proof, public data in variable time, is counted on its own and
-taken off the answer and the complaint. Each key has a process of its own, so that the allocator and the addresses are the same for each;
-key 0 comes before it, to warm the process up. Exits with 1 when counts differ, with 3 when nothing can be counted here.
+taken off the answer and the complaint. Each key has a process of its own, so that the allocator and the addresses are the same for each,
+with an empty environment and arguments of one length, which lie on its stack and move what comes after them: copies of
+another alignment take some instructions more or less. Key 0 comes before it, to warm the process up. Exits with 1 when counts differ, with 3 when nothing can be counted here.
 """
 
 import os
@@ -32,11 +33,12 @@ def callgrind(set_name, key):
     flags = [f"--dump-after=constant_time::measured_{step}" for step in STEPS]
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
-            ["valgrind", "--tool=callgrind", "--collect-atstart=no", "--toggle-collect=constant_time::measured_*"]
+            [shutil.which("valgrind"), "--tool=callgrind", "--collect-atstart=no", "--toggle-collect=constant_time::measured_*"]
             + flags
-            + ["--callgrind-out-file=out", PROGRAM, set_name, "0", str(key)],
+            + ["--callgrind-out-file=out", PROGRAM, set_name, "0", f"{key:06}"],
             check=True,
             cwd=folder,
+            env={},
             stderr=subprocess.DEVNULL,
         )
         counts = {}
@@ -58,7 +60,11 @@ def single_steps(set_name, key):
     counter = PROGRAM.with_name("count_steps")
     subprocess.run(["cc", "-O1", "-o", counter, HERE / "count_steps.c"], check=True)
     run = subprocess.run(
-        [counter, "1", PROGRAM, set_name, "0", str(key)], input=f"encrypt {address}\n", capture_output=True, text=True
+        [counter, "1", PROGRAM, set_name, "0", f"{key:06}"],
+        input=f"encrypt {address}\n",
+        capture_output=True,
+        text=True,
+        env={},
     )
     if run.returncode:
         print(f"this system lets no process step through another: {run.stderr.strip()}")
