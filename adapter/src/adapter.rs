@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::HEAD;
-use crate::{AdapterError, LoraConfig, Model};
+use crate::{AdapterError, LoraConfig, Model, Train};
 
 /// A dense tensor of 32-bit floats in row-major order.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,10 +17,10 @@ pub struct Tensor {
 /// A LoRA adapter with its classification head, under PEFT's names.
 ///
 /// For every target layer `L` it holds `base_model.model.L.lora_A.weight` of shape `[r, in]` and `...lora_B.weight` of
-/// shape `[out, r]`, and for the head `base_model.model.classifier.weight` of shape `[labels, hidden]` and
-/// `...classifier.bias` of shape `[labels]`. All values are finite.
+/// shape `[out, r]` (with `lora_bias` also `...lora_B.bias`), and for each layer of the head (`base_model.model.classifier`) a weight of shape `[labels, hidden]` and
+/// a bias of shape `[labels]`. All values are finite.
 ///
-/// What is trained are the head, the B's and, with [`Train::AB`](crate::Train::AB), the A's. In [`flat`](Self::flat) they
+/// What is trained are the head and what [`Train`](crate::Train) says. In [`flat`](Self::flat) they
 /// stand one after the other, sorted by the bytes of their names, each row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Adapter {
@@ -116,6 +116,27 @@ impl Adapter {
         self.trained().map(|(_, tensor)| tensor.data.len()).sum()
     }
 
+    /// Number of weights that one round moves at most: all trained ones, or of [`Train::Alternating`] the larger turn's.
+    #[must_use]
+    pub fn update_len(&self) -> usize {
+        match self.config.train {
+            Train::Alternating => {
+                let turn = |train| {
+                    let config = LoraConfig { train, ..self.config.clone() };
+                    self.tensors().filter(|(name, _)| config.trains(name)).map(|(_, tensor)| tensor.data.len()).sum()
+                };
+                usize::max(turn(Train::A), turn(Train::B))
+            }
+            Train::A | Train::B | Train::AB => self.trainable_len(),
+        }
+    }
+
+    /// The same adapter, of which another part is trained.
+    #[must_use]
+    pub fn training(&self, train: Train) -> Self {
+        Self { config: LoraConfig { train, ..self.config.clone() }, ..self.clone() }
+    }
+
     /// The trained weights as one vector.
     #[must_use]
     pub fn flat(&self) -> Vec<f32> {
@@ -139,7 +160,7 @@ impl Adapter {
         Ok(adapter)
     }
 
-    /// This adapter with another head: its weight row by row, then its bias.
+    /// This adapter with another head: its weight row by row, then its bias. Of a head of one layer.
     ///
     /// # Errors
     /// [`AdapterError::WrongLength`], [`AdapterError::NotFinite`].
@@ -223,6 +244,7 @@ mod tests {
             hidden_size: 3,
             intermediate_size: 5,
             num_labels: 2,
+            head: Default::default(),
             attention: None,
         };
         Adapter::initial(&model, &LoraConfig::new(2, 4, &["query", "intermediate.dense"]), 7).unwrap()
@@ -246,7 +268,7 @@ mod tests {
     #[test]
     fn with_a_trained_too_every_tensor_has_a_place() {
         let frozen = small();
-        let config = LoraConfig { train: crate::Train::AB, ..frozen.config().clone() };
+        let config = LoraConfig { train: Train::AB, ..frozen.config().clone() };
         let adapter = Adapter::initial(frozen.model(), &config, 7).unwrap();
         assert_eq!(adapter.trainable().len(), adapter.tensors().count());
         assert_eq!(adapter.trainable_len(), frozen.trainable_len() + 2 * 11 * 2 * 3);

@@ -13,6 +13,22 @@ pub enum Train {
     B,
     /// A and B.
     AB,
+    /// A alone: what a round of [`Alternating`](Self::Alternating) may train.
+    A,
+    /// B and A by turns, beginning with B (RoLoRA, arXiv 2409.02346): see [`State::round_adapter`](crate::State::round_adapter).
+    Alternating,
+}
+
+impl Train {
+    /// One number for each, for digests.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::B => 0,
+            Self::AB => 1,
+            Self::A => 2,
+            Self::Alternating => 3,
+        }
+    }
 }
 
 /// Which linear layers get a LoRA adapter and how strong it is, in PEFT's spelling.
@@ -20,8 +36,9 @@ pub enum Train {
 /// The serde form is the charter's: these keys and no others. The form of PEFT's `adapter_config.json` is written by
 /// [`LoraConfig::to_peft_json`] and read by [`LoraConfig::from_peft_json`].
 ///
-/// A layer `y = W x` becomes `y = W x + scaling * B A x` with `A` of shape `[r, in]` and `B` of shape `[out, r]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A layer `y = W x` becomes `y = W x + scaling * (B A x + b)` with `A` of shape `[r, in]`, `B` of shape `[out, r]`, and `b` of shape `[out]` with
+/// [`lora_bias`](Self::lora_bias), else without.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoraConfig {
     /// Rank: rows of A, columns of B.
@@ -33,12 +50,19 @@ pub struct LoraConfig {
     /// Of the layers that a list of names matches, only those with these numbers, counted from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers_to_transform: Option<Vec<u32>>,
-    /// Layers that are trained and stored whole: `["classifier"]`, the head; none of a language model.
+    /// Layers that are trained and stored whole: those of the head ([`Model::head_modules`](crate::Model::head_modules)); none of a language model.
     #[serde(default = "head_only")]
     pub modules_to_save: Vec<String>,
     /// Divide alpha by the root of the rank instead of by the rank (rsLoRA, arXiv 2312.03732).
     #[serde(default)]
     pub use_rslora: bool,
+    /// Share of each adapted layer's inputs that a training step hides from A; the others are divided by what is left. Changes nothing outside of training.
+    #[serde(default)]
+    pub lora_dropout: f64,
+    /// Train a bias beside each B, with B: what PEFT's `lora_bias` is. The bias of the base model stays as it is, so that no one needs the base model to
+    /// know what is trained (PEFT's `bias` would train it in its place).
+    #[serde(default)]
+    pub lora_bias: bool,
     /// Which factors are trained. PEFT's configuration has no such key: what is read from one trains B.
     #[serde(default)]
     pub train: Train,
@@ -47,8 +71,10 @@ pub struct LoraConfig {
     pub base_model_name_or_path: Option<String>,
 }
 
-/// The one layer that is trained whole.
+/// The layer over labels, or what holds it.
 pub(crate) const HEAD: &str = "classifier";
+/// What stands before it in DistilBERT's own head.
+pub(crate) const BEFORE_HEAD: &str = "pre_classifier";
 
 /// The largest rank accepted; larger ones are no low-rank adapters, and sizes stay far from overflow.
 const MAX_RANK: u32 = 4096;
@@ -68,6 +94,8 @@ impl LoraConfig {
             layers_to_transform: None,
             modules_to_save: head_only(),
             use_rslora: false,
+            lora_dropout: 0.0,
+            lora_bias: false,
             train: Train::B,
             base_model_name_or_path: None,
         }
@@ -79,7 +107,7 @@ impl LoraConfig {
         Self { modules_to_save: Vec::new(), ..Self::new(r, lora_alpha, target_modules) }
     }
 
-    /// What `B A x` is multiplied by: `lora_alpha / r`, or `lora_alpha / sqrt(r)` with `use_rslora`.
+    /// What `B A x` (and the bias beside B) is multiplied by: `lora_alpha / r`, or `lora_alpha / sqrt(r)` with `use_rslora`.
     #[must_use]
     pub fn scaling(&self) -> f32 {
         let (alpha, r) = (f64::from(self.lora_alpha), f64::from(self.r));
@@ -100,8 +128,11 @@ impl LoraConfig {
         }
         self.target_modules.validate()?;
         self.validate_layers()?;
-        if !(self.modules_to_save.is_empty() || self.modules_to_save == [HEAD]) {
-            let rule = "[\"classifier\"], the head, or [] for a language model";
+        if !(0.0..1.0).contains(&self.lora_dropout) {
+            return invalid("lora_dropout", self.lora_dropout.to_string(), "at least 0 and below 1");
+        }
+        if !self.modules_to_save.iter().all(|name| [HEAD, BEFORE_HEAD].contains(&&**name)) {
+            let rule = "the head's layers, or [] for a language model";
             return invalid("modules_to_save", format!("{:?}", self.modules_to_save), rule);
         }
         Ok(())
@@ -109,8 +140,22 @@ impl LoraConfig {
 
     /// Whether the tensor of this name is trained.
     pub(crate) fn trains(&self, name: &str) -> bool {
-        self.train == Train::AB || !name.ends_with(".lora_A.weight")
+        match self.train {
+            Train::AB | Train::Alternating => true,
+            Train::B => !is_a(name),
+            Train::A => !is_b(name),
+        }
     }
+}
+
+/// Whether a tensor is an A.
+pub(crate) fn is_a(name: &str) -> bool {
+    name.ends_with(".lora_A.weight")
+}
+
+/// Whether it is a B, or the bias beside one.
+pub(crate) fn is_b(name: &str) -> bool {
+    name.ends_with(".lora_B.weight") || name.ends_with(".lora_B.bias")
 }
 
 #[cfg(test)]
@@ -156,5 +201,9 @@ mod tests {
         assert_eq!(named(|c| c.layers_to_transform = Some(vec![])), "layers_to_transform");
         assert_eq!(named(|c| c.layers_to_transform = Some(vec![1, 1])), "layers_to_transform");
         assert_eq!(named(|c| c.modules_to_save.push("pooler".into())), "modules_to_save");
+        for bad in [-0.1, 1.0, f64::NAN] {
+            let config = LoraConfig { lora_dropout: bad, ..good.clone() };
+            assert!(matches!(config.validate(), Err(AdapterError::Invalid { key: "lora_dropout", .. })), "{bad}");
+        }
     }
 }

@@ -4,11 +4,12 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
+use crate::config::is_a;
 use crate::{Adapter, AdapterError, LoraConfig, Model};
 
 impl Adapter {
     /// The first adapter: A uniform in (-1, 1) / sqrt(in) (the bound of PEFT's Kaiming-uniform default), B and the head
-    /// zero, so the adapted model starts as the base model.
+    /// zero, so the adapted model starts as the base model. In a head of two layers the first one's weight is drawn like an A (which is what PyTorch gives a new linear layer).
     ///
     /// Each A comes from its own ChaCha20 stream, whose key is the SHA-256 digest of a label, the seed (little-endian)
     /// and the tensor's name. The upper 24 bits k of each 32-bit word give `(k + 1/2 - 2^23) / 2^23`, exact up to the
@@ -17,9 +18,12 @@ impl Adapter {
     /// # Errors
     /// [`AdapterError::Invalid`] and [`AdapterError::NoSuchTarget`] for a model or configuration out of range.
     pub fn initial(model: &Model, config: &LoraConfig, seed: u64) -> Result<Self, AdapterError> {
+        let layers = model.head_layers();
+        let inner: Vec<String> =
+            layers.iter().rev().skip(1).map(|layer| format!("base_model.model.{}.weight", layer.name)).collect();
         Self::build(model, config, |name, shape| {
             let size = shape.iter().product();
-            Ok(match (name.ends_with(".lora_A.weight"), shape) {
+            Ok(match (is_a(name) || inner.iter().any(|inner| inner == name), shape) {
                 (true, &[_, inputs]) => uniform(seed, name, inputs, size),
                 _ => vec![0.0; size],
             })
@@ -50,6 +54,7 @@ mod tests {
             hidden_size: 64,
             intermediate_size: 128,
             num_labels: 3,
+            head: Default::default(),
             attention: None,
         };
         Adapter::initial(&model, &LoraConfig::new(16, 16, targets), seed).unwrap()

@@ -35,7 +35,7 @@ pub use crate::architecture::{Architecture, LayerNames, LayerWidths, Site};
 pub use crate::config::{LoraConfig, Train};
 pub use crate::error::{AdapterError, ApplyError, DecodeError};
 pub use crate::merge::Merge;
-pub use crate::model::{AttentionSizes, Linear, Model};
+pub use crate::model::{AttentionSizes, Head, HeadLayer, Linear, Model};
 pub use crate::optimizer::ServerOptimizer;
 pub use crate::schedule::{Decay, Schedule};
 pub use crate::state::{BestLoss, State};

@@ -43,7 +43,7 @@ impl Adapter {
             write_atomically(&out.join(name), &rewritten)?;
         }
         if let Some((missing, _)) = deltas.iter().find(|(name, _)| !merged.contains(*name)) {
-            return Err(AdapterError::MissingTensor { tensor: format!("{missing}.weight") });
+            return Err(AdapterError::MissingTensor { tensor: missing.clone() });
         }
         for entry in fs::read_dir(base).map_err(|source| io_error(base, source))? {
             let path = entry.map_err(|source| io_error(base, source))?.path();
@@ -62,10 +62,16 @@ impl Adapter {
         self.model().architecture.layer_names().prefix
     }
 
-    /// `scaling * B A` of every adapted layer, `[outputs, inputs]`, by the layer's name.
+    /// What comes to the weight of every adapted layer, `scaling * B A` (`[outputs, inputs]`), and to its bias, `scaling * b`, where there is one; by the
+    /// tensor's name.
     fn deltas(&self, how: Merge) -> BTreeMap<String, Vec<f32>> {
         let scaling = if how == Merge::Into { self.config().scaling() } else { -self.config().scaling() };
         let mut deltas = BTreeMap::new();
+        for (name, bias) in self.tensors() {
+            if let Some(layer) = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(".lora_B.bias")) {
+                deltas.insert(format!("{layer}.bias"), bias.data.iter().map(|value| scaling * value).collect());
+            }
+        }
         for (name, down) in self.tensors() {
             let Some(layer) = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(".lora_A.weight")) else {
                 continue;
@@ -79,7 +85,7 @@ impl Adapter {
                     delta.iter_mut().zip(down).for_each(|(sum, value)| *sum += scaling * factor * value);
                 }
             }
-            deltas.insert(layer.to_owned(), delta);
+            deltas.insert(format!("{layer}.weight"), delta);
         }
         deltas
     }
@@ -110,7 +116,7 @@ impl View for &Raw<'_> {
     }
 }
 
-/// The file with the deltas added to the weights that it has; their layers' names are added to `merged`.
+/// The file with the deltas added to the weights that it has; their full names are added to `merged`.
 fn rewrite(
     bytes: &[u8],
     deltas: &BTreeMap<String, Vec<f32>>,
@@ -120,14 +126,12 @@ fn rewrite(
     let file = SafeTensors::deserialize(bytes)?;
     let mut raw = BTreeMap::new();
     for (name, view) in file.iter() {
-        let layer = name
-            .strip_suffix(".weight")
-            .map(|layer| if layer.starts_with(stem) { layer.to_owned() } else { format!("{stem}{layer}") });
-        let found = layer.and_then(|layer| deltas.get_key_value(&layer));
+        let full = if name.starts_with(stem) { name.to_owned() } else { format!("{stem}{name}") };
+        let found = deltas.get_key_value(&full);
         let data = match found {
             None => Cow::Borrowed(view.data()),
-            Some((layer, delta)) => {
-                merged.insert(layer.clone());
+            Some((full, delta)) => {
+                merged.insert(full.clone());
                 Cow::Owned(add(name, view.dtype(), view.data(), delta)?)
             }
         };

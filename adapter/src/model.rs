@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::AdapterError;
 use crate::architecture::{Architecture, Site};
-use crate::config::{HEAD, LoraConfig};
+use crate::config::{BEFORE_HEAD, HEAD, LoraConfig};
 
 /// The base model's kind and sizes, in the spelling of Hugging Face's `config.json`, and the number of labels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,9 +20,30 @@ pub struct Model {
     pub intermediate_size: u32,
     /// Rows of the classifier; 0 of a language model, which has none.
     pub num_labels: u32,
+    /// What stands on the hidden states of a classifier.
+    #[serde(default, skip_serializing_if = "Head::is_mean")]
+    pub head: Head,
     /// The heads' sizes, where queries, keys and values are not all as wide as the hidden states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<AttentionSizes>,
+}
+
+/// What stands between a classifier's last hidden states and its labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Head {
+    /// The mean over a text's tokens, divided by its norm, and one linear layer: for encoders that were trained as sentence embeddings, with which it learns from few rows.
+    #[default]
+    Mean,
+    /// The head of the family's `...ForSequenceClassification` in transformers, over the first token: what PEFT finds when it loads the adapter. BERT's
+    /// pooler stays as the checkpoint has it; RoBERTa's and DistilBERT's first layer, which a checkpoint without this head lacks, is trained.
+    SequenceClassification,
+}
+
+impl Head {
+    fn is_mean(&self) -> bool {
+        *self == Self::Mean
+    }
 }
 
 /// Sizes of grouped-query attention, in the spelling of Hugging Face's `config.json`.
@@ -44,6 +65,17 @@ pub struct Linear {
     pub name: String,
     /// Number of its transformer layer, from 0.
     pub layer: u32,
+    /// Width of its input.
+    pub inputs: usize,
+    /// Width of its output.
+    pub outputs: usize,
+}
+
+/// A trained layer of a head, with a bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadLayer {
+    /// Full name, as PEFT sees it.
+    pub name: &'static str,
     /// Width of its input.
     pub inputs: usize,
     /// Width of its output.
@@ -87,7 +119,9 @@ impl Model {
             head_dim: sizes.head_dim.unwrap_or(sizes.hidden_size / num_attention_heads.max(1)),
         });
         let Sizes { num_hidden_layers, hidden_size, intermediate_size, .. } = sizes;
-        let model = Self { architecture, num_hidden_layers, hidden_size, intermediate_size, num_labels, attention };
+        let head = Head::default();
+        let model =
+            Self { architecture, num_hidden_layers, hidden_size, intermediate_size, num_labels, head, attention };
         model.validate()?;
         Ok(model)
     }
@@ -112,6 +146,10 @@ impl Model {
             ("num_key_value_heads", size(|sizes| sizes.num_key_value_heads), 1, 1 << 10, "from 1 to 1024"),
             ("head_dim", size(|sizes| sizes.head_dim), 1, 1 << 10, "from 1 to 1024"),
         ];
+        if self.num_labels == 0 && self.head != Head::default() {
+            let found = format!("{:?}", self.head);
+            return Err(AdapterError::Invalid { key: "head", found, rule: "left out for a language model" });
+        }
         match sizes.into_iter().find(|&(_, size, least, most, _)| !(least..=most).contains(&size)) {
             Some((key, size, .., rule)) => Err(AdapterError::Invalid { key, found: size.to_string(), rule }),
             None => Ok(()),
@@ -131,6 +169,32 @@ impl Model {
         layers.flat_map(|layer| Site::ALL.into_iter().filter_map(move |site| linear(layer, site))).collect()
     }
 
+    /// The layers of the head that are trained, from the hidden states to the labels; none of a language model.
+    #[must_use]
+    pub fn head_layers(&self) -> Vec<HeadLayer> {
+        let (labels, hidden) = (self.num_labels as usize, self.hidden_size as usize);
+        let names: &[&'static str] = match (labels, self.head, self.architecture) {
+            (0, ..) => &[],
+            (_, Head::SequenceClassification, Architecture::Roberta) => &["classifier.dense", "classifier.out_proj"],
+            (_, Head::SequenceClassification, Architecture::DistilBert) => &[BEFORE_HEAD, HEAD],
+            _ => &[HEAD],
+        };
+        let last = names.len().saturating_sub(1);
+        let outputs = |place| if place == last { labels } else { hidden };
+        let layer = |(place, name): (usize, &&'static str)| HeadLayer { name, inputs: hidden, outputs: outputs(place) };
+        names.iter().enumerate().map(layer).collect()
+    }
+
+    /// What `modules_to_save` names: the modules that hold [`head_layers`](Self::head_layers), in alphabetical order.
+    #[must_use]
+    pub fn head_modules(&self) -> &'static [&'static str] {
+        match (self.num_labels, self.head, self.architecture) {
+            (0, ..) => &[],
+            (_, Head::SequenceClassification, Architecture::DistilBert) => &[HEAD, BEFORE_HEAD],
+            _ => &[HEAD],
+        }
+    }
+
     /// The linear layers that `config` gives an adapter, in the model's order.
     ///
     /// # Errors
@@ -139,12 +203,13 @@ impl Model {
     pub fn targets(&self, config: &LoraConfig) -> Result<Vec<Linear>, AdapterError> {
         self.validate()?;
         config.validate()?;
-        let saved: &[&str] = if self.num_labels > 0 { &[HEAD] } else { &[] };
-        if config.modules_to_save != saved {
-            let rule = if self.num_labels > 0 {
-                "[\"classifier\"], the head"
-            } else {
-                "[]: a language model has no head of its own"
+        let mut saved: Vec<&str> = config.modules_to_save.iter().map(String::as_str).collect();
+        saved.sort_unstable();
+        if saved != self.head_modules() {
+            let rule = match self.head_modules() {
+                [] => "[]: a language model has no head of its own",
+                [HEAD] => "[\"classifier\"], the head",
+                _ => "[\"classifier\", \"pre_classifier\"], the head",
             };
             let found = format!("{:?}", config.modules_to_save);
             return Err(AdapterError::Invalid { key: "modules_to_save", found, rule });
@@ -155,15 +220,17 @@ impl Model {
     /// Name and shape of every tensor of an adapter, in no particular order; their sizes are bounded together.
     pub(crate) fn tensors(&self, config: &LoraConfig) -> Result<Vec<(String, Vec<usize>)>, AdapterError> {
         let r = config.r as usize;
-        let (labels, hidden) = (self.num_labels as usize, self.hidden_size as usize);
         let mut tensors = Vec::new();
-        if labels > 0 {
-            tensors.push((format!("base_model.model.{HEAD}.weight"), vec![labels, hidden]));
-            tensors.push((format!("base_model.model.{HEAD}.bias"), vec![labels]));
+        for HeadLayer { name, inputs, outputs } in self.head_layers() {
+            tensors.push((format!("base_model.model.{name}.weight"), vec![outputs, inputs]));
+            tensors.push((format!("base_model.model.{name}.bias"), vec![outputs]));
         }
         for Linear { name, inputs, outputs, .. } in self.targets(config)? {
             tensors.push((format!("base_model.model.{name}.lora_A.weight"), vec![r, inputs]));
             tensors.push((format!("base_model.model.{name}.lora_B.weight"), vec![outputs, r]));
+            if config.lora_bias {
+                tensors.push((format!("base_model.model.{name}.lora_B.bias"), vec![outputs]));
+            }
         }
         let size = |(_, shape): &(String, Vec<usize>)| shape.iter().map(|&n| n as u64).product::<u64>();
         let total: u64 = tensors.iter().map(size).sum();

@@ -5,11 +5,11 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::config::HEAD;
+use crate::config::{BEFORE_HEAD, HEAD};
 use crate::{AdapterError, LoraConfig, Targets};
 
 /// Keys that must be absent, null, false or empty.
-const MUST_BE_OFF: [&str; 19] = [
+const MUST_BE_OFF: [&str; 18] = [
     "alora_invocation_tokens",
     "alpha_pattern",
     "arrow_config",
@@ -18,7 +18,6 @@ const MUST_BE_OFF: [&str; 19] = [
     "kasa_config",
     "layer_replication",
     "layers_pattern",
-    "lora_bias",
     "megatron_config",
     "monteclora_config",
     "rank_pattern",
@@ -51,7 +50,8 @@ impl LoraConfig {
             "layers_pattern": null,
             "layers_to_transform": self.layers_to_transform,
             "lora_alpha": self.lora_alpha,
-            "lora_dropout": 0.0,
+            "lora_bias": self.lora_bias,
+            "lora_dropout": self.lora_dropout,
             "modules_to_save": self.modules_to_save,
             "peft_type": "LORA",
             "r": self.r,
@@ -83,7 +83,8 @@ impl LoraConfig {
         one_of("peft_type", &[json!("LORA")], "\"LORA\"")?;
         let tasks = [Value::Null, json!("SEQ_CLS"), json!("CAUSAL_LM")];
         one_of("task_type", &tasks, "\"SEQ_CLS\" or \"CAUSAL_LM\"")?;
-        one_of("bias", &[Value::Null, json!("none")], "\"none\"")?;
+        let rule = "\"none\" (with \"lora_bias\": true what is trained of a bias stands beside B)";
+        one_of("bias", &[Value::Null, json!("none")], rule)?;
         let initialisation = get("init_lora_weights");
         let harmless = initialisation.is_null()
             || initialisation.is_boolean()
@@ -91,9 +92,12 @@ impl LoraConfig {
         let rule = "true, false, \"gaussian\", \"orthogonal\" or \"eva\"";
         require("init_lora_weights", initialisation, harmless, rule)?;
         let dropout = get("lora_dropout");
-        require("lora_dropout", dropout, dropout.is_null() || dropout.as_f64() == Some(0.0), "0")?;
-        let rs = get("use_rslora");
-        require("use_rslora", rs, rs.is_null() || rs.is_boolean(), "true or false")?;
+        require("lora_dropout", dropout, dropout.is_null() || dropout.is_number(), "a number")?;
+        let flag = |key: &'static str| {
+            let value = get(key);
+            require(key, value, value.is_null() || value.is_boolean(), "true or false")?;
+            Ok::<_, AdapterError>(value == &Value::Bool(true))
+        };
         let base = get("base_model_name_or_path");
         require("base_model_name_or_path", base, base.is_null() || base.is_string(), "a name or null")?;
         let config = Self {
@@ -102,7 +106,9 @@ impl LoraConfig {
             target_modules: targets(get("target_modules"))?,
             layers_to_transform: layers(get("layers_to_transform"))?,
             modules_to_save: saved(get("task_type"), get("modules_to_save"))?,
-            use_rslora: rs == &Value::Bool(true),
+            use_rslora: flag("use_rslora")?,
+            lora_dropout: dropout.as_f64().unwrap_or_default(),
+            lora_bias: flag("lora_bias")?,
             train: crate::Train::B,
             base_model_name_or_path: base.as_str().map(str::to_owned),
         };
@@ -165,10 +171,13 @@ fn saved(task: &Value, value: &Value) -> Result<Vec<String>, AdapterError> {
         require("modules_to_save", value, is_off(value), "null or nothing in it, for a language model")?;
         return Ok(Vec::new());
     }
-    let listed = names("modules_to_save", value)?;
-    let known = listed.iter().all(|name| name == HEAD || name == "score");
-    require("modules_to_save", value, known, "[\"classifier\"], the head")?;
-    Ok(listed.into_iter().find(|name| name == HEAD).into_iter().collect())
+    let mut listed = names("modules_to_save", value)?;
+    let known = listed.iter().all(|name| [HEAD, BEFORE_HEAD, "score"].contains(&&**name));
+    require("modules_to_save", value, known, "the head: [\"classifier\"], for DistilBERT with \"pre_classifier\"")?;
+    listed.retain(|name| name != "score");
+    listed.sort_unstable();
+    listed.dedup();
+    Ok(listed)
 }
 
 #[cfg(test)]
@@ -193,6 +202,8 @@ mod tests {
         assert_eq!(LoraConfig::from_peft_json(&config.to_peft_json().unwrap()).unwrap(), config);
         config.layers_to_transform = None;
         config.target_modules = Targets::Pattern(r".*\.query".to_owned());
+        assert_eq!(LoraConfig::from_peft_json(&config.to_peft_json().unwrap()).unwrap(), config);
+        (config.lora_bias, config.lora_dropout) = (true, 0.1);
         assert_eq!(LoraConfig::from_peft_json(&config.to_peft_json().unwrap()).unwrap(), config);
         assert_eq!(with("layers_to_transform", json!(3)).unwrap().layers_to_transform, Some(vec![3]));
     }
@@ -234,7 +245,8 @@ mod tests {
             ("task_type", json!("SEQ_2_SEQ_LM")),
             ("bias", json!("all")),
             ("init_lora_weights", json!("pissa")),
-            ("lora_dropout", json!(0.1)),
+            ("lora_dropout", json!("0.1")),
+            ("lora_bias", json!(1)),
             ("use_rslora", json!("yes")),
             ("base_model_name_or_path", json!(3)),
             ("r", json!(8.5)),

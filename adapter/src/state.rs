@@ -1,8 +1,11 @@
 //! The adapter between two rounds, with what the optimizer remembers.
 
+use std::borrow::Cow;
+
 use sha2::{Digest, Sha256};
 
 use crate::codec::{floats, hash_shape, little_endian};
+use crate::config::{is_a, is_b};
 use crate::optimizer::Step;
 use crate::{Adapter, AdapterError, ApplyError, DecodeError, Schedule, ServerOptimizer};
 use crate::{LoraConfig, Model, Train};
@@ -18,6 +21,8 @@ pub struct State {
     step: u64,
     /// beta1 and beta2 to the power `step`, by repeated multiplication; 1 where no bias is corrected.
     powers: [f64; 2],
+    /// The same for B's steps and for A's, where they are trained by turns; else 1.
+    turn_powers: [[f64; 2]; 2],
     /// First and second moment of each trained weight; empty where the optimizer keeps none.
     moments: [Vec<f32>; 2],
     /// The clipping norm, where it follows the updates; 0 where it is fixed.
@@ -46,6 +51,11 @@ const CONTEXT_LABEL: &[u8] = b"plainchant adapter state context v2\0";
 const DIGEST_LABEL: &[u8] = b"plainchant adapter state v1\0";
 /// Version, context digest, step, the two powers, the clipping norm, the lowest loss and the notes since.
 const HEADER_BYTES: usize = 1 + 32 + 8 + 8 + 8 + 8 + 8 + 4;
+/// The powers of each turn.
+const TURN_BYTES: usize = 4 * 8;
+
+/// What [`Train::Alternating`] trains by turns: B first, since A has no gradient while B is zero.
+const TURNS: [Train; 2] = [Train::B, Train::A];
 
 impl State {
     /// The state before the first sum, with the same step size at every step.
@@ -73,6 +83,7 @@ impl State {
             schedule,
             step: 0,
             powers: [1.0, 1.0],
+            turn_powers: [[1.0, 1.0]; 2],
             moments,
             clipping_norm: 0.0,
             best: BestLoss::NONE,
@@ -83,6 +94,26 @@ impl State {
     #[must_use]
     pub fn adapter(&self) -> &Adapter {
         &self.adapter
+    }
+
+    /// The adapter whose trained part is what the next sum moves: where B and A are trained by turns, the one whose turn it is, and the head.
+    #[must_use]
+    pub fn round_adapter(&self) -> Cow<'_, Adapter> {
+        match self.turn() {
+            None => Cow::Borrowed(&self.adapter),
+            Some(turn) => Cow::Owned(self.adapter.training(TURNS[turn])),
+        }
+    }
+
+    /// Length of the sums that this state takes: the same at every step. In a turn with fewer weights the rest of a sum plays no part.
+    #[must_use]
+    pub fn update_len(&self) -> usize {
+        self.adapter.update_len()
+    }
+
+    /// Whose turn it is, where A and B are trained by turns.
+    fn turn(&self) -> Option<usize> {
+        (self.adapter.config().train == Train::Alternating).then_some((self.step % 2) as usize)
     }
 
     /// The optimizer.
@@ -141,7 +172,7 @@ impl State {
         }
     }
 
-    /// Applies an opened sum of gradients, one integer for each trained weight: the mean gradient is
+    /// Applies an opened sum of gradients, one integer for each weight that [`round_adapter`](Self::round_adapter) trains (and any others up to [`update_len`](Self::update_len)): the mean gradient is
     /// `sum * unit / divisor`, and the optimizer moves the weights against it.
     ///
     /// `unit` is the gradient that the integer 1 stands for, `divisor` the public nominal batch size of the cohort.
@@ -155,7 +186,7 @@ impl State {
         self.advance(sum.len(), sum.iter().map(|&integer| integer as f32 * scale))
     }
 
-    /// Applies a mean gradient, one number for each trained weight.
+    /// Applies a mean gradient, as [`apply`](Self::apply) does.
     ///
     /// # Errors
     /// [`ApplyError`]; the state is then as before.
@@ -163,17 +194,33 @@ impl State {
         self.advance(gradient.len(), gradient.iter().copied())
     }
 
-    fn advance(&mut self, found: usize, gradient: impl Iterator<Item = f32>) -> Result<(), ApplyError> {
+    fn advance(&mut self, found: usize, mut gradient: impl Iterator<Item = f32>) -> Result<(), ApplyError> {
         let mut weights = self.adapter.flat();
-        if found != weights.len() {
-            return Err(ApplyError::WrongLength { found, expected: weights.len() });
+        let expected = self.update_len();
+        if found != expected {
+            return Err(ApplyError::WrongLength { found, expected });
         }
         let count = self.step.checked_add(1).ok_or(ApplyError::TooManySteps)?;
         let decays = self.optimizer.decays();
-        let powers = [self.powers[0] * decays[0], self.powers[1] * decays[1]];
-        let step = Step::new(&self.optimizer, powers, self.schedule.fraction(self.step));
+        let next = |powers: [f64; 2]| [powers[0] * decays[0], powers[1] * decays[1]];
+        let (powers, mut turn_powers) = (next(self.powers), self.turn_powers);
+        let fraction = self.schedule.fraction(self.step);
+        let step = Step::new(&self.optimizer, powers, fraction);
         let mut moments = self.moments.clone();
-        update(step, &mut weights, &mut moments, gradient);
+        if let Some(turn) = self.turn() {
+            // A's and B's memories know their own steps only; the head moves at every one.
+            turn_powers[turn] = next(turn_powers[turn]);
+            let own = Step::new(&self.optimizer, turn_powers[turn], fraction);
+            let moved = LoraConfig { train: TURNS[turn], ..self.adapter.config().clone() };
+            for place in self.adapter.trainable().into_iter().filter(|place| moved.trains(&place.name)) {
+                let step = if is_a(&place.name) || is_b(&place.name) { own } else { step };
+                let range = place.offset..place.offset + place.len();
+                let kept = moments.each_mut().map(|kept| kept.get_mut(range.clone()).unwrap_or_default());
+                update(step, &mut weights[range], kept, gradient.by_ref().take(place.len()));
+            }
+        } else {
+            update(step, &mut weights, moments.each_mut().map(Vec::as_mut_slice), gradient);
+        }
         // A moment that overflows would stop its weight for good without ever showing in it.
         for values in [&weights, &moments[0], &moments[1]] {
             if let Some((tensor, index, value)) = self.adapter.not_finite(values) {
@@ -181,7 +228,7 @@ impl State {
             }
         }
         self.adapter.set_flat(&weights);
-        (self.step, self.powers, self.moments) = (count, powers, moments);
+        (self.step, self.powers, self.turn_powers, self.moments) = (count, powers, turn_powers, moments);
         Ok(())
     }
 
@@ -191,7 +238,7 @@ impl State {
         Sha256::new_with_prefix(DIGEST_LABEL).chain_update(self.to_bytes()).finalize().into()
     }
 
-    /// A version byte, a digest of what the state belongs to (tensors' names and shapes, scaling, optimizer, schedule), step, powers, clipping norm (0: fixed), the lowest loss and the notes since, then
+    /// A version byte, a digest of what the state belongs to (tensors' names and shapes, scaling, optimizer, schedule), step, powers (three pairs where A and B are trained by turns: all steps', B's, A's), clipping norm (0: fixed), the lowest loss and the notes since, then
     /// all tensors' values in the order of the names and the moments; everything little-endian. The lengths follow from
     /// model, configuration and optimizer, which the charter holds with the schedule.
     #[must_use]
@@ -199,7 +246,8 @@ impl State {
         let mut bytes = vec![VERSION];
         bytes.extend(context(&self.adapter, &self.optimizer, &self.schedule));
         bytes.extend(self.step.to_le_bytes());
-        bytes.extend(self.powers.iter().flat_map(|power| power.to_le_bytes()));
+        let turns = self.turn_powers.iter().flatten().filter(|_| self.turn().is_some());
+        bytes.extend(self.powers.iter().chain(turns).flat_map(|power| power.to_le_bytes()));
         bytes.extend(self.clipping_norm.to_le_bytes());
         bytes.extend(self.best.loss.to_le_bytes());
         bytes.extend(self.best.since.to_le_bytes());
@@ -236,8 +284,9 @@ impl State {
         let mut reader = Reader(&bytes[1..]);
         let digest: [u8; 32] = reader.array().ok_or_else(wrong_length)?;
         let step = reader.array().map(u64::from_le_bytes).ok_or_else(wrong_length)?;
-        let mut powers = [1.0; 2];
-        for power in &mut powers {
+        let (mut powers, mut turn_powers) = ([1.0; 2], [[1.0; 2]; 2]);
+        let turns = turn_powers.iter_mut().flatten().filter(|_| config.train == Train::Alternating);
+        for power in powers.iter_mut().chain(turns) {
             *power = reader.array().map(f64::from_le_bytes).ok_or_else(wrong_length)?;
         }
         let clipping_norm = reader.array().map(f64::from_le_bytes).ok_or_else(wrong_length)?;
@@ -254,7 +303,7 @@ impl State {
         for moment in &mut state.moments {
             *moment = reader.floats(moment.len()).ok_or_else(wrong_length)?;
         }
-        (state.step, state.powers, state.clipping_norm) = (step, powers, clipping_norm);
+        (state.step, state.powers, state.turn_powers, state.clipping_norm) = (step, powers, turn_powers, clipping_norm);
         state.best = BestLoss { loss, since };
         state.check_memory()?;
         Ok(state)
@@ -265,12 +314,15 @@ impl State {
     fn check_memory(&self) -> Result<(), DecodeError> {
         let impossible = |part| Err(DecodeError::Impossible { part, step: self.step });
         let decays = self.optimizer.decays();
-        let fits = |(&power, &decay): (&f64, &f64)| match self.step {
-            0 => power == 1.0,
-            _ if decay == 1.0 => power == 1.0,
-            _ => (0.0..=decay).contains(&power),
+        let fits = |steps: u64, powers: &[f64; 2]| {
+            powers.iter().zip(decays).all(|(&power, decay)| match steps {
+                0 => power == 1.0,
+                _ if decay == 1.0 => power == 1.0,
+                _ => (0.0..=decay).contains(&power),
+            })
         };
-        if !self.powers.iter().zip(&decays).all(fits) {
+        let turns = if self.turn().is_some() { [self.step.div_ceil(2), self.step / 2] } else { [0, 0] };
+        if !fits(self.step, &self.powers) || !turns.iter().zip(&self.turn_powers).all(|(steps, p)| fits(*steps, p)) {
             return impossible("powers of the decays");
         }
         if !(self.clipping_norm >= 0.0 && self.clipping_norm.is_finite()) || self.clipping_norm.is_sign_negative() {
@@ -305,7 +357,7 @@ fn scale(unit: f64, divisor: f64) -> Result<f32, ApplyError> {
 }
 
 /// Moves every weight; each depends on its own moments and its own gradient only.
-fn update(step: Step, weights: &mut [f32], moments: &mut [Vec<f32>; 2], gradient: impl Iterator<Item = f32>) {
+fn update(step: Step, weights: &mut [f32], moments: [&mut [f32]; 2], gradient: impl Iterator<Item = f32>) {
     let [first, second] = moments;
     for (index, (weight, gradient)) in weights.iter_mut().zip(gradient).enumerate() {
         let (mut no_first, mut no_second) = (0.0, 0.0);
@@ -319,7 +371,7 @@ fn update(step: Step, weights: &mut [f32], moments: &mut [Vec<f32>; 2], gradient
 fn context(adapter: &Adapter, optimizer: &ServerOptimizer, schedule: &Schedule) -> [u8; 32] {
     let mut hasher = Sha256::new_with_prefix(CONTEXT_LABEL);
     hasher.update(adapter.config().scaling().to_le_bytes());
-    hasher.update([u8::from(adapter.config().train == Train::AB)]);
+    hasher.update([adapter.config().train.code()]);
     hasher.update(optimizer.encode());
     hasher.update(schedule.encode());
     for (name, tensor) in adapter.tensors() {
@@ -334,7 +386,8 @@ fn encoded_len(model: &Model, config: &LoraConfig, optimizer: &ServerOptimizer) 
     let all: usize = tensors.iter().map(|(_, shape)| size(shape)).sum();
     let trained: usize = tensors.iter().filter(|(name, _)| config.trains(name)).map(|(_, s)| size(s)).sum();
     let kept = optimizer.keeps().into_iter().filter(|&kept| kept).count();
-    Ok(HEADER_BYTES + 4 * (all + kept * trained))
+    let turns = if config.train == Train::Alternating { TURN_BYTES } else { 0 };
+    Ok(HEADER_BYTES + turns + 4 * (all + kept * trained))
 }
 
 /// Takes values off the front of bytes.
@@ -373,7 +426,7 @@ mod tests {
             let step = Step::new(&optimizer, optimizer.decays(), 1.0);
             let fresh = || optimizer.keeps().map(|kept| vec![0.1f32; if kept { 1000 } else { 0 }]);
             let (mut whole, mut moments) = (start.clone(), fresh());
-            update(step, &mut whole, &mut moments, gradients(&sum));
+            update(step, &mut whole, moments.each_mut().map(Vec::as_mut_slice), gradients(&sum));
 
             let (mut pieces, mut kept) = (start.clone(), fresh());
             let mut end = 1000usize;
@@ -381,7 +434,8 @@ mod tests {
                 let range = end.saturating_sub(length)..end;
                 end = range.start;
                 let mut part = [0, 1].map(|i| kept[i].get(range.clone()).unwrap_or_default().to_vec());
-                update(step, &mut pieces[range.clone()], &mut part, gradients(&sum[range.clone()]));
+                let slices = part.each_mut().map(Vec::as_mut_slice);
+                update(step, &mut pieces[range.clone()], slices, gradients(&sum[range.clone()]));
                 for (kept, part) in kept.iter_mut().zip(&part).filter(|(kept, _)| !kept.is_empty()) {
                     kept[range.clone()].copy_from_slice(part);
                 }

@@ -8,13 +8,44 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
-use adapter::{Adapter, AdapterError, LoraConfig};
+use adapter::{Adapter, AdapterError, Architecture, Head, LoraConfig, Model};
 use proptest::prelude::*;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 fn peft_fixture() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/peft"))
+}
+
+/// The heads of transformers' own classes; RoBERTa's adapter with a bias beside each B.
+#[test]
+fn directories_that_peft_wrote_with_transformers_own_heads_load_with_every_value() {
+    for (architecture, folder, count) in [
+        (Architecture::Roberta, "peft-roberta", 3 * 2 * 3 + 4),
+        (Architecture::DistilBert, "peft-distilbert", 2 * 2 + 4),
+    ] {
+        let model = Model { architecture, head: Head::SequenceClassification, ..common::tiny_model() };
+        let adapter = Adapter::load_dir(&peft_fixture().with_file_name(folder), &model).unwrap();
+        let (config, roberta) = (adapter.config(), architecture == Architecture::Roberta);
+        assert_eq!(config.modules_to_save, model.head_modules());
+        assert_eq!((config.lora_bias, config.lora_dropout), (roberta, if roberta { 0.25 } else { 0.0 }));
+        assert_eq!(adapter.tensors().count(), count);
+        as_the_script_put_them(&adapter);
+        let dir = tempfile::tempdir().unwrap();
+        adapter.save_dir(dir.path()).unwrap();
+        assert_eq!(Adapter::load_dir(dir.path(), &model).unwrap(), adapter);
+        let other = Model { head: Head::Mean, ..model };
+        assert!(Adapter::load_dir(&peft_fixture().with_file_name(folder), &other).is_err());
+    }
+}
+
+fn as_the_script_put_them(adapter: &Adapter) {
+    for (name, tensor) in adapter.tensors() {
+        let start = name.bytes().map(u32::from).sum::<u32>() % 97;
+        for (i, &value) in tensor.data.iter().enumerate() {
+            assert_eq!(value, (i as f32 + start as f32) / 16.0, "{name}");
+        }
+    }
 }
 
 #[test]
@@ -24,12 +55,7 @@ fn a_directory_that_peft_wrote_has_the_values_that_its_script_put_there() {
     assert_eq!((config.r, config.lora_alpha, config.scaling()), (2, 6, 3.0));
     assert_eq!(config.modules_to_save, ["classifier"]);
     assert_eq!(adapter.tensors().count(), 2 * 2 * 2 + 2);
-    for (name, tensor) in adapter.tensors() {
-        let start = name.bytes().map(u32::from).sum::<u32>() % 97;
-        for (i, &value) in tensor.data.iter().enumerate() {
-            assert_eq!(value, (i as f32 + start as f32) / 16.0, "{name}");
-        }
-    }
+    as_the_script_put_them(&adapter);
 }
 
 #[test]

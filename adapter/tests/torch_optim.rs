@@ -28,6 +28,7 @@ fn start(weights: &[f32]) -> Adapter {
         hidden_size: 4,
         intermediate_size: 4,
         num_labels: 2,
+        head: Default::default(),
         attention: None,
     };
     Adapter::initial(&model, &LoraConfig::new(2, 2, &["query"]), 0).unwrap().with_flat(weights).unwrap()

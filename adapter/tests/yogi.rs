@@ -30,6 +30,7 @@ fn every_weight_after_every_step_is_within_a_millionth_of_the_papers() {
         hidden_size: 4,
         intermediate_size: 4,
         num_labels: 2,
+        head: Default::default(),
         attention: None,
     };
     let first = Adapter::initial(&model, &LoraConfig::new(2, 2, &["query"]), 0).unwrap();

@@ -1,13 +1,12 @@
 //! A base model and an adapter on one device: what classifiers and language models share.
 
-use std::path::Path;
-
 use adapter::Adapter;
 use burn::tensor::{Device, Tensor};
 
 use crate::LoraError;
 use crate::attach::Attached;
 use crate::batch::{self, MicroBatch, micro_batches};
+use crate::dropout::Dropout;
 use crate::gradients::Gradients;
 use crate::parallel::for_each;
 use crate::spec::{Sizes, Spec};
@@ -19,6 +18,8 @@ pub(crate) struct Adapted {
     pub(crate) model: Transformer,
     pub(crate) attached: Attached,
     pub(crate) device: Device,
+    /// Of the step whose gradients are computed.
+    pub(crate) dropout_seed: u64,
     threads: usize,
 }
 
@@ -32,18 +33,17 @@ impl Adapted {
     ) -> Result<Self, LoraError> {
         let attached = Attached::new(adapter, model.spec(), labels, &device)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self { model, attached, device, threads })
+        Ok(Self { model, attached, device, dropout_seed: 0, threads })
     }
 
-    /// Loads the base model of `dir`.
-    pub(crate) fn load(dir: &Path, adapter: &Adapter, labels: usize, device: &Device) -> Result<Self, LoraError> {
-        let device = device.clone().without_autodiff();
-        let (model, ()) = Transformer::load(dir, &device, |_, _| Ok(()))?;
-        Self::new(model, adapter, Some(labels), device)
+    /// What is hidden from the branches in a training step.
+    pub(crate) fn dropout(&self) -> Option<Dropout> {
+        let share = self.attached.dropout;
+        (share > 0.0).then_some(Dropout { share, seed: self.dropout_seed })
     }
 
     pub(crate) fn set_adapter(&mut self, adapter: &Adapter) -> Result<(), LoraError> {
-        let labels = self.attached.head.as_ref().map(|head| head.labels);
+        let labels = self.attached.head.last().map(|layer| layer.weight.values.dims()[0]);
         self.attached = Attached::new(adapter, self.spec(), labels, &self.device)?;
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use adapter::{Adapter, Site, Train};
+use adapter::{Adapter, HeadLayer, Site};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::LoraError;
@@ -18,8 +18,10 @@ const PREFIX: &str = "base_model.model.";
 pub(crate) struct Attached {
     /// The branches and their trained part, by layer and site; nothing where the adapter has none.
     pub(crate) sites: Vec<[Option<SiteTensors>; Site::COUNT]>,
-    /// The head over labels; none of a language model.
-    pub(crate) head: Option<HeadTensors>,
+    /// The layers of the head over labels, from the hidden states on; none of a language model.
+    pub(crate) head: Vec<HeadTensors>,
+    /// Share of a site's inputs that a training step hides.
+    pub(crate) dropout: f64,
     /// Length of a flat gradient.
     pub(crate) width: usize,
 }
@@ -28,28 +30,27 @@ pub(crate) struct Attached {
 pub(crate) struct SiteTensors {
     /// The branch for evaluation, with one shared Bᵀ.
     pub(crate) shared: Branch,
-    /// B as PEFT stores it, `[outputs, r]`.
-    pub(crate) up: Factor,
+    /// B as PEFT stores it, `[outputs, r]`, where it is trained.
+    pub(crate) up: Option<Factor>,
     /// A as PEFT stores it, `[r, inputs]`, where it is trained.
     pub(crate) down: Option<Factor>,
+    /// The bias beside B, `[1, outputs]`, where there is one and it is trained.
+    pub(crate) bias: Option<Factor>,
 }
 
-/// A trained factor of a branch.
+/// A trained tensor.
 pub(crate) struct Factor {
     pub(crate) values: Tensor<2>,
     /// Where its gradient starts in the flat gradient.
     pub(crate) offset: usize,
 }
 
-/// The head over labels, and where its gradients start in the flat gradient.
+/// A layer of the head.
 pub(crate) struct HeadTensors {
-    /// `[labels, hidden]`.
-    pub(crate) weight: Tensor<2>,
-    /// `[labels]`.
-    pub(crate) bias: Tensor<1>,
-    pub(crate) labels: usize,
-    pub(crate) weight_offset: usize,
-    pub(crate) bias_offset: usize,
+    /// `[outputs, inputs]`.
+    pub(crate) weight: Factor,
+    /// `[outputs, 1]`.
+    pub(crate) bias: Factor,
 }
 
 impl Attached {
@@ -62,7 +63,7 @@ impl Attached {
     ) -> Result<Self, LoraError> {
         let reader = Reader { adapter, device };
         reader.check_all_placed(spec, labels.is_some())?;
-        let head = labels.map(|labels| reader.head(labels, spec.hidden_size)).transpose()?;
+        let head = labels.map_or(Ok(Vec::new()), |labels| reader.head(labels, spec.hidden_size))?;
         let mut sites = Vec::with_capacity(spec.num_layers);
         for layer in 0..spec.num_layers {
             let mut row = [const { None }; Site::COUNT];
@@ -71,7 +72,7 @@ impl Attached {
             }
             sites.push(row);
         }
-        Ok(Self { sites, head, width: adapter.trainable_len() })
+        Ok(Self { sites, head, dropout: adapter.config().lora_dropout, width: adapter.trainable_len() })
     }
 
     /// The branches for evaluation.
@@ -88,41 +89,60 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn head(&self, labels: usize, hidden: usize) -> Result<HeadTensors, LoraError> {
-        let [weight, bias] = HEAD.map(head_tensor);
-        let values = self.read(&weight, &[labels, hidden])?;
-        Ok(HeadTensors {
-            weight: Tensor::from_data(TensorData::new(values, [labels, hidden]), self.device),
-            bias: Tensor::from_data(TensorData::new(self.read(&bias, &[labels])?, [labels]), self.device),
-            labels,
-            weight_offset: self.offset(&weight)?,
-            bias_offset: self.offset(&bias)?,
-        })
+    fn head(&self, labels: usize, hidden: usize) -> Result<Vec<HeadTensors>, LoraError> {
+        let layers = self.adapter.model().head_layers();
+        let last = layers.len().saturating_sub(1);
+        let layer = |(place, layer): (usize, &HeadLayer)| {
+            let outputs = if place == last { labels } else { hidden };
+            let [weight, bias] = HEAD.map(|part| head_tensor(layer.name, part));
+            let factor = |name: &str, values: Vec<f32>, shape: [usize; 2]| {
+                let missing = || LoraError::Adapter { name: name.to_owned(), reason: "is not trained".to_owned() };
+                self.factor(name, self.matrix(values, shape)).ok_or_else(missing)
+            };
+            Ok(HeadTensors {
+                weight: factor(&weight, self.read(&weight, &[outputs, hidden])?, [outputs, hidden])?,
+                bias: factor(&bias, self.read(&bias, &[outputs])?, [outputs, 1])?,
+            })
+        };
+        layers.iter().enumerate().map(layer).collect()
     }
 
     fn site(&self, layer: usize, site: Site, spec: &Spec) -> Result<Option<SiteTensors>, LoraError> {
         let Some(site_name) = spec.names.linear.of(layer, site) else { return Ok(None) };
         let name = |part: &str| factor_tensor(&site_name, part);
+        let config = self.adapter.config();
         let (inputs, outputs) = spec.shape(site);
         if self.adapter.get(&name("lora_A")).is_none() && self.adapter.get(&name("lora_B")).is_none() {
             return Ok(None);
         }
-        let r = self.adapter.config().r as usize;
+        let r = config.r as usize;
         let down = self.read(&name("lora_A"), &[r, inputs])?;
         let up = self.read(&name("lora_B"), &[outputs, r])?;
-        let matrix = |values, shape: [usize; 2]| Tensor::from_data(TensorData::new(values, shape), self.device);
+        let bias_name = bias_tensor(&site_name);
+        let bias = config.lora_bias.then(|| self.read(&bias_name, &[outputs])).transpose()?;
+        let bias = bias.map(|bias| self.matrix(bias, [1, outputs]));
         Ok(Some(SiteTensors {
             shared: Branch {
-                down: Down::Shared(matrix(transpose(&down, r, inputs), [inputs, r])),
-                up: Up::Shared(matrix(transpose(&up, outputs, r), [r, outputs])),
-                scaling: self.adapter.config().scaling(),
+                down: Down::Shared(self.matrix(transpose(&down, r, inputs), [inputs, r])),
+                up: Up::Shared(self.matrix(transpose(&up, outputs, r), [r, outputs])),
+                bias: bias.clone().map(Tensor::unsqueeze),
+                dropout: None,
+                scaling: config.scaling(),
             },
-            up: Factor { values: matrix(up, [outputs, r]), offset: self.offset(&name("lora_B"))? },
-            down: match self.adapter.config().train {
-                Train::B => None,
-                Train::AB => Some(Factor { values: matrix(down, [r, inputs]), offset: self.offset(&name("lora_A"))? }),
-            },
+            up: self.factor(&name("lora_B"), self.matrix(up, [outputs, r])),
+            down: self.factor(&name("lora_A"), self.matrix(down, [r, inputs])),
+            bias: bias.and_then(|bias| self.factor(&bias_name, bias)),
         }))
+    }
+
+    fn matrix(&self, values: Vec<f32>, shape: [usize; 2]) -> Tensor<2> {
+        Tensor::from_data(TensorData::new(values, shape), self.device)
+    }
+
+    /// A tensor with its place in the flat gradient, where it is trained.
+    fn factor(&self, name: &str, values: Tensor<2>) -> Option<Factor> {
+        let trained = self.adapter.trainable();
+        trained.iter().find(|slot| slot.name == name).map(|slot| Factor { values, offset: slot.offset })
     }
 
     fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoraError> {
@@ -134,18 +154,15 @@ impl Reader<'_> {
         Ok(tensor.data.clone())
     }
 
-    fn offset(&self, name: &str) -> Result<usize, LoraError> {
-        let trained = self.adapter.trainable();
-        let slot = trained.iter().find(|slot| slot.name == name);
-        let missing = || LoraError::Adapter { name: name.to_owned(), reason: "is not trainable".to_owned() };
-        slot.map(|slot| slot.offset).ok_or_else(missing)
-    }
-
     /// Every trained tensor must have a place in the model: one without would keep a zero gradient unnoticed.
     fn check_all_placed(&self, spec: &Spec, head: bool) -> Result<(), LoraError> {
         let sites = (0..spec.num_layers).flat_map(|layer| Site::ALL.map(|site| spec.names.linear.of(layer, site)));
-        let factors = sites.flatten().flat_map(|site| ["lora_A", "lora_B"].map(|part| factor_tensor(&site, part)));
-        let places: HashSet<String> = factors.chain(HEAD.map(head_tensor).into_iter().filter(|_| head)).collect();
+        let tensors =
+            |site: String| [factor_tensor(&site, "lora_A"), factor_tensor(&site, "lora_B"), bias_tensor(&site)];
+        let layers = self.adapter.model().head_layers();
+        let layers = layers.iter().filter(|_| head);
+        let heads = layers.flat_map(|layer| HEAD.map(|part| head_tensor(layer.name, part)));
+        let places: HashSet<String> = sites.flatten().flat_map(tensors).chain(heads).collect();
         match self.adapter.trainable().into_iter().find(|slot| !places.contains(&slot.name)) {
             None => Ok(()),
             Some(slot) => Err(LoraError::Adapter { name: slot.name, reason: "has no place in the model".to_owned() }),
@@ -153,11 +170,15 @@ impl Reader<'_> {
     }
 }
 
-/// The head's tensors.
+/// The tensors of a head's layer.
 const HEAD: [&str; 2] = ["weight", "bias"];
 
-fn head_tensor(part: &str) -> String {
-    format!("{PREFIX}classifier.{part}")
+fn head_tensor(layer: &str, part: &str) -> String {
+    format!("{PREFIX}{layer}.{part}")
+}
+
+fn bias_tensor(site: &str) -> String {
+    format!("{PREFIX}{site}.lora_B.bias")
 }
 
 fn factor_tensor(site: &str, part: &str) -> String {

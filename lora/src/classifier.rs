@@ -1,17 +1,20 @@
-//! The classifier: a frozen encoder, an adapter and a linear head over the mean-pooled, normalised hidden states.
+//! The classifier: a frozen encoder, an adapter and a head over the mean-pooled, normalised hidden states or over the first token's.
 
 use std::path::Path;
 
-use adapter::Adapter;
+use adapter::{Adapter, Head};
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use crate::LoraError;
 use crate::adapted::Adapted;
-use crate::attach::HeadTensors;
+use crate::attach::Factor;
 use crate::batch::MicroBatch;
-use crate::gradients::{self, Gradients, Of};
-use crate::spec::Sizes;
+use crate::checkpoint::Tensors;
+use crate::gradients::{self, Gradients, Of, leaf};
+use crate::linear::Linear;
+use crate::spec::{DenseActivation, HeadKind, Sizes};
 use crate::tokenizer::Encoded;
+use crate::transformer::Transformer;
 
 /// Added under the L2 norm's lower bound, as in PyTorch's `normalize`.
 const SMALLEST_NORM: f32 = 1e-12;
@@ -20,6 +23,15 @@ const SMALLEST_NORM: f32 = 1e-12;
 pub struct Classifier {
     adapted: Adapted,
     labels: usize,
+    pooling: Pooling,
+}
+
+/// What the head gets of the hidden states.
+enum Pooling {
+    /// The mean over a text's tokens, of norm 1.
+    Mean,
+    /// The first token's, through a frozen layer where the checkpoint has one (BERT's pooler); layers before the last have this activation.
+    First { frozen: Option<Box<Linear>>, activation: DenseActivation },
 }
 
 impl Classifier {
@@ -30,7 +42,15 @@ impl Classifier {
     ///
     /// [`LoraError`] naming the file, tensor or adapter tensor at fault.
     pub fn load(dir: &Path, adapter: &Adapter, labels: usize, device: &Device) -> Result<Self, LoraError> {
-        Ok(Self { adapted: Adapted::load(dir, adapter, labels, device)?, labels })
+        let device = device.clone().without_autodiff();
+        let (model, pooling) =
+            Transformer::load(dir, &device, |model, tensors| Pooling::load(dir, adapter.model(), model, tensors))?;
+        Ok(Self { adapted: Adapted::new(model, adapter, Some(labels), device)?, labels, pooling })
+    }
+
+    /// Seeds what dropout hides in the gradients that are computed from here on, where the adapter has dropout: the same seed, the same gradients.
+    pub fn set_dropout_seed(&mut self, seed: u64) {
+        self.adapted.dropout_seed = seed;
     }
 
     /// Replaces the adapter's values; the base model stays.
@@ -81,13 +101,22 @@ impl Classifier {
         })
     }
 
-    /// What the head sees of each text: the mean hidden state over its tokens, of norm 1.
+    /// What the head sees of each text.
     pub(crate) fn features(&self, texts: &[Encoded]) -> Result<Vec<Vec<f32>>, LoraError> {
         let width = self.sizes().hidden_size;
         self.adapted.per_text(texts, |batch| {
-            let values = to_vec("pooled states", pool(self.adapted.states(batch)?, batch.lengths()))?;
+            let values = to_vec("pooled states", self.pooling.of(self.adapted.states(batch)?, batch.lengths()))?;
             Ok(values.chunks_exact(width).map(<[f32]>::to_vec).collect())
         })
+    }
+
+    /// Whether one layer is all that is trained of the head.
+    pub(crate) fn one_layer(&self) -> Result<(), LoraError> {
+        if self.adapted.attached.head.len() == 1 {
+            return Ok(());
+        }
+        let reason = "is one layer of two; only a head of one is trained on its own".to_owned();
+        Err(LoraError::Adapter { name: "classifier".to_owned(), reason })
     }
 
     /// Labels of the head.
@@ -102,8 +131,10 @@ impl Classifier {
     /// [`LoraError`] naming the text that the model cannot take.
     pub fn logits(&self, texts: &[Encoded]) -> Result<Vec<Vec<f32>>, LoraError> {
         self.adapted.per_text(texts, |batch| {
-            let pooled = pool(self.adapted.states(batch)?, batch.lengths());
-            let values = to_vec("logits", class_logits(pooled, Head::copies(self.head()?, batch.rows())))?;
+            let one = |factor: &Factor| factor.values.clone().unsqueeze();
+            let head = self.adapted.attached.head.iter().map(|layer| (one(&layer.weight), one(&layer.bias))).collect();
+            let logits = self.pooling.logits(self.adapted.states(batch)?, batch.lengths(), head);
+            let values = to_vec("logits", logits)?;
             Ok(values.chunks_exact(self.labels).map(<[f32]>::to_vec).collect())
         })
     }
@@ -121,13 +152,11 @@ impl Classifier {
     fn gradients(&self, batch: &MicroBatch, labels: &[usize], of: Of) -> Result<Gradients, LoraError> {
         let own: Vec<usize> = batch.indices().iter().map(|i| self.label(*i, labels)).collect::<Result<_, _>>()?;
         batch.check(self.sizes())?;
-        let head = self.head()?;
         gradients::of_losses(&self.adapted, batch, of, |hidden, leaves| {
-            let Head { weight, bias } = Head::copies(head, of.copies(batch.rows()));
-            let [weight, bias] = [weight, bias].map(|copies| copies.autodiff().require_grad());
-            leaves.push((head.weight_offset, weight.clone()));
-            leaves.push((head.bias_offset, bias.clone()));
-            let logits = class_logits(pool(hidden, batch.lengths()), Head { weight, bias }.for_all(batch.rows()));
+            let mut copies = |factor: &Factor| leaf(factor, of.copies(batch.rows()), leaves);
+            let layers = self.adapted.attached.head.iter();
+            let head = layers.map(|layer| (copies(&layer.weight), copies(&layer.bias))).collect();
+            let logits = self.pooling.logits(hidden, batch.lengths(), head);
             let log_probabilities = activation::log_softmax(logits, 1);
             let chosen = one_hot(&own, batch.rows(), self.labels, &log_probabilities.device());
             Ok((log_probabilities * chosen).sum_dim(1).neg())
@@ -164,35 +193,63 @@ impl Classifier {
         let limit = self.labels;
         label.filter(|label| *label < limit).ok_or(LoraError::Label { example, label, limit })
     }
-
-    fn head(&self) -> Result<&HeadTensors, LoraError> {
-        let missing = || LoraError::Adapter { name: "classifier".to_owned(), reason: "is missing".to_owned() };
-        self.adapted.attached.head.as_ref().ok_or_else(missing)
-    }
 }
 
-/// The head of a batch, one copy an example (expanded views: nothing is copied).
-struct Head {
-    /// `[examples, labels, hidden]`.
-    weight: Tensor<3>,
-    /// `[examples, labels, 1]`.
-    bias: Tensor<3>,
-}
+/// Weight `[copies, outputs, inputs]` and bias `[copies, outputs, 1]` of a head's layer: one copy for all examples, or one an example.
+type HeadLayer = (Tensor<3>, Tensor<3>);
 
-impl Head {
-    fn copies(head: &HeadTensors, examples: usize) -> Self {
-        let [labels, hidden] = head.weight.dims();
-        let bias: Tensor<3> = head.bias.clone().reshape([1, labels, 1]);
-        Self {
-            weight: head.weight.clone().unsqueeze::<3>().expand([examples, labels, hidden]),
-            bias: bias.expand([examples, labels, 1]),
+impl Pooling {
+    fn load(dir: &Path, of: &adapter::Model, model: &Transformer, tensors: &Tensors<'_>) -> Result<Self, LoraError> {
+        match (of.head, model.spec().head) {
+            (Head::Mean, _) => Ok(Self::Mean),
+            (Head::SequenceClassification, HeadKind::Sequence { dense, activation, .. }) => {
+                let hidden = model.spec().hidden_size;
+                // The pooler is the base model's; a head of two layers is trained whole.
+                let frozen = (of.head_layers().len() == 1).then(|| {
+                    let name = tensors.base(dense.strip_prefix(model.spec().names.linear.prefix).unwrap_or(dense));
+                    Linear::load(tensors, &name, hidden, hidden, true).map(Box::new)
+                });
+                Ok(Self::First { frozen: frozen.transpose()?, activation })
+            }
+            (Head::SequenceClassification, HeadKind::Words { .. }) => {
+                let reason = "model_type is a decoder's, which has no head over labels".to_owned();
+                Err(LoraError::Config { path: dir.join("config.json"), reason })
+            }
         }
     }
 
-    /// One for each of so many examples, where there was one for all.
-    fn for_all(self, examples: usize) -> Self {
-        let [_, labels, hidden] = self.weight.dims();
-        Self { weight: self.weight.expand([examples, labels, hidden]), bias: self.bias.expand([examples, labels, 1]) }
+    /// What the head's first trained layer gets, `[examples, hidden]` from `[examples, tokens, hidden]`.
+    fn of(&self, hidden: Tensor<3>, lengths: &[usize]) -> Tensor<2> {
+        let Self::First { frozen, activation } = self else { return pool(hidden, lengths) };
+        let [examples, _, width] = hidden.dims();
+        let first = hidden.narrow(1, 0, 1).reshape([examples, width]);
+        match frozen {
+            Some(dense) => activate(*activation, dense.forward(first, None)),
+            None => first,
+        }
+    }
+
+    /// `[examples, labels]`.
+    fn logits(&self, hidden: Tensor<3>, lengths: &[usize], head: Vec<HeadLayer>) -> Tensor<2> {
+        let last = head.len().saturating_sub(1);
+        head.into_iter().enumerate().fold(self.of(hidden, lengths), |x, (place, (weight, bias))| {
+            let ([examples, inputs], [_, outputs, _]) = (x.dims(), weight.dims());
+            let weight = weight.expand([examples, outputs, inputs]);
+            let x = weight.matmul(x.unsqueeze_dim::<3>(2)) + bias.expand([examples, outputs, 1]);
+            let x = x.reshape([examples, outputs]);
+            match self {
+                Self::First { activation, .. } if place < last => activate(*activation, x),
+                _ => x,
+            }
+        })
+    }
+}
+
+/// The activation between the layers of a head.
+pub(crate) fn activate(activation: DenseActivation, x: Tensor<2>) -> Tensor<2> {
+    match activation {
+        DenseActivation::Tanh => x.tanh(),
+        DenseActivation::Relu => activation::relu(x),
     }
 }
 
@@ -208,12 +265,6 @@ fn pool(hidden: Tensor<3>, lengths: &[usize]) -> Tensor<2> {
     let mean: Tensor<2> = weights.matmul(hidden).reshape([examples, width]);
     let norm = mean.clone().square().sum_dim(1).sqrt().clamp_min(SMALLEST_NORM);
     mean / norm
-}
-
-/// The head's output, `[examples, labels]`.
-fn class_logits(pooled: Tensor<2>, head: Head) -> Tensor<2> {
-    let [examples, labels, _] = head.bias.dims();
-    (head.weight.matmul(pooled.unsqueeze_dim::<3>(2)) + head.bias).reshape([examples, labels])
 }
 
 /// 1 at each row's label, `[rows, labels]`; rows without a label get label 0.

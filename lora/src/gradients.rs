@@ -5,11 +5,12 @@
 //! batch is the sum of its examples' losses, and an example's loss depends on its own copies alone, so the gradient of the sum by
 //! the copies holds each example's gradient (the per-example form of Goodfellow 2015, arXiv 1510.01799, for low-rank factors).
 
+use adapter::Site;
 use burn::tensor::{Gradients as Tape, Tensor};
 
 use crate::LoraError;
 use crate::adapted::Adapted;
-use crate::attach::{Attached, Factor};
+use crate::attach::Factor;
 use crate::batch::MicroBatch;
 use crate::classifier::to_vec;
 use crate::linear::{Branch, Down, Up};
@@ -67,7 +68,7 @@ pub(crate) fn of_losses(
     of: Of,
     losses: impl FnOnce(Tensor<3>, &mut Leaves) -> Result<Tensor<2>, LoraError>,
 ) -> Result<Gradients, LoraError> {
-    let (branches, mut leaves) = branches(&adapted.attached, batch.rows(), of);
+    let (branches, mut leaves) = branches(adapted, batch, of);
     let hidden = adapted.model.forward(&adapted.input(batch), &branches)?;
     let losses = losses(hidden, &mut leaves)?;
     let (examples, width) = (batch.indices().len(), adapted.attached.width);
@@ -88,33 +89,40 @@ pub(crate) fn of_losses(
 }
 
 /// The branches with a copy of each trained factor for each example, or one for all, and these copies: of B `[copies, outputs, r]`, of A
-/// `[copies, r, inputs]`.
-fn branches(attached: &Attached, examples: usize, of: Of) -> (Vec<LayerBranches>, Leaves) {
+/// `[copies, r, inputs]`, of the bias `[copies, 1, outputs]`.
+fn branches(adapted: &Adapted, batch: &MicroBatch, of: Of) -> (Vec<LayerBranches>, Leaves) {
     let mut leaves = Vec::new();
-    let mut copies = |factor: &Factor| {
-        let [rows, columns] = factor.values.dims();
-        let copies: Tensor<3> = factor.values.clone().unsqueeze::<3>().expand([of.copies(examples), rows, columns]);
-        let copies = copies.autodiff().require_grad();
-        leaves.push((factor.offset, copies.clone()));
-        copies
-    };
-    let mut branches = Vec::with_capacity(attached.sites.len());
-    for row in &attached.sites {
-        branches.push(row.each_ref().map(|site| {
-            let site = site.as_ref()?;
+    let mut copies = |factor: &Factor| leaf(factor, of.copies(batch.rows()), &mut leaves);
+    let dropout = adapted.dropout();
+    let layers = adapted.attached.sites.iter().enumerate().map(|(layer, row)| {
+        Site::ALL.map(|place| {
+            let site = row[place as usize].as_ref()?;
             let down = match (&site.down, of) {
                 (Some(down), Of::Each) => Down::PerExample(copies(down)),
                 (Some(down), Of::Sum) => Down::Shared(one(copies(down)).transpose()),
                 (None, _) => site.shared.down.clone(),
             };
-            let up = match of {
-                Of::Each => Up::PerExample(copies(&site.up)),
-                Of::Sum => Up::Shared(one(copies(&site.up)).transpose()),
+            let up = match (&site.up, of) {
+                (Some(up), Of::Each) => Up::PerExample(copies(up)),
+                (Some(up), Of::Sum) => Up::Shared(one(copies(up)).transpose()),
+                (None, _) => site.shared.up.clone(),
             };
-            Some(Branch { down, up, scaling: site.shared.scaling })
-        }));
-    }
-    (branches, leaves)
+            let bias = site.bias.as_ref().map(&mut copies).or_else(|| site.shared.bias.clone());
+            let (inputs, _) = adapted.spec().shape(place);
+            let dropout = dropout.map(|dropout| dropout.factors(batch, (layer, place), inputs, &adapted.device));
+            Some(Branch { down, up, bias, dropout, scaling: site.shared.scaling })
+        })
+    });
+    (layers.collect(), leaves)
+}
+
+/// So many copies of a trained tensor, `[copies, ...]` (an expanded view: nothing is copied), which are leaves of the recorded graph.
+pub(crate) fn leaf(factor: &Factor, copies: usize, leaves: &mut Leaves) -> Tensor<3> {
+    let [rows, columns] = factor.values.dims();
+    let copies: Tensor<3> = factor.values.clone().unsqueeze::<3>().expand([copies, rows, columns]);
+    let copies = copies.autodiff().require_grad();
+    leaves.push((factor.offset, copies.clone()));
+    copies
 }
 
 /// The only copy.

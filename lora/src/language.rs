@@ -64,6 +64,11 @@ impl LanguageModel {
         self.adapted.set_threads(threads);
     }
 
+    /// Seeds what dropout hides in the gradients that are computed from here on, where the adapter has dropout: the same seed, the same gradients.
+    pub fn set_dropout_seed(&mut self, seed: u64) {
+        self.adapted.dropout_seed = seed;
+    }
+
     /// The base model's sizes.
     #[must_use]
     pub fn sizes(&self) -> Sizes {

@@ -6,7 +6,7 @@
 //! 2. [`Tokenizer`] turns texts into [`Encoded`] token ids, [`ChatTemplate`] conversations.
 //! 3. [`Pretrained::load`] reads a checkpoint with its own head: `config.json` into a description of the model (`spec`, a short file for each `family`), the
 //!    weights by name (`checkpoint`), one arithmetic for all (`transformer`). [`Classifier::load`] takes an encoder of it and attaches an [`adapter::Adapter`]: a LoRA branch
-//!    beside each chosen linear layer (`linear`, `attach`) and a linear head over the mean-pooled, normalised hidden states.
+//!    beside each chosen linear layer (`linear`, `attach`; `dropout` on the way into it) and the head that the adapter's model has ([`adapter::Head`]).
 //! 4. [`micro_batches`] buckets examples by padded length, so that shapes depend on an example alone.
 //! 5. [`Classifier::for_each_gradient`] gives one gradient an example, without a loop over examples (`gradients`), on several
 //!    cores (`parallel`). Whoever wants an ordinary gradient adds them up; whoever wants privacy clips each one first.
@@ -21,6 +21,7 @@ mod chat;
 mod checkpoint;
 mod classifier;
 mod device;
+mod dropout;
 mod error;
 mod evaluate;
 mod family;

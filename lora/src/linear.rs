@@ -13,13 +13,17 @@ pub(crate) struct Linear {
     pub(crate) bias: Option<Tensor<1>>,
 }
 
-/// The low-rank branch of one linear layer, `x · Aᵀ · Bᵀ · scaling`. The product of A and B is never formed.
+/// The low-rank branch of one linear layer, `(x · Aᵀ · Bᵀ + b) · scaling`. The product of A and B is never formed.
 #[derive(Clone)]
 pub(crate) struct Branch {
     /// A, in one of its two forms.
     pub(crate) down: Down,
     /// B, in one of its two forms.
     pub(crate) up: Up,
+    /// What is added to the product before scaling: one for all, `[1, 1, outputs]`, or one an example.
+    pub(crate) bias: Option<Tensor<3>>,
+    /// What the inputs are multiplied by first, `[tokens, inputs]`: dropout, in training.
+    pub(crate) dropout: Option<Tensor<2>>,
     /// `lora_alpha / r`, or `lora_alpha / sqrt(r)` with rank-stabilised LoRA.
     pub(crate) scaling: f32,
 }
@@ -70,6 +74,10 @@ impl Linear {
 
 impl Branch {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let x = match &self.dropout {
+            Some(factors) => x * factors.clone(),
+            None => x,
+        };
         let low = match &self.down {
             Down::Shared(down) => x.matmul(down.clone()),
             Down::PerExample(down) => {
@@ -80,7 +88,7 @@ impl Branch {
             }
         };
         let low = low.mul_scalar(self.scaling);
-        match &self.up {
+        let out = match &self.up {
             Up::Shared(up) => low.matmul(up.clone()),
             Up::PerExample(up) => {
                 let [tokens, r] = low.dims();
@@ -88,6 +96,10 @@ impl Branch {
                 let low = low.reshape([examples, tokens / examples, r]);
                 low.matmul(up.clone().swap_dims(1, 2)).reshape([tokens, outputs])
             }
-        }
+        };
+        let Some(bias) = &self.bias else { return out };
+        let ([tokens, outputs], [examples, ..]) = (out.dims(), bias.dims());
+        let out = out.reshape([examples, tokens / examples, outputs]) + bias.clone().mul_scalar(self.scaling);
+        out.reshape([tokens, outputs])
     }
 }

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use adapter::Site;
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Device, Tensor};
 
 use crate::LoraError;
 use crate::batch::{self, MicroBatch, micro_batches};
 use crate::checkpoint::Tensors;
-use crate::classifier::to_vec;
+use crate::classifier::{activate, to_vec};
 use crate::language::word_logits;
 use crate::linear::Linear;
 use crate::spec::{DenseActivation, HeadKind, Sizes, Spec};
@@ -81,11 +81,7 @@ impl Pretrained {
                 let [examples, _, hidden] = states.dims();
                 let first = states.narrow(1, 0, 1).reshape([examples, hidden]);
                 let x = dense.forward(first, None);
-                let x = match activation {
-                    DenseActivation::Tanh => x.tanh(),
-                    DenseActivation::Relu => activation::relu(x),
-                };
-                let values = to_vec("logits", out.forward(x, None))?;
+                let values = to_vec("logits", out.forward(activate(*activation, x), None))?;
                 Ok(values.chunks_exact(values.len() / examples).map(<[f32]>::to_vec).collect())
             }
             Head::Words(words) => word_logits(states, words, batch),

@@ -27,9 +27,10 @@ impl Classifier {
     /// The head that `warm_up` finds for these public rows, starting from zero: the weight row by row, then the bias. What is attached is left alone.
     ///
     /// # Errors
-    /// [`LoraError`] naming the example at fault.
+    /// [`LoraError`] naming the example at fault; a head of two layers.
     pub fn warm_up_head(&self, texts: &[Encoded], labels: &[usize], warm_up: &WarmUp) -> Result<Vec<f32>, LoraError> {
         let known = self.labels();
+        self.one_layer()?;
         for example in 0..texts.len() {
             self.label(example, labels)?;
         }

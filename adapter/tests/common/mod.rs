@@ -10,6 +10,7 @@ pub(crate) fn tiny_model() -> Model {
         hidden_size: 8,
         intermediate_size: 12,
         num_labels: 3,
+        head: Default::default(),
         attention: None,
     }
 }

@@ -135,6 +135,7 @@ mod tests {
             hidden_size: 384,
             intermediate_size: 1536,
             num_labels: 2,
+            head: Default::default(),
             attention: None,
         };
         let houses: Vec<(String, usize)> = house_names(houses).into_iter().map(|name| (name, 3000)).collect();

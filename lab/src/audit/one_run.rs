@@ -261,6 +261,7 @@ fn charter(setting: &Setting, noise_multiplier: f64) -> Result<Charter, AuditErr
         hidden_size: 384,
         intermediate_size: 1536,
         num_labels: LABELS,
+        head: Default::default(),
         attention: None,
     };
     let contract = Contract {
