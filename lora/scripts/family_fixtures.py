@@ -8,7 +8,7 @@ Needs torch, transformers and peft (the versions are written into each expected.
 fewer key/value heads than heads, a head size that is not hidden over heads, tied and untied embeddings, biases, norms of queries and
 keys, every kind of rotary scaling, sliding windows shorter than a text on all and on some layers, weights in three types, several files
 with an index. Adapters are on queries, keys, attention outputs and the last layer of the feed-forward block. Encoders have a head on the
-mean of their hidden states, of norm 1, as lora's classifier has. Gradients are made by a loop over the examples. Texts have several lengths; the longest is left-padded into one batch with the others as well.
+mean of their hidden states, of norm 1, as lora's classifier has; a second adapter of each (own.json) keeps transformers' own head and has biases beside B, as one of two decoders has. Gradients are made by a loop over the examples. Texts have several lengths; the longest is left-padded into one batch with the others as well.
 """
 
 import copy
@@ -32,6 +32,9 @@ SUFFIXES = {
     "distilbert": ["q_lin", "k_lin", "out_lin", "lin2"],
     "llama": ["q_proj", "k_proj", "o_proj", "down_proj"],
 }
+
+# Families with a second adapter.
+OWN = ["bert", "roberta", "distilbert", "llama", "llama3"]
 
 LLAMA = dict(
     hidden_size=32, intermediate_size=44, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, vocab_size=VOCAB,
@@ -122,21 +125,23 @@ def loss_of(model, text, prompt, label):
     """Of an encoder the label's, of a decoder the mean over the tokens after the prompt."""
     ids = torch.tensor([text])
     if label is not None:
-        return torch.nn.functional.cross_entropy(model(ids=ids), torch.tensor([label]))
+        logits = model(ids=ids) if isinstance(model.base_model.model, Classifier) else model(input_ids=ids).logits
+        return torch.nn.functional.cross_entropy(logits, torch.tensor([label]))
     logits = model(input_ids=ids).logits[0, :-1]
     first = max(prompt, 1)
     return torch.nn.functional.cross_entropy(logits[first - 1:], ids[0, first:])
 
 
-def adapted(name, model, texts, folder):
-    """Attaches a random adapter with peft, saves it, and computes each text's loss and gradients."""
+def adapted(name, model, texts, folder, own=False):
+    """Attaches a random adapter with peft, saves it, and computes each text's loss and gradients. `own`: with transformers' own head, and biases."""
     kind = model.config.model_type
     decoder = kind not in ("bert", "roberta", "distilbert")
-    if not decoder:
+    if not decoder and not own:
         model = Classifier(kind, getattr(model, kind))
+    saved = ["pre_classifier", "classifier"] if own and kind == "distilbert" else ["classifier"]
     config = peft.LoraConfig(
         r=2, lora_alpha=6, target_modules=SUFFIXES.get(kind, SUFFIXES["llama"]), use_rslora=name == "qwen3",
-        task_type="CAUSAL_LM" if decoder else "SEQ_CLS", modules_to_save=None if decoder else ["classifier"])
+        task_type="CAUSAL_LM" if decoder else "SEQ_CLS", modules_to_save=None if decoder else saved, lora_bias=own)
     model = peft.PeftModel(model, config) if not decoder else peft.get_peft_model(model, config)
     model.eval()
     trained = {}
@@ -148,8 +153,9 @@ def adapted(name, model, texts, folder):
                 trained[key.replace(".default", "").replace(".modules_to_save", "")] = parameter
             else:
                 parameter.requires_grad_(False)
-    model.save_pretrained(folder / "adapter")
-    (folder / "adapter" / "README.md").unlink(missing_ok=True)
+    saved = folder / ("own" if own else "adapter")
+    model.save_pretrained(saved)
+    (saved / "README.md").unlink(missing_ok=True)
     rows = []
     for index, (text, prompt) in enumerate(zip(texts[1:], PROMPTS, strict=True)):
         label = None if decoder else index % LABELS
@@ -185,9 +191,11 @@ def main():
             "torch": torch.__version__, "transformers": transformers.__version__,
             "texts": texts, "logits": rounded(expected), "left_padded": rounded(padded),
         }))
-        made = adapted(name, model, texts, folder)
+        again = copy.deepcopy(model)
         versions = {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__}
-        (folder / "adapted.json").write_text(json.dumps(versions | made))
+        (folder / "adapted.json").write_text(json.dumps(versions | adapted(name, model, texts, folder)))
+        if name in OWN:
+            (folder / "own.json").write_text(json.dumps(versions | adapted(name, again, texts, folder, own=True)))
         size = sum(file.stat().st_size for file in folder.rglob('*'))
         print(f"{name:14} {size:7} bytes, largest |logit| {max(row.abs().max() for row in expected):.2f}")
 

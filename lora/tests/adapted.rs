@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use adapter::{Adapter, LoraConfig, Merge, Model, Train, Trainable};
+use adapter::{Adapter, Head, LoraConfig, Merge, Model, Train, Trainable};
 use lora::{Classifier, Encoded, LanguageModel, LoraError, Pretrained};
 use serde::Deserialize;
 
@@ -42,19 +42,30 @@ struct Case {
 
 impl Case {
     fn new(family: &str, labels: u32) -> Self {
+        Self::of(family, labels, Head::Mean, "adapter", "adapted.json")
+    }
+
+    /// The family's second adapter, with transformers' own head of an encoder and a bias beside each B.
+    fn own(family: &str) -> Self {
+        let (labels, head) =
+            if ENCODERS.contains(&family) { (LABELS, Head::SequenceClassification) } else { (0, Head::Mean) };
+        let case = Self::of(family, labels, head, "own", "own.json");
+        assert!(case.saved.config().lora_bias);
+        case
+    }
+
+    fn of(family: &str, labels: u32, head: Head, adapter: &str, expected: &str) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families").join(family);
-        let expected = serde_json::from_slice(&std::fs::read(folder.join("adapted.json")).unwrap()).unwrap();
+        let expected = serde_json::from_slice(&std::fs::read(folder.join(expected)).unwrap()).unwrap();
         let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
-        let model = Model::from_hf_config(&config, labels).unwrap();
-        let saved = Adapter::load_dir(&folder.join("adapter"), &model).unwrap();
+        let model = Model { head, ..Model::from_hf_config(&config, labels).unwrap() };
+        let saved = Adapter::load_dir(&folder.join(adapter), &model).unwrap();
         Self { folder, expected, model, saved }
     }
 
     /// The same values, all of which are trained.
     fn all_trained(&self) -> Adapter {
-        let config = LoraConfig { train: Train::AB, ..self.saved.config().clone() };
-        let flat: Vec<f32> = self.saved.tensors().flat_map(|(_, tensor)| tensor.data.clone()).collect();
-        Adapter::initial(&self.model, &config, 0).unwrap().with_flat(&flat).unwrap()
+        self.saved.training(Train::AB)
     }
 
     fn texts(&self) -> Vec<Encoded> {
@@ -79,45 +90,61 @@ impl Case {
     }
 }
 
-/// Both factors and B alone, over one and several threads.
-fn variants(case: &Case) -> [(Adapter, usize); 3] {
-    [(case.all_trained(), 1), (case.all_trained(), 3), (case.saved.clone(), 2)]
+/// Both factors, B alone and A alone, over one and several threads.
+fn variants(case: &Case) -> [(Adapter, usize); 4] {
+    [(case.all_trained(), 1), (case.all_trained(), 3), (case.saved.clone(), 2), (case.saved.training(Train::A), 2)]
 }
 
 #[test]
 fn losses_and_per_example_gradients_of_encoders_are_pytorchs() {
     for family in ENCODERS {
-        let case = Case::new(family, LABELS);
-        let labels: Vec<usize> = case.expected.rows.iter().map(|row| row.label.unwrap()).collect();
-        for (adapter, threads) in variants(&case) {
-            let device = lora::device("cpu").unwrap();
-            let mut model = Classifier::load(&case.folder, &adapter, LABELS as usize, &device).unwrap();
-            model.set_threads(threads);
-            let mut found = BTreeMap::new();
-            let sink = |index, loss, gradient: &[f32]| drop(found.insert(index, (loss, gradient.to_vec())));
-            model.for_each_gradient(&case.texts(), &labels, sink).unwrap();
-            case.check(family, &adapter.trainable(), &found);
-        }
+        encoder_gradients_are_pytorchs(family, &Case::new(family, LABELS));
+    }
+}
+
+#[test]
+fn losses_and_per_example_gradients_of_transformers_own_heads_and_of_biases_are_pytorchs() {
+    for family in ENCODERS {
+        encoder_gradients_are_pytorchs(family, &Case::own(family));
+    }
+    for family in ["llama", "llama3"] {
+        decoder_gradients_are_pytorchs(family, &Case::own(family));
+    }
+}
+
+fn encoder_gradients_are_pytorchs(family: &str, case: &Case) {
+    let labels: Vec<usize> = case.expected.rows.iter().map(|row| row.label.unwrap()).collect();
+    for (adapter, threads) in variants(case) {
+        let device = lora::device("cpu").unwrap();
+        let mut model = Classifier::load(&case.folder, &adapter, LABELS as usize, &device).unwrap();
+        model.set_threads(threads);
+        let mut found = BTreeMap::new();
+        let sink = |index, loss, gradient: &[f32]| drop(found.insert(index, (loss, gradient.to_vec())));
+        model.for_each_gradient(&case.texts(), &labels, sink).unwrap();
+        case.check(family, &adapter.trainable(), &found);
     }
 }
 
 #[test]
 fn losses_and_per_example_gradients_of_decoders_are_pytorchs() {
     for family in DECODERS {
-        let case = Case::new(family, 0);
-        let prompts: Vec<usize> = case.expected.rows.iter().map(|row| row.prompt).collect();
-        for (adapter, threads) in variants(&case) {
-            let mut model = LanguageModel::load(&case.folder, &adapter, &lora::device("cpu").unwrap()).unwrap();
-            model.set_threads(threads);
-            let mut found = BTreeMap::new();
-            let sink = |index, loss, gradient: &[f32]| drop(found.insert(index, (loss, gradient.to_vec())));
-            model.for_each_gradient(&case.texts(), &prompts, sink).unwrap();
-            case.check(family, &adapter.trainable(), &found);
-            let foreseen = model.foresee(&case.texts(), &prompts).unwrap();
-            for (row, foreseen) in case.expected.rows.iter().zip(&foreseen) {
-                assert!((foreseen.loss - row.loss).abs() < 1e-5 * row.loss.max(1.0), "{family}");
-                assert_eq!(foreseen.tokens, row.ids.len() - row.prompt.max(1));
-            }
+        decoder_gradients_are_pytorchs(family, &Case::new(family, 0));
+    }
+}
+
+fn decoder_gradients_are_pytorchs(family: &str, case: &Case) {
+    let prompts: Vec<usize> = case.expected.rows.iter().map(|row| row.prompt).collect();
+    for (adapter, threads) in variants(case) {
+        let mut model = LanguageModel::load(&case.folder, &adapter, &lora::device("cpu").unwrap()).unwrap();
+        model.set_threads(threads);
+        let mut found = BTreeMap::new();
+        let sink = |index, loss, gradient: &[f32]| drop(found.insert(index, (loss, gradient.to_vec())));
+        model.for_each_gradient(&case.texts(), &prompts, sink).unwrap();
+        case.check(family, &adapter.trainable(), &found);
+        let foreseen = model.foresee(&case.texts(), &prompts).unwrap();
+        for (row, foreseen) in case.expected.rows.iter().zip(&foreseen) {
+            assert!((foreseen.loss - row.loss).abs() < 1e-5 * row.loss.max(1.0), "{family}");
+            assert_eq!(foreseen.tokens, row.ids.len() - row.prompt.max(1));
         }
     }
 }
@@ -241,6 +268,15 @@ fn merging_gives_the_adapted_models_logits_and_unmerging_the_base_models() {
             std::fs::read(case.folder.join("config.json")).unwrap()
         );
     }
+    // With biases into a model that has them; one that has none is named.
+    let (case, merged) = (Case::own("llama3"), tempfile::tempdir().unwrap());
+    assert_eq!(case.saved.merge(&case.folder, merged.path(), Merge::Into).unwrap(), 2 * 2 * 4);
+    let texts = case.texts();
+    let adapted = LanguageModel::load(&case.folder, &case.saved, &device).unwrap().logits(&texts).unwrap();
+    let found = Pretrained::load(merged.path(), &device).unwrap().logits(&texts).unwrap();
+    assert!(off(&found, &adapted) < 0.05, "{}", off(&found, &adapted));
+    let missing = Case::own("llama").saved.merge(&Case::own("llama").folder, merged.path(), Merge::Into).unwrap_err();
+    assert!(missing.to_string().contains("_proj.bias"), "{missing}");
     let (case, empty) = (Case::new("llama", 0), tempfile::tempdir().unwrap());
     let missing = case.saved.merge(empty.path(), empty.path(), Merge::Into).unwrap_err();
     assert!(missing.to_string().contains("model.safetensors"), "{missing}");
@@ -249,6 +285,56 @@ fn merging_gives_the_adapted_models_logits_and_unmerging_the_base_models() {
     let adapter = Adapter::initial(&deeper, case.saved.config(), 0).unwrap();
     let missing = adapter.merge(&case.folder, empty.path(), Merge::Into).unwrap_err();
     assert!(missing.to_string().contains("model.layers.2."), "{missing}");
+}
+
+/// While B is zero nothing is hidden from the loss, and B's gradient is linear in what is not hidden: over many seeds it is what it is without dropout, within
+/// five deviations of the mean.
+#[test]
+fn dropout_hides_nothing_in_the_mean_is_the_seeds_alone_and_leaves_what_is_said_as_it_was() {
+    let case = Case::new("llama", 0);
+    let device = lora::device("cpu").unwrap();
+    let with = |lora_dropout: f64, of: &Adapter| {
+        let config = LoraConfig { lora_dropout, ..of.config().clone() };
+        Adapter::initial(&case.model, &config, 5).unwrap().with_flat(&of.flat()).unwrap()
+    };
+    let zero = Adapter::initial(&case.model, case.saved.config(), 5).unwrap();
+    let prompts: Vec<usize> = case.expected.rows.iter().map(|row| row.prompt).collect();
+    let gradients = |adapter: &Adapter, seed: u64, threads: usize| {
+        let mut model = LanguageModel::load(&case.folder, adapter, &device).unwrap();
+        model.set_threads(threads);
+        model.set_dropout_seed(seed);
+        let mut found = BTreeMap::new();
+        let sink = |index, loss: f32, gradient: &[f32]| drop(found.insert(index, (loss.to_bits(), gradient.to_vec())));
+        model.for_each_gradient(&case.texts(), &prompts, sink).unwrap();
+        found
+    };
+    let (plain, dropped) = (gradients(&zero, 0, 1), with(0.3, &zero));
+    let (count, last) = (400, prompts.len() - 1);
+    let width = zero.trainable_len();
+    let (mut sum, mut squares) = (vec![0.0f64; width], vec![0.0f64; width]);
+    for seed in 0..count {
+        let found = gradients(&dropped, seed, 1);
+        assert_eq!(found[&last].0, plain[&last].0);
+        for (i, value) in found[&last].1.iter().enumerate() {
+            sum[i] += f64::from(*value);
+            squares[i] += f64::from(*value) * f64::from(*value);
+        }
+    }
+    let n = count as f64;
+    let mut moved = 0;
+    for i in 0..width {
+        let (mean, wanted) = (sum[i] / n, f64::from(plain[&last].1[i]));
+        let deviation = ((squares[i] / n - mean * mean).max(0.0) / n).sqrt();
+        moved += usize::from(deviation > 1e-6);
+        assert!((mean - wanted).abs() < 5.0 * deviation + 1e-6, "{i}: {mean} {wanted} {deviation}");
+    }
+    assert!(moved > width / 2);
+    // With B of any value: a seed's gradients, whatever the threads, and no others.
+    let adapter = with(0.3, &case.saved);
+    assert!(gradients(&adapter, 7, 1) == gradients(&adapter, 7, 3));
+    assert!(gradients(&adapter, 7, 1) != gradients(&adapter, 8, 1));
+    let logits = |adapter| LanguageModel::load(&case.folder, adapter, &device).unwrap().logits(&case.texts()).unwrap();
+    assert!(logits(&adapter) == logits(&with(0.0, &case.saved)));
 }
 
 /// One gradient for all, as without privacy, is the sum of the gradients of each; dummy rows of a micro-batch add nothing.
