@@ -1,5 +1,5 @@
 //! B and A trained by turns: each part's weights and memory are what they would be if nothing but its own steps had ever been.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
@@ -87,6 +87,7 @@ fn a_sum_is_as_long_as_the_longer_turn_at_every_step_and_no_other_length_is_take
         }
         state.apply_gradient(&vec![0.5; state.update_len()]).unwrap();
     }
+    assert_eq!(common::tiny_adapter().update_len(), common::tiny_adapter().trainable_len());
     for train in [Train::A, Train::B, Train::AB] {
         assert_eq!(adapter(train).update_len(), adapter(train).trainable_len());
     }

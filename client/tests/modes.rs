@@ -60,9 +60,9 @@ impl Trainer for Recorded {
     }
 }
 
-async fn all_agree_on_what_the_contributions_add_up_to(mode: &str) {
+async fn all_agree_on_what_the_contributions_add_up_to(mode: &str, strategy: &str) {
     logs();
-    let federation = Federation::of_mode(mode).await;
+    let federation = Federation::of_mode(mode, strategy).await;
     let charter = &federation.charter;
     terms::check(charter).unwrap();
     let record = Record::default();
@@ -85,7 +85,7 @@ async fn all_agree_on_what_the_contributions_add_up_to(mode: &str) {
         let number = protocol::RoundNumber::new(round).unwrap();
         let seed = &lines[0].1;
         let opened = RoundSum { round: number, seed, cohort: &cohort, values: &sum, expected: 4, may_vanish: 0 };
-        let metrics = opened.metrics(charter, state.adapter().trainable_len());
+        let metrics = opened.metrics(charter, state.update_len());
         assert_eq!(metrics.is_some(), round == 2);
         opened.apply(charter, &mut state).unwrap();
     }
@@ -104,17 +104,24 @@ async fn all_agree_on_what_the_contributions_add_up_to(mode: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_rounds_of_mode_client_with_adaptive_clipping_and_an_evaluation() {
-    all_agree_on_what_the_contributions_add_up_to("client").await;
+    all_agree_on_what_the_contributions_add_up_to("client", "ffa-lora").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_rounds_of_mode_record_shared_with_an_evaluation() {
-    all_agree_on_what_the_contributions_add_up_to("record-shared").await;
+    all_agree_on_what_the_contributions_add_up_to("record-shared", "ffa-lora").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_rounds_of_mode_record_local_of_two_steps_with_an_evaluation() {
-    all_agree_on_what_the_contributions_add_up_to("record-local").await;
+    all_agree_on_what_the_contributions_add_up_to("record-local", "ffa-lora").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_rounds_by_turns_of_b_and_a_under_every_mode() {
+    for mode in ["client", "record-shared", "record-local"] {
+        all_agree_on_what_the_contributions_add_up_to(mode, "rolora").await;
+    }
 }
 
 /// Real models on real rows: four companies and a tiny Llama, prompts and completions, noise and all. What comes out is an adapter that

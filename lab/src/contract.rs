@@ -2,7 +2,7 @@
 
 use adapter::Model as Shapes;
 use protocol::charter::{
-    Accountant, AdaptiveClipping, Clipping, Committee, Evaluation, House, Local, Lora, Model, Optimizer, Privacy,
+    Accountant, AdaptiveClipping, Clipping, Committee, Evaluation, Head, House, Local, Lora, Model, Optimizer, Privacy,
     PrivacyMode, Release, ReleasePolicy, Rounds, Strategy, TargetModules, Terms,
 };
 use protocol::{Charter, HouseName};
@@ -104,6 +104,7 @@ impl Contract {
                 hidden_size: self.model.hidden_size,
                 intermediate_size: self.model.intermediate_size,
                 labels: self.labels.clone(),
+                head: Head::default(),
                 max_tokens: self.max_tokens,
                 attention: None,
             },
@@ -113,6 +114,9 @@ impl Contract {
                 target_modules: TargetModules::Names(self.targets.clone()),
                 layers_to_transform: None,
                 use_rslora: false,
+                lora_dropout: 0.0,
+                lora_bias: false,
+                bias: None,
                 modules_to_save: vec!["classifier".to_owned()],
                 seed: self.seed,
                 strategy: self.strategy,

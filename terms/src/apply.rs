@@ -34,7 +34,7 @@ impl RoundSum<'_> {
     /// # Errors
     /// [`RoundSumError`]; the state is then as before.
     pub fn apply(&self, charter: &Charter, state: &mut State) -> Result<(), RoundSumError> {
-        let count = state.adapter().trainable_len();
+        let count = state.update_len();
         let shape = RoundShape::of(charter, self.round, count);
         let (update, rest) = self.values.split_at_checked(shape.update).ok_or_else(|| self.wrong_length(shape))?;
         if rest.len() != shape.indicator + shape.metrics {
@@ -70,7 +70,7 @@ impl RoundSum<'_> {
         if charter.optimizer.schedule().is_some_and(|schedule| self.round.get() <= schedule.warmup_rounds) {
             return;
         }
-        let metrics = self.metrics(charter, state.adapter().trainable_len());
+        let metrics = self.metrics(charter, state.update_len());
         // A loss at the bound may be any loss beyond it.
         let loss = metrics.and_then(|metrics| metrics.loss).filter(|loss| *loss < evaluation.loss_bound);
         if let Some(loss) = loss {
@@ -91,7 +91,7 @@ impl RoundSum<'_> {
 
     /// The mean update's negative, in the order of the trained weights.
     fn turned_back(&self, charter: &Charter, state: &State, update: &[i64]) -> Result<Vec<f32>, RoundSumError> {
-        let count = state.adapter().trainable_len();
+        let count = state.update_len();
         let scale = rounding(charter, self.round, count)
             .map_err(|e| TermsError::from(crate::PrivacyTermsError::from(e)))?
             .scale();
@@ -163,7 +163,7 @@ mod tests {
         let patient = Charter::parse(&text.replace("patience = 2\nmin_improvement = 0.1\n", "")).unwrap();
         let (mut state, mut endless) =
             (Terms::of(&charter).unwrap().first_state().unwrap(), Terms::of(&patient).unwrap().first_state().unwrap());
-        let count = state.adapter().trainable_len();
+        let count = state.update_len();
         let cohort: Vec<&HouseName> = charter.houses.iter().map(|house| &house.name).collect();
         // What a one is on the grid: 4096 / sqrt(2), truncated.
         let one = 2896;

@@ -110,7 +110,7 @@ pub enum PrivacyTermsError {
 /// [`TermsError`], naming the key, what its value gives, and what would be needed.
 pub fn check(charter: &Charter) -> Result<(), TermsError> {
     let terms = Terms::of(charter)?;
-    let count = terms.first_state()?.adapter().trainable_len();
+    let count = terms.first_state()?.update_len();
     let privacy = &charter.privacy;
     if privacy.mode != PrivacyMode::Client && privacy.clamp < privacy.integer_norm {
         return Err(PrivacyTermsError::Clamp { clamp: privacy.clamp, integer_norm: privacy.integer_norm }.into());

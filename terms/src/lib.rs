@@ -18,10 +18,12 @@ pub use apply::{RoundSum, RoundSumError, applied, clipping_norm, is_over};
 pub use check::{PrivacyTermsError, check, epsilon};
 pub use metrics::{Metrics, MetricsShape};
 pub use shape::{Norms, RoundShape, attempts, evaluations, fullest_round, layout, rounding, whole_run};
-pub use strategy::{FedIt, FfaLora, Strategy, strategy};
+pub use strategy::{FedIt, FfaLora, RoLora, Strategy, strategy};
 pub use weights::{WeightsError, check_weights};
 
-use adapter::{Adapter, AdapterError, Architecture, LoraConfig, Model, Schedule, ServerOptimizer, State, Targets};
+use adapter::{
+    Adapter, AdapterError, Architecture, Head, LoraConfig, Model, Schedule, ServerOptimizer, State, Targets,
+};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use protocol::Charter;
@@ -71,7 +73,7 @@ pub enum TermsError {
         found: f64,
     },
     /// A strategy that sums cannot run.
-    #[error("charter: lora.strategy `{0}` needs single updates; write \"ffa-lora\" or \"fedit\"")]
+    #[error("charter: lora.strategy `{0}` needs single updates; write \"ffa-lora\", \"rolora\" or \"fedit\"")]
     Strategy(&'static str),
     /// `lora.initial_head` is not a head of this model.
     #[error("charter: lora.initial_head: {rule}")]
@@ -164,6 +166,10 @@ pub fn adapter_model(from: &protocol::charter::Model) -> Result<Model, TermsErro
         let rule = if words { "a language model has none: write []" } else { "name at least two" };
         return Err(TermsError::Head { key: "model.labels", architecture: from.architecture.clone(), rule });
     }
+    if words && from.head != protocol::charter::Head::default() {
+        let rule = "a language model has none of its own: leave it out";
+        return Err(TermsError::Head { key: "model.head", architecture: from.architecture.clone(), rule });
+    }
     if words != from.attention.is_some() {
         let rule = if words { "write num_attention_heads, num_key_value_heads and head_dim" } else { "leave it out" };
         return Err(TermsError::Head { key: "model.attention", architecture: from.architecture.clone(), rule });
@@ -174,6 +180,10 @@ pub fn adapter_model(from: &protocol::charter::Model) -> Result<Model, TermsErro
         hidden_size: from.hidden_size,
         intermediate_size: from.intermediate_size,
         num_labels: u32::try_from(labels).map_err(|_| TermsError::Labels(labels))?,
+        head: match from.head {
+            protocol::charter::Head::Mean => Head::Mean,
+            protocol::charter::Head::SequenceClassification => Head::SequenceClassification,
+        },
         attention: from.attention.map(|sizes| adapter::AttentionSizes {
             num_attention_heads: sizes.num_attention_heads,
             num_key_value_heads: sizes.num_key_value_heads,
@@ -204,6 +214,8 @@ pub fn lora_config(from: &protocol::charter::Lora) -> Result<LoraConfig, TermsEr
         layers_to_transform: from.layers_to_transform.clone(),
         modules_to_save: from.modules_to_save.clone(),
         use_rslora: from.use_rslora,
+        lora_dropout: from.lora_dropout,
+        lora_bias: from.lora_bias,
         train: strategy(from.strategy)?.trains(),
         base_model_name_or_path: None,
     })
@@ -228,6 +240,9 @@ pub fn unit(charter: &Charter) -> f64 {
 fn head(text: &str, model: &Model) -> Result<Vec<f32>, TermsError> {
     let refuse = |rule: String| TermsError::InitialHead { rule };
     let bytes = BASE64_STANDARD.decode(text).map_err(|error| refuse(format!("is not base64: {error}")))?;
+    if model.head_layers().len() != 1 {
+        return Err(refuse("is of one layer, and this model's head has two: leave it out".to_owned()));
+    }
     let expected = model.num_labels as usize * (model.hidden_size as usize + 1);
     let (floats, rest) = bytes.as_chunks::<4>();
     if floats.len() != expected || !rest.is_empty() {
@@ -352,12 +367,55 @@ mod tests {
             Ok::<_, Box<dyn std::error::Error>>(Terms::of(&Charter::parse(&text)?)?.first_state()?)
         };
         let (b, ab) = (2 * 384 * 8, 2 * 384 * 8 * 2);
-        for (strategy, layer) in [("ffa-lora", b), ("fedit", ab)] {
-            let ends = with(strategy)?.adapter().layer_ends();
+        for (strategy, layer) in [("ffa-lora", b), ("fedit", ab), ("rolora", b)] {
+            let ends = with(strategy)?.round_adapter().layer_ends();
             let wanted: Vec<usize> = (1..=6).map(|layers| layers * layer).chain([6 * layer + 3 * 385]).collect();
             assert_eq!(ends, wanted, "{strategy}");
         }
-        assert_eq!((strategy(protocol::charter::Strategy::FedIt)?.name(), FfaLora.name()), ("fedit", "ffa-lora"));
+        let turns = with("rolora")?;
+        assert_eq!((turns.update_len(), turns.adapter().trainable_len()), (6 * b + 3 * 385, 6 * ab + 3 * 385));
+        let names = [protocol::charter::Strategy::FedIt, protocol::charter::Strategy::RoLora];
+        assert_eq!(
+            [strategy(names[0])?.name(), strategy(names[1])?.name(), FfaLora.name()],
+            ["fedit", "rolora", "ffa-lora"]
+        );
+        Ok(())
+    }
+
+    /// Widths of MiniLM's, with three labels: a layer before the labels where the family has one of its own, and a bias beside each B.
+    #[test]
+    fn transformers_own_heads_and_biases_are_trained_where_the_charter_says_so()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let of = |architecture: &str, modules: &str, rest: &str| {
+            let text = SAMPLE
+                .replace("architecture = \"bert\"", &format!("architecture = {architecture:?}"))
+                .replace("# head = ", "head = ")
+                .replace("target_modules = [\"query\", \"value\"]", "target_modules = \"all-linear\"")
+                .replace("modules_to_save = [\"classifier\"]", &format!("modules_to_save = {modules}\n{rest}"));
+            let charter = Charter::parse(&text)?;
+            Ok::<_, Box<dyn std::error::Error>>(Terms::of(&charter)?.first_state()?.adapter().clone())
+        };
+        let b = 6 * 8 * (4 * 384 + 1536 + 384);
+        for (architecture, modules, before) in [
+            ("bert", "[\"classifier\"]", 0),
+            ("roberta", "[\"classifier\"]", 384 * 385),
+            ("distilbert", "[\"classifier\", \"pre_classifier\"]", 384 * 385),
+        ] {
+            let adapter = of(architecture, modules, "")?;
+            assert_eq!(adapter.trainable_len(), b + before + 3 * 385, "{architecture}");
+            // The layer before the labels starts from somewhere, those over labels and the biases from zero.
+            let moved = |name: &str| adapter.get(name).is_some_and(|tensor| tensor.data.iter().any(|x| *x != 0.0));
+            let inner =
+                ["classifier.dense", "pre_classifier"].map(|name| moved(&format!("base_model.model.{name}.weight")));
+            assert_eq!(inner.contains(&true), before > 0);
+            let biased = of(architecture, modules, "lora_bias = true")?;
+            assert_eq!(biased.trainable_len(), adapter.trainable_len() + b / 8);
+        }
+        assert!(of("distilbert", "[\"classifier\"]", "").is_err());
+        let head = format!("initial_head = {:?}", head_text(&[0.0; 3 * 385]));
+        assert!(of("bert", "[\"classifier\"]", &head).is_ok());
+        let refused = of("roberta", "[\"classifier\"]", &head).err().map_or_else(String::new, |error| error.to_string());
+        assert!(refused.contains("initial_head") && refused.contains("two"), "{refused}");
         Ok(())
     }
 

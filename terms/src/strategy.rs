@@ -26,6 +26,11 @@ pub struct FfaLora;
 #[derive(Debug, Clone, Copy)]
 pub struct FedIt;
 
+/// RoLoRA: B and A are trained by turns, beginning with B, while the other stays; in a turn the mean of the products is the product of the mean and what
+/// stays, so a sum is exact under every mode, and A is learnt too. A contribution is as long as the longer turn's.
+#[derive(Debug, Clone, Copy)]
+pub struct RoLora;
+
 impl Strategy for FfaLora {
     fn name(&self) -> &'static str {
         charter::Strategy::FfaLora.as_str()
@@ -46,6 +51,16 @@ impl Strategy for FedIt {
     }
 }
 
+impl Strategy for RoLora {
+    fn name(&self) -> &'static str {
+        charter::Strategy::RoLora.as_str()
+    }
+
+    fn trains(&self) -> Train {
+        Train::Alternating
+    }
+}
+
 /// The strategy that a charter names.
 ///
 /// # Errors
@@ -55,6 +70,7 @@ pub fn strategy(name: charter::Strategy) -> Result<&'static dyn Strategy, TermsE
     match name {
         charter::Strategy::FfaLora => Ok(&FfaLora),
         charter::Strategy::FedIt => Ok(&FedIt),
+        charter::Strategy::RoLora => Ok(&RoLora),
         Flora | FedexLora | LoraFair | FlexLora => Err(TermsError::Strategy(name.as_str())),
     }
 }

@@ -39,8 +39,8 @@ impl Mechanism for ClientUpdate {
         house: &House,
         tools: &mut Tools<'_>,
     ) -> Result<Trained, TrainError> {
-        let (charter, count) = (part.charter, state.adapter().trainable_len());
-        let shape = RoundShape::of(charter, part.number, count);
+        let charter = part.charter;
+        let shape = RoundShape::of(charter, part.number, state.update_len());
         let share = part.noise_share()?;
         if let Some(share) = &share {
             tools.noise.begin(share, shape.len());
@@ -66,7 +66,7 @@ impl Mechanism for ClientUpdate {
     }
 }
 
-/// How far this house's copy of the adapter moves, and the mean loss of its first batch. A house without rows, or one whose
+/// How far this house's copy of the adapter moves in what the round trains (zeros behind that, up to the vector's length), and the mean loss of its first batch. A house without rows, or one whose
 /// training leaves the numbers, stays where it is: whether it takes part must not depend on its data.
 fn local_update(
     part: &Part<'_>,
@@ -75,8 +75,9 @@ fn local_update(
     tools: &mut Tools<'_>,
 ) -> Result<(Zeroizing<Vec<f64>>, Option<f64>), TrainError> {
     let local = &part.charter.local;
-    let fresh = || State::new(state.adapter().clone(), optimizer(local)).map_err(TermsError::from);
-    let (mut own, before) = (fresh()?, state.adapter().flat());
+    let training = state.round_adapter();
+    let fresh = || State::new(training.clone().into_owned(), optimizer(local)).map_err(TermsError::from);
+    let (mut own, before) = (fresh()?, training.flat());
     let mut rows = house.units.rows().to_vec();
     let batch = (local.batch as usize).min(rows.len());
     let (mut next, mut loss) = (rows.len(), None);
@@ -86,6 +87,7 @@ fn local_update(
             next = 0;
         }
         tools.learner.set_adapter(own.adapter())?;
+        tools.seed_dropout(part.charter);
         let (mut gradient, mean) = mean_gradient(tools.learner, &rows[next..next + batch], before.len())?;
         if local.proximal > 0.0 {
             draw_back(&mut gradient, local.proximal as f32, &Zeroizing::new(own.adapter().flat()), &before);
@@ -101,8 +103,11 @@ fn local_update(
         }
     }
     let after = Zeroizing::new(own.adapter().flat());
-    let moved = after.iter().zip(&before).map(|(after, before)| f64::from(*after) - f64::from(*before));
-    Ok((Zeroizing::new(moved.collect()), loss))
+    let mut moved = Zeroizing::new(vec![0.0; state.update_len()]);
+    for (moved, (after, before)) in moved.iter_mut().zip(after.iter().zip(&before)) {
+        *moved = f64::from(*after) - f64::from(*before);
+    }
+    Ok((moved, loss))
 }
 
 /// What takes the local steps, with nothing in its memory.

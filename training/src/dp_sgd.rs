@@ -8,11 +8,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use adapter::{ServerOptimizer, State};
+use adapter::{Adapter, ServerOptimizer, State};
 use privacy::{Clip, ClipError, UnitGradient, clamp, poisson_sample};
 use protocol::Charter;
 use protocol::charter::{Clipping, PrivacyMode};
-use terms::{RoundShape, Terms};
+use terms::RoundShape;
 use zeroize::Zeroizing;
 
 use crate::mechanism::{Mechanism, Tools, Trained};
@@ -21,6 +21,7 @@ use crate::{House, Learner, Part, TrainError, held_out};
 /// The record modes' mechanism.
 pub struct DpSgd {
     clip: Clip,
+    clipping: Clipping,
     clamp: u64,
 }
 
@@ -28,30 +29,33 @@ impl DpSgd {
     /// The clipping of `charter`.
     ///
     /// # Errors
-    /// [`TrainError::Clip`]; [`TrainError::Terms`] for a charter without an adapter.
+    /// [`TrainError::Clip`].
     pub fn new(charter: &Charter) -> Result<Self, TrainError> {
         let privacy = &charter.privacy;
-        let mut clip = Clip::new(privacy.clipping_norm, privacy.integer_norm)?;
-        if privacy.clipping == Clipping::PerLayer {
-            clip = clip.in_parts(Terms::of(charter)?.first_state()?.adapter().layer_ends())?;
-        }
-        Ok(Self { clip, clamp: privacy.clamp })
+        let clip = Clip::new(privacy.clipping_norm, privacy.integer_norm)?;
+        Ok(Self { clip, clipping: privacy.clipping, clamp: privacy.clamp })
     }
 
-    /// The exact sum of the clipped gradients of `batch` (units as positions of rows), and the mean loss of its rows.
+    /// The exact sum of the clipped gradients of `batch` (units as positions of rows) by what `adapter` trains, which is put into the learner, and the mean loss of its rows.
     ///
     /// # Errors
     /// A failure of the model, or sums that overflow.
     pub fn clipped_sum(
         &self,
-        learner: &dyn Learner,
+        learner: &mut dyn Learner,
         batch: &[&[usize]],
-        width: usize,
+        adapter: &Adapter,
     ) -> Result<(Zeroizing<Vec<i64>>, Option<f64>), TrainError> {
         let rows: Vec<usize> = batch.iter().flat_map(|unit| unit.iter().copied()).collect();
         let unit_of: Vec<usize> = batch.iter().enumerate().flat_map(|(u, unit)| unit.iter().map(move |_| u)).collect();
-        let mut sum = UnitSum { clip: &self.clip, units: batch, open: HashMap::new(), error: None };
-        let mut values = Zeroizing::new(vec![0; width]);
+        let per_layer = match self.clipping {
+            Clipping::Flat => None,
+            Clipping::PerLayer => Some(self.clip.clone().in_parts(adapter.layer_ends())?),
+        };
+        learner.set_adapter(adapter)?;
+        let clip = per_layer.as_ref().unwrap_or(&self.clip);
+        let mut sum = UnitSum { clip, units: batch, open: HashMap::new(), error: None };
+        let mut values = Zeroizing::new(vec![0; adapter.trainable_len()]);
         let mut losses = 0.0;
         learner.for_each_gradient(&rows, &mut |row, loss, gradient| {
             losses += f64::from(loss);
@@ -75,20 +79,23 @@ impl DpSgd {
         tools: &mut Tools<'_>,
     ) -> Result<Trained, TrainError> {
         let share = part.noise_share()?;
-        let count = state.adapter().trainable_len();
+        let width = state.update_len() + tail;
         if let Some(share) = &share {
-            tools.noise.begin(share, count + tail);
+            tools.noise.begin(share, width);
         }
         let start = Instant::now();
         let chosen = poisson_sample(house.units.len(), part.sampling_rate()?, tools.rng)?;
         let batch: Vec<&[usize]> = chosen.iter().map(|unit| &house.units[*unit]).collect();
-        tools.learner.set_adapter(state.adapter())?;
-        let (mut values, loss) = self.clipped_sum(tools.learner, &batch, count)?;
-        if tail > 0 {
-            let metrics = held_out::sums(part, house, tools.learner)?;
-            let mut whole = Zeroizing::new(Vec::with_capacity(count + tail));
+        tools.seed_dropout(part.charter);
+        let (mut values, loss) = self.clipped_sum(tools.learner, &batch, &state.round_adapter())?;
+        if width > values.len() {
+            // A turn with fewer weights than the other leaves zeros before the metrics.
+            let mut whole = Zeroizing::new(Vec::with_capacity(width));
             whole.extend_from_slice(&values);
-            whole.extend_from_slice(&metrics);
+            whole.resize(width - tail, 0);
+            if tail > 0 {
+                whole.extend_from_slice(&held_out::sums(part, house, tools.learner)?);
+            }
             values = whole;
         }
         clamp(&mut values, self.clamp);
@@ -110,8 +117,7 @@ impl Mechanism for DpSgd {
             tracing::warn!("privacy mode `none`: this update is NOT differentially private");
         }
         let steps = part.charter.noised_steps();
-        let count = state.adapter().trainable_len();
-        let shape = RoundShape::of(part.charter, part.number, count);
+        let shape = RoundShape::of(part.charter, part.number, state.update_len());
         // Of several steps the first carries the metrics: they are of the adapter that the round began with.
         let mut made = self.step(part, state, house, shape.metrics, tools)?;
         if steps == 1 {
@@ -119,8 +125,9 @@ impl Mechanism for DpSgd {
         }
         // Later steps start from what the noised sums so far gave, and from nothing else: post-processing.
         let local = ServerOptimizer::Sgd { learning_rate: part.charter.local.learning_rate, momentum: 0.0 };
-        let own = State::new(state.adapter().clone(), local);
+        let own = State::new(state.round_adapter().into_owned(), local);
         let mut own = own.map_err(terms::TermsError::from)?;
+        let count = own.update_len();
         let (unit, divisor) = (terms::unit(part.charter), part.nominal_batch()?);
         own.apply(&made.values[..count], unit, divisor)?;
         for step in 2..=steps {

@@ -18,6 +18,9 @@ pub trait Learner {
     /// An adapter of another shape.
     fn set_adapter(&mut self, adapter: &Adapter) -> Result<(), TrainError>;
 
+    /// Seeds what dropout hides in the gradients that follow, where the adapter has dropout.
+    fn set_dropout_seed(&mut self, _seed: u64) {}
+
     /// Calls `sink` once for every one of `rows` (positions in the corpus), in no particular order. Gradients are flat, in
     /// the order of the adapter's trained values.
     ///
@@ -123,6 +126,10 @@ impl Learner for TextLearner {
         Ok(self.classifier.set_adapter(adapter)?)
     }
 
+    fn set_dropout_seed(&mut self, seed: u64) {
+        self.classifier.set_dropout_seed(seed);
+    }
+
     fn for_each_gradient(&self, rows: &[usize], sink: &mut Sink<'_>) -> Result<(), TrainError> {
         let examples = self.examples(rows)?;
         let label = |row: &usize| self.label(*row).ok_or(TrainError::NoRow(*row));
@@ -178,6 +185,10 @@ impl PromptLearner {
 impl Learner for PromptLearner {
     fn set_adapter(&mut self, adapter: &Adapter) -> Result<(), TrainError> {
         Ok(self.model.set_adapter(adapter)?)
+    }
+
+    fn set_dropout_seed(&mut self, seed: u64) {
+        self.model.set_dropout_seed(seed);
     }
 
     fn for_each_gradient(&self, rows: &[usize], sink: &mut Sink<'_>) -> Result<(), TrainError> {

@@ -33,6 +33,16 @@ pub struct Tools<'a> {
     pub rng: &'a mut dyn CryptoRng,
 }
 
+impl Tools<'_> {
+    /// What dropout hides in the next step is this step's alone.
+    pub(crate) fn seed_dropout(&mut self, charter: &Charter) {
+        if charter.lora.lora_dropout > 0.0 {
+            let seed = self.rng.next_u64();
+            self.learner.set_dropout_seed(seed);
+        }
+    }
+}
+
 /// A way of turning rows into a private contribution.
 pub trait Mechanism: Send + Sync {
     /// The integers that `house` adds to the sum, starting from `state`; called after the ledger was charged with

@@ -87,7 +87,7 @@ impl Rehearsal {
         let cohort: Vec<&HouseName> = self.houses.iter().map(|(name, _)| name).collect();
         let (expected, may_vanish) = (self.houses.len(), self.charter.rounds.may_vanish);
         let opened = RoundSum { round: self.round, seed: &seed, cohort: &cohort, values: &sum, expected, may_vanish };
-        let metrics = opened.metrics(&self.charter, self.state.adapter().trainable_len());
+        let metrics = opened.metrics(&self.charter, self.state.update_len());
         opened.apply(&self.charter, &mut self.state)?;
         self.round = self.round.next().ok_or(TrainError::Rounds)?;
         let loss = (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64);

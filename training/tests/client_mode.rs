@@ -139,6 +139,36 @@ fn a_round_of_mode_client_moves_the_adapter_by_the_mean_of_the_houses_clipped_up
     assert!((noisy / expected - 1.0).abs() < 0.3, "{noisy} {expected}");
 }
 
+/// RoLoRA: B and the head in the first round, A and the head in the second, whatever the mode and however many steps a house takes by itself.
+#[test]
+fn by_turns_a_round_moves_the_turns_weights_and_no_others() {
+    for mode in ["client", "record-shared", "record-local"] {
+        let steps = "[local]\nsteps = 2\nlearning_rate = 0.25\n";
+        let local = if mode == "record-local" { steps } else { "" };
+        let text = charter(mode, local).text().replace("strategy = \"ffa-lora\"", "strategy = \"rolora\"");
+        let charter = Charter::parse(&text).unwrap();
+        let mut learner = Quadratic::new(&[1.0]);
+        let mut rehearsal = Rehearsal::new(&charter, houses(&charter, &[&[0], &[0], &[0], &[0]])).unwrap();
+        let mut rng = ChaCha20Rng::seed_from_u64(4);
+        let mut tools = Tools { learner: &mut learner, noise: &mut Silence, rng: &mut rng };
+        for stays in [".lora_A.", ".lora_B."] {
+            let before = rehearsal.state().adapter().clone();
+            rehearsal.round(&mut tools).unwrap();
+            let after = rehearsal.state().adapter();
+            for (name, tensor) in before.tensors() {
+                let now = &after.get(name).unwrap().data;
+                if name.contains(stays) {
+                    assert_eq!(&tensor.data, now, "{mode} {name}");
+                } else {
+                    // All weights are drawn to 1.
+                    assert!(tensor.data.iter().zip(now).all(|(before, now)| before < now), "{mode} {name}");
+                }
+            }
+        }
+        assert_eq!(rehearsal.state().step(), 2);
+    }
+}
+
 /// How far each of two rounds moves every weight, when all houses pull toward `target` with these keys in [local]; and where it began.
 fn two_rounds(keys: &str, target: f32) -> (Vec<f32>, [Vec<f64>; 2]) {
     let plain = charter("client", "");

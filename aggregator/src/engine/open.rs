@@ -129,7 +129,7 @@ fn compute(charter: &Charter, committee: &Committee, material: &Material, mut st
         expected: material.announcement.expected.len(),
         may_vanish: material.announcement.may_vanish,
     };
-    let metrics = round.metrics(charter, state.adapter().trainable_len());
+    let metrics = round.metrics(charter, state.update_len());
     if round.apply(charter, &mut state).is_err() {
         // The sum drives a weight out of the numbers: as malformed as one that is out of range.
         opened.verdict = void(VoidReason::FieldRange);

@@ -30,7 +30,7 @@ impl Core {
         let record = Record::load(home.store.leaves().await?)?;
         let mut core = Self {
             adapter: record.last_state().unwrap_or_else(|| Digest::from_bytes(first.digest())),
-            count: first.adapter().trainable_len(),
+            count: first.update_len(),
             charter: home.charter.clone(),
             identity: Arc::clone(&home.identity),
             store: home.store.clone(),

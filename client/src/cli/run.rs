@@ -61,7 +61,7 @@ fn trainer(home: &Home, dir: &Path) -> Result<Option<Box<dyn Trainer>>, Failure>
 /// Mode `client` protects the house as a whole: says so, for both neighbouring relations. A replaced contribution is one taken
 /// away and one added, a group of two.
 fn say_house(identity: &Identity) -> Result<(), TrainError> {
-    let count = Terms::of(&identity.charter)?.first_state()?.adapter().trainable_len();
+    let count = Terms::of(&identity.charter)?.first_state()?.update_len();
     let groups = group_epsilons(&identity.charter, identity.name(), count)?;
     if let [(_, zero), (_, replaced), ..] = groups.as_slice() {
         tracing::info!(
@@ -73,7 +73,7 @@ fn say_house(identity: &Identity) -> Result<(), TrainError> {
 
 /// Without a unit column the guarantee is a row's: says so, and what somebody with several rows has of it.
 fn say_unit(identity: &Identity) -> Result<(), TrainError> {
-    let count = Terms::of(&identity.charter)?.first_state()?.adapter().trainable_len();
+    let count = Terms::of(&identity.charter)?.first_state()?.update_len();
     let groups = group_epsilons(&identity.charter, identity.name(), count)?;
     let costs: Vec<String> = groups.iter().map(|(size, epsilon)| format!("{size}: {epsilon:.2}")).collect();
     tracing::warn!(

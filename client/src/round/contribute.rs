@@ -76,7 +76,7 @@ impl Member {
             return Ok(Vec::new());
         }
         let part = training::Part::announced(self.charter(), self.me.name(), announcement);
-        Ok(part.ledger_entries(self.state.adapter().trainable_len())?)
+        Ok(part.ledger_entries(self.state.update_len())?)
     }
 
     /// Charges the ledger and trains beside the event loop; or takes up what was kept before a crash.
@@ -114,7 +114,7 @@ impl Member {
                 announcement.round,
                 announcement.expected.len(),
                 announcement.may_vanish,
-                self.state.adapter().trainable_len(),
+                self.state.update_len(),
             )?,
             announcement: Arc::clone(announcement),
             ledger_head: Digest::from_bytes(self.ledger.as_ref().map_or([0; 32], |ledger| ledger.head().digest)),

@@ -136,7 +136,7 @@ impl Member {
             return Err(RunError::NoTrainer(me.name().clone()));
         }
         let (memory, state) = recall(&store, &terms, me.is_house())?;
-        let count = state.adapter().trainable_len();
+        let count = state.update_len();
         let path = config.ledger_path(store.dir());
         let open = || open_ledger(path, &store, &config, &charter, me.name(), count);
         let ledger = me.is_house().then(open).transpose()?;

@@ -323,7 +323,7 @@ impl Opening {
             expected: self.announcement.expected.len(),
             may_vanish: self.announcement.may_vanish,
         };
-        let metrics = round.metrics(charter, self.state.adapter().trainable_len());
+        let metrics = round.metrics(charter, self.state.update_len());
         match round.apply(charter, &mut self.state) {
             Ok(()) => {
                 if let Some(metrics) = metrics {

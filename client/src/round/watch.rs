@@ -124,7 +124,7 @@ impl Member {
             return Ok(());
         }
         let (round, attempt) = place(gathering.round, gathering.attempt)?;
-        let count = self.state.adapter().trainable_len();
+        let count = self.state.update_len();
         let ahead = Part::ahead(self.charter(), self.me.name(), round, attempt);
         let entries = ahead.ledger_entries(count)?;
         match self.check_charge(&entries) {
@@ -165,7 +165,7 @@ impl Member {
             return Ok(());
         }
         let place = (announcement.round, announcement.attempt);
-        let count = self.state.adapter().trainable_len();
+        let count = self.state.update_len();
         let (expected, may_vanish) = (announcement.expected.len(), announcement.may_vanish);
         let layout = terms::layout(self.charter(), announcement.round, expected, may_vanish, count)?;
         if layout.to_bytes() != announcement.layout {

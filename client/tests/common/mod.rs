@@ -133,7 +133,7 @@ impl Federation {
     }
 
     /// Two rounds of mode `client`, with adaptive clipping and an evaluation in the second, or of mode `mode` without the former.
-    pub(crate) async fn of_mode(mode: &str) -> Self {
+    pub(crate) async fn of_mode(mode: &str, strategy: &str) -> Self {
         let client = mode == "client";
         let sections = [
             if client {
@@ -149,7 +149,8 @@ impl Federation {
             .replace("epsilon = 1.5", "epsilon = 8.0")
             .replace("noise_multiplier = 1.0", "noise_multiplier = 2.0")
             .replace("integer_norm = 1024", "integer_norm = 2048")
-            .replace("clamp = 8192", "clamp = 16384");
+            .replace("clamp = 8192", "clamp = 16384")
+            .replace("[lora]\n", &format!("[lora]\nstrategy = {strategy:?}\n"));
         let steps = if mode == "record-shared" { "1" } else { "2" };
         let template = template + &sections.concat().replace("STEPS", steps);
         Self::under(&template, "aggregator", 2, 0, &[]).await

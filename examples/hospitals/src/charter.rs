@@ -1,7 +1,7 @@
 //! The charter of the example's federation, as the model builder would write it.
 
 use common::Contract;
-use protocol::charter::{Local, Lora, Model, Optimizer, Privacy, ReleasePolicy, Strategy, TargetModules};
+use protocol::charter::{Head, Local, Lora, Model, Optimizer, Privacy, ReleasePolicy, Strategy, TargetModules};
 
 use crate::model;
 use crate::options::Options;
@@ -67,6 +67,7 @@ impl<'a> Setting<'a> {
                 hidden_size: self.model.hidden_size,
                 intermediate_size: self.model.intermediate_size,
                 labels: self.labels.to_vec(),
+                head: Head::default(),
                 max_tokens: MAX_TOKENS,
                 attention: None,
             },
@@ -76,6 +77,9 @@ impl<'a> Setting<'a> {
                 target_modules: TargetModules::Names(TARGETS.map(str::to_owned).to_vec()),
                 layers_to_transform: None,
                 use_rslora: false,
+                lora_dropout: 0.0,
+                lora_bias: false,
+                bias: None,
                 modules_to_save: vec!["classifier".to_owned()],
                 seed: self.seed,
                 strategy: self.strategy,

@@ -10,7 +10,7 @@ use common::noise::{Budget, Speed, record_shared};
 use common::progress::Ui;
 use privacy::NoiseShare;
 use protocol::Digest;
-use protocol::charter::{AttentionSizes, Local, Lora, Optimizer, ReleasePolicy, Strategy, TargetModules};
+use protocol::charter::{AttentionSizes, Head, Local, Lora, Optimizer, ReleasePolicy, Strategy, TargetModules};
 
 use crate::judge::Judge;
 use crate::model::NAME;
@@ -150,6 +150,7 @@ impl Plan {
                 hidden_size: shape.hidden_size,
                 intermediate_size: shape.intermediate_size,
                 labels: Vec::new(),
+                head: Head::default(),
                 max_tokens: MAX_TOKENS,
                 attention: shape.attention.map(|sizes| AttentionSizes {
                     num_attention_heads: sizes.num_attention_heads,
@@ -166,6 +167,9 @@ impl Plan {
                 },
                 layers_to_transform: lora.layers_to_transform.clone(),
                 use_rslora: lora.use_rslora,
+                lora_dropout: lora.lora_dropout,
+                lora_bias: lora.lora_bias,
+                bias: None,
                 modules_to_save: Vec::new(),
                 seed: options.seed,
                 strategy: Strategy::FfaLora,

@@ -80,9 +80,9 @@ impl Mechanism for Unclipped {
         let start = Instant::now();
         let chosen = poisson_sample(house.units.len(), part.sampling_rate()?, tools.rng)?;
         let rows: Vec<usize> = chosen.iter().flat_map(|unit| house.units[*unit].iter().copied()).collect();
-        tools.learner.set_adapter(state.adapter())?;
+        tools.learner.set_adapter(&state.round_adapter())?;
         let unit = terms::unit(part.charter);
-        let mut values = Zeroizing::new(vec![0i64; state.adapter().trainable_len()]);
+        let mut values = Zeroizing::new(vec![0i64; state.update_len()]);
         tools.learner.for_each_gradient(&rows, &mut |_, _, gradient| {
             let integers = gradient.iter().map(|value| (f64::from(*value) / unit) as i64);
             values.iter_mut().zip(integers).for_each(|(sum, value)| *sum = sum.saturating_add(value));

@@ -168,7 +168,7 @@ impl World {
         let (expected, may_vanish) = (announcement.expected.len(), announcement.may_vanish);
         let opened = RoundSum { round, seed: digest.as_bytes(), cohort: &names, values: &values, expected, may_vanish };
         let charter = self.charter().clone();
-        let metrics = opened.metrics(&charter, self.state.adapter().trainable_len());
+        let metrics = opened.metrics(&charter, self.state.update_len());
         let mut state = self.state.clone();
         opened.apply(&charter, &mut state)?;
         let verdict = terms::applied(&charter, &state);

@@ -121,7 +121,7 @@ impl World {
             let index = index.ok_or(SimulateError::Stuck { round: round.get(), state: "a seat without a member" })?;
             Ok(CommitteeSeat { index, offer: offer.clone() })
         });
-        let count = self.state.adapter().trainable_len();
+        let count = self.state.update_len();
         let layout = terms::layout(&charter, round, self.clients.len(), charter.rounds.may_vanish, count)?;
         let announcement = Announcement {
             protocol_version: PROTOCOL_VERSION,

@@ -18,7 +18,16 @@ pub struct Lora {
     /// The scale is `lora_alpha / sqrt(r)` instead.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub use_rslora: bool,
-    /// Modules that are trained whole.
+    /// Share of each adapted layer's inputs that training hides from A.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lora_dropout: f64,
+    /// A bias beside each B is trained with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lora_bias: bool,
+    /// PEFT's way of training the base model's own biases: known, so that a charter that asks for it is refused with the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bias: Option<Bias>,
+    /// Modules that are trained whole: those of the head.
     pub modules_to_save: Vec<String>,
     /// Seeds the A matrices.
     pub seed: u64,
@@ -29,6 +38,23 @@ pub struct Lora {
     /// Zero when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_head: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
+/// Which of the base model's biases PEFT would train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bias {
+    /// None: all that is taken.
+    None,
+    /// Those of the adapted layers. Refused.
+    LoraOnly,
+    /// All. Refused.
+    All,
 }
 
 /// Linear layers, as PEFT names them.
@@ -52,6 +78,9 @@ pub enum Strategy {
     /// FedIT (Zhang et al. 2023, arXiv 2305.05644): A and B are trained and averaged, each by itself.
     #[serde(rename = "fedit")]
     FedIt,
+    /// RoLoRA (Chen et al. 2024, arXiv 2409.02346): B and A are trained by turns, one a round.
+    #[serde(rename = "rolora")]
+    RoLora,
     /// FLoRA (Wang et al. 2024, arXiv 2409.05976): stacks every house's A and B. Refused.
     Flora,
     /// FedEx-LoRA (Singhal, Ponkshe, Vepakomma 2024, arXiv 2410.09432): adds what the mean of the products has beside the product of the means. Refused.
@@ -68,6 +97,7 @@ impl Strategy {
         match self {
             Self::FfaLora => "ffa-lora",
             Self::FedIt => "fedit",
+            Self::RoLora => "rolora",
             Self::Flora => "flora",
             Self::FedexLora => "fedex-lora",
             Self::LoraFair => "lora-fair",

@@ -13,11 +13,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 pub use error::CharterError;
-pub use lora::{Lora, Strategy, TargetModules};
+pub use lora::{Bias, Lora, Strategy, TargetModules};
 pub use optimizer::{Decay, Optimizer, Schedule};
 pub use sections::{
-    Accountant, AdaptiveClipping, AttentionSizes, Clipping, Committee, Evaluation, House, Local, LocalOptimizer, Model,
-    Privacy, PrivacyMode, Release, ReleasePolicy, Rounds, Terms, Trustee,
+    Accountant, AdaptiveClipping, AttentionSizes, Clipping, Committee, Evaluation, Head, House, Local, LocalOptimizer,
+    Model, Privacy, PrivacyMode, Release, ReleasePolicy, Rounds, Terms, Trustee,
 };
 
 use crate::ids::{Digest, HouseName, RoundNumber};

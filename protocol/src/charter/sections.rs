@@ -64,11 +64,31 @@ pub struct Model {
     pub intermediate_size: u32,
     /// The classes, in the order of the head's rows; none of a language model.
     pub labels: Vec<String>,
+    /// What stands between the hidden states and the classes.
+    #[serde(default, skip_serializing_if = "Head::is_mean")]
+    pub head: Head,
     /// Longer texts are cut to this many tokens.
     pub max_tokens: u32,
     /// Of a language model: its heads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<AttentionSizes>,
+}
+
+/// What stands between a classifier's hidden states and its classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Head {
+    /// The mean over a text's tokens, of norm 1, and one layer.
+    #[default]
+    Mean,
+    /// The head of the family's class for sequence classification in transformers.
+    SequenceClassification,
+}
+
+impl Head {
+    fn is_mean(&self) -> bool {
+        *self == Self::Mean
+    }
 }
 
 /// Sizes of grouped-query attention, as in the model's config.json.

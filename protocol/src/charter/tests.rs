@@ -74,8 +74,32 @@ fn strategies_that_need_single_updates_are_refused_with_the_reason_and_the_neare
         (fedit.lora.strategy, Charter::parse(SAMPLE).unwrap().lora.strategy),
         (Strategy::FedIt, Strategy::FfaLora)
     );
+    let rolora = changed("strategy = \"ffa-lora\"", "strategy = \"rolora\"").unwrap();
+    assert_eq!((rolora.lora.strategy, rolora.lora.strategy.as_str()), (Strategy::RoLora, "rolora"));
     let other = changed("strategy = \"ffa-lora\"", "strategy = \"fedavg\"").unwrap_err().to_string();
     assert!(other.contains("ffa-lora") && other.contains("fedit"), "an unknown one gets the known: {other}");
+}
+
+#[test]
+fn dropout_a_bias_beside_b_and_transformers_own_head_are_a_charters_to_choose_and_the_bases_biases_are_not() {
+    let lora = |key: &str| changed("# use_rslora = true", key);
+    let (dropout, bias) = (lora("lora_dropout = 0.25").unwrap(), lora("lora_bias = true").unwrap());
+    assert_eq!((dropout.lora.lora_dropout, bias.lora.lora_bias), (0.25, true));
+    let plain = Charter::parse(SAMPLE).unwrap();
+    assert_eq!((plain.lora.lora_dropout, plain.lora.lora_bias, plain.model.head), (0.0, false, Head::Mean));
+    for bad in ["1.0", "-0.1", "nan"] {
+        let refused = lora(&format!("lora_dropout = {bad}")).unwrap_err().to_string();
+        assert!(refused.contains("lora.lora_dropout"), "{refused}");
+    }
+    assert_eq!(lora("bias = \"none\"").unwrap().lora.bias, Some(Bias::None));
+    for bad in ["all", "lora_only"] {
+        let refused = lora(&format!("bias = {bad:?}")).unwrap_err().to_string();
+        assert!(refused.contains("lora.bias") && refused.contains("lora_bias = true"), "{refused}");
+    }
+    let own = changed("# head = ", "head = ").unwrap();
+    assert_eq!(own.model.head, Head::SequenceClassification);
+    let refused = changed("# head = \"sequence-classification\"", "head = \"pooler\"").unwrap_err().to_string();
+    assert!(refused.contains("mean") && refused.contains("sequence-classification"), "{refused}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::error::CharterError;
-use super::lora::{Lora, Strategy, TargetModules};
+use super::lora::{Bias, Lora, Strategy, TargetModules};
 use super::optimizer::{Decay, Optimizer, Schedule};
 use super::rule::{broken, fraction, positive, range, rule, text, texts};
 use super::sections::{
@@ -98,13 +98,20 @@ fn check_lora(lora: &Lora) -> Result<(), CharterError> {
         })?;
     }
     texts("lora.modules_to_save", &lora.modules_to_save, 0, 64)?;
+    rule((0.0..1.0).contains(&lora.lora_dropout), "lora.lora_dropout", || {
+        (format!("is {}", lora.lora_dropout), "write a number of at least 0 and below 1".to_owned())
+    })?;
+    rule(matches!(lora.bias, None | Some(Bias::None)), "lora.bias", || {
+        let why = "asks to train the base model's own biases, which the aggregator does not have";
+        (why.to_owned(), "`lora_bias = true` trains what is added to those of the adapted layers".to_owned())
+    })?;
     check_strategy(lora.strategy)
 }
 
 /// An aggregator that adds up ciphertexts runs what is a function of the sum alone.
 fn check_strategy(strategy: Strategy) -> Result<(), CharterError> {
     let (why, instead) = match strategy {
-        Strategy::FfaLora | Strategy::FedIt => return Ok(()),
+        Strategy::FfaLora | Strategy::FedIt | Strategy::RoLora => return Ok(()),
         Strategy::Flora => ("stacks every house's A and B side by side", "`fedit`, which averages them"),
         Strategy::FedexLora => (
             "needs the product of every house's B and A",

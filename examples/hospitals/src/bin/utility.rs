@@ -47,7 +47,7 @@ struct Options {
     /// Clipping norm of a row's gradient.
     #[arg(long, default_value_t = 1.0)]
     clipping_norm: f64,
-    /// How the adapter is trained: ffa-lora (B) or fedit (A and B).
+    /// How the adapter is trained: ffa-lora (B), fedit (A and B) or rolora (B and A by turns).
     #[arg(long, default_value = "ffa-lora", value_parser = strategy_of)]
     strategy: Strategy,
     /// Starts from a head trained on the public rows.
@@ -137,9 +137,9 @@ fn one_step() -> u32 {
 }
 
 fn strategy_of(text: &str) -> Result<Strategy, String> {
-    let all = [Strategy::FfaLora, Strategy::FedIt];
+    let all = [Strategy::FfaLora, Strategy::FedIt, Strategy::RoLora];
     let found = all.into_iter().find(|strategy| strategy.as_str() == text);
-    found.ok_or_else(|| format!("{text} is neither ffa-lora nor fedit"))
+    found.ok_or_else(|| format!("{text} is none of ffa-lora, fedit and rolora"))
 }
 
 /// What came of it, on rows of categories that no training row has.
