@@ -414,7 +414,8 @@ mod tests {
         assert!(of("distilbert", "[\"classifier\"]", "").is_err());
         let head = format!("initial_head = {:?}", head_text(&[0.0; 3 * 385]));
         assert!(of("bert", "[\"classifier\"]", &head).is_ok());
-        let refused = of("roberta", "[\"classifier\"]", &head).err().map_or_else(String::new, |error| error.to_string());
+        let refused =
+            of("roberta", "[\"classifier\"]", &head).err().map_or_else(String::new, |error| error.to_string());
         assert!(refused.contains("initial_head") && refused.contains("two"), "{refused}");
         Ok(())
     }
