@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hub::Hub;
-use training::{Predictor, Task, evaluate, load_adapter};
+use training::{Prediction, Predictor, Task, TrainError, evaluate, load_adapter};
 
 use super::Failure;
 use crate::config::{Config, DataConfig, TrainingConfig};
@@ -121,19 +121,43 @@ pub(super) fn predict(args: &Predict) -> Result<(), Failure> {
     let adapter = own.adapter(&args.dir, args.adapter.as_ref())?;
     let predictor = Predictor::load(&own.identity.charter, &adapter, &own.training.source(&own.folder));
     let predictor = predictor.map_err(RunError::from)?;
-    let say = |texts: &[String]| -> Result<(), Failure> {
-        for (text, prediction) in
-            texts.iter().zip(predictor.predict(texts, args.most as usize).map_err(RunError::from)?)
-        {
-            let mut line = serde_json::to_value(&prediction).map_err(Failure::failed)?;
+    let mut refused = 0;
+    let mut say = |texts: &[String]| -> Result<(), Failure> {
+        for (text, said) in texts.iter().zip(answers(&predictor, texts, args.most as usize)) {
+            let mut line = match said {
+                Ok(said) => serde_json::to_value(&said).map_err(Failure::failed)?,
+                Err(error) => {
+                    refused += 1;
+                    serde_json::json!({ "error": error.to_string() })
+                }
+            };
             line["text"] = text.as_str().into();
             println!("{line}");
         }
         Ok(())
     };
-    if !args.texts.is_empty() {
-        return say(&args.texts);
+    if args.texts.is_empty() {
+        each_line(&mut say)?
+    } else {
+        say(&args.texts)?
     }
+    match refused {
+        0 => Ok(()),
+        _ => Err(Failure::failed(format!("{refused} texts have no answer: see \"error\" in their lines"))),
+    }
+}
+
+/// What is said of each text. One that the model does not take leaves the others their answers.
+fn answers(predictor: &Predictor, texts: &[String], most: usize) -> Vec<Result<Prediction, TrainError>> {
+    match predictor.predict(texts, most) {
+        Ok(said) => said.into_iter().map(Ok).collect(),
+        Err(error) if texts.len() == 1 => vec![Err(error)],
+        Err(_) => texts.chunks(1).flat_map(|one| answers(predictor, one, most)).collect(),
+    }
+}
+
+/// Hands over the lines of standard input, some together.
+fn each_line(say: &mut impl FnMut(&[String]) -> Result<(), Failure>) -> Result<(), Failure> {
     let input = std::io::stdin();
     if input.is_terminal() {
         eprintln!("one text a line; end with Ctrl-D");
