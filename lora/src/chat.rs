@@ -160,6 +160,14 @@ impl ChatTemplate {
         if rendered.len() > LONGEST { Err(refuse(format!("made {} bytes", rendered.len()))) } else { Ok(rendered) }
     }
 
+    /// The special token that comes first after what the assistant says; `None` where the template has none there, or refuses a plain conversation.
+    #[must_use]
+    pub fn end_of_answer(&self, tokenizer: &Tokenizer) -> Option<u32> {
+        let conversation = [Message::new("user", "a"), Message::new("assistant", "a")];
+        let (whole, given) = self.encode(tokenizer, &conversation).ok()?;
+        whole.ids.into_iter().skip(given).find(|id| tokenizer.is_special(*id))
+    }
+
     /// A conversation as tokens, and how many of them are given: all up to the last message, which the assistant says.
     ///
     /// # Errors

@@ -7,11 +7,12 @@ use serde::Deserialize;
 
 use crate::LoraError;
 use crate::cache::Cache;
+use crate::chat::ChatTemplate;
 use crate::classifier::to_vec;
 use crate::evaluate::largest;
 use crate::language::{LanguageModel, scores};
 use crate::parallel::for_each;
-use crate::tokenizer::Encoded;
+use crate::tokenizer::{Encoded, Tokenizer};
 use crate::transformer::Input;
 
 /// Prompts that grow together, at most: each token costs a pass over all weights, whether one text or several get one.
@@ -19,11 +20,18 @@ const TOGETHER: usize = 16;
 /// Pairs of tokens of prompts that are read together, padding included, at most (but one prompt always): the scores of each layer and head are so many.
 const PAIRS: usize = 16 * 256 * 256;
 
-/// The tokens that end what a model says: `eos_token_id` of `generation_config.json`, else of `config.json`; none where neither names any.
+/// The tokens that end what a model says: `eos_token_id` of `generation_config.json`, else of `config.json`, and what closes the assistant's message in its chat
+/// template (`<|im_end|>` of a base model whose `eos_token_id` is `<|endoftext|>`), which is learnt as the end of an answer.
 ///
 /// # Errors
 /// [`LoraError::Read`] or [`LoraError::Config`] naming the file.
-pub fn stop_tokens(dir: &Path) -> Result<Vec<u32>, LoraError> {
+pub fn stop_tokens(dir: &Path, template: &ChatTemplate, tokenizer: &Tokenizer) -> Result<Vec<u32>, LoraError> {
+    let mut stops = configured_stops(dir)?;
+    stops.extend(template.end_of_answer(tokenizer).filter(|id| !stops.contains(id)));
+    Ok(stops)
+}
+
+fn configured_stops(dir: &Path) -> Result<Vec<u32>, LoraError> {
     #[derive(Deserialize)]
     struct Config {
         eos_token_id: Option<Ids>,

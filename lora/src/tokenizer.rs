@@ -37,6 +37,11 @@ impl Tokenizer {
         self.inner.get_vocab(true).values().copied().max()
     }
 
+    /// Whether a token is a special one, which no text is made of.
+    pub(crate) fn is_special(&self, id: u32) -> bool {
+        self.inner.get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)
+    }
+
     /// The text of `ids`, special tokens left out.
     ///
     /// # Errors

@@ -92,6 +92,29 @@ fn a_template_that_does_not_end_is_given_up() {
     assert!(matches!(template.render(&[], false), Err(LoraError::ChatTemplate { .. })));
 }
 
+/// A base model's end of text is not what ends an answer in its template: both do.
+#[test]
+fn what_closes_the_assistants_message_ends_an_answer_beside_what_the_configuration_names() {
+    let special = |id: u32, content: &str| json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true });
+    let marks = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null, "decoder": null,
+        "added_tokens": marks.iter().zip(0..).map(|(mark, id)| special(id, mark)).collect::<Vec<_>>(),
+        "pre_tokenizer": { "type": "WhitespaceSplit" },
+        "model": { "type": "WordLevel", "vocab": { "<|endoftext|>": 0, "<|im_start|>": 1, "<|im_end|>": 2, "a": 3, "user": 4, "assistant": 5 }, "unk_token": "a" },
+    });
+    let template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    let dir = directory(&json!({ "chat_template": template, "eos_token": "<|endoftext|>" }));
+    std::fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let tokenizer = Tokenizer::from_file(&dir.path().join("tokenizer.json")).unwrap();
+    let template = ChatTemplate::from_dir(dir.path()).unwrap().unwrap();
+    assert_eq!(template.end_of_answer(&tokenizer), Some(2));
+    for (ids, wanted) in [(json!(0), vec![0, 2]), (json!([2, 0]), vec![2, 0]), (json!(null), vec![2])] {
+        std::fs::write(dir.path().join("generation_config.json"), json!({ "eos_token_id": ids }).to_string()).unwrap();
+        assert_eq!(lora::stop_tokens(dir.path(), &template, &tokenizer).unwrap(), wanted);
+    }
+}
+
 /// Words are tokens here, and so are the marks.
 #[test]
 fn what_the_assistant_says_last_is_learnt_and_all_before_is_given() {
@@ -114,6 +137,11 @@ fn what_the_assistant_says_last_is_learnt_and_all_before_is_given() {
     assert_eq!(text.ids[prompt..], [7, 3]);
     let (text, prompt) = template.encode(&tokenizer, &messages[..2]).unwrap();
     assert_eq!(text.ids[prompt..], [6, 3]);
+    // No mark is a special token of this tokenizer: nothing but the configuration says where an answer ends.
+    let stops = || lora::stop_tokens(dir.path(), &template, &tokenizer).unwrap();
+    assert!(stops().is_empty());
+    std::fs::write(dir.path().join("config.json"), json!({ "eos_token_id": 7 }).to_string()).unwrap();
+    assert_eq!(stops(), [7]);
     for wrong in [&messages[..1], &[]] {
         assert!(matches!(template.encode(&tokenizer, wrong), Err(LoraError::ChatTemplate { .. })));
     }

@@ -2,7 +2,7 @@
 
 use privacy::RoundingError;
 use privacy::accountant::{self, AccountantError, Rounds};
-use protocol::charter::{Accountant, PrivacyMode};
+use protocol::charter::{Accountant, Clipping, PrivacyMode};
 use protocol::{Charter, HouseName, RoundNumber};
 
 use crate::shape::{check_parts, whole_run};
@@ -98,9 +98,37 @@ pub enum PrivacyTermsError {
         /// The counts.
         cells: usize,
     },
+    /// Layers that are clipped by themselves to almost nothing: truncation to the grid would be all that is left of them.
+    #[error(
+        "charter: privacy.clipping `per-layer` leaves each of {layers} layers a norm of {norm} grid units, {least} are needed: write a \
+         privacy.integer_norm of at least {needed}, or `flat`"
+    )]
+    LayersTooFine {
+        /// Layers, the head among them.
+        layers: usize,
+        /// Each one's norm.
+        norm: u64,
+        /// The least.
+        least: u64,
+        /// The integer norm that gives it.
+        needed: u64,
+    },
     /// A value outside the accountant's rules.
     #[error("charter: {0}")]
     Accountant(#[from] AccountantError),
+}
+
+/// The least norm of a layer that is clipped by itself, in grid units.
+const LEAST_LAYER: u64 = 16;
+
+fn check_layers(integer_norm: u64, layers: usize) -> Result<(), PrivacyTermsError> {
+    let root = (layers.max(1) as f64).sqrt();
+    let norm = (integer_norm as f64 / root) as u64;
+    if norm >= LEAST_LAYER {
+        return Ok(());
+    }
+    let needed = (LEAST_LAYER as f64 * root).ceil() as u64;
+    Err(PrivacyTermsError::LayersTooFine { layers, norm, least: LEAST_LAYER, needed })
 }
 
 /// Checks that `charter` can be run and that its noise gives the epsilon that it states: for every house, at its sampling
@@ -110,8 +138,12 @@ pub enum PrivacyTermsError {
 /// [`TermsError`], naming the key, what its value gives, and what would be needed.
 pub fn check(charter: &Charter) -> Result<(), TermsError> {
     let terms = Terms::of(charter)?;
-    let count = terms.first_state()?.update_len();
+    let first = terms.first_state()?;
+    let count = first.update_len();
     let privacy = &charter.privacy;
+    if privacy.clipping == Clipping::PerLayer {
+        check_layers(privacy.integer_norm, first.round_adapter().layer_ends().len())?;
+    }
     if privacy.mode != PrivacyMode::Client && privacy.clamp < privacy.integer_norm {
         return Err(PrivacyTermsError::Clamp { clamp: privacy.clamp, integer_norm: privacy.integer_norm }.into());
     }
@@ -238,6 +270,16 @@ mod tests {
             Err(TermsError::Privacy(error)) => error,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Six layers and the head: 42 / sqrt(7) is 15.9, 43 / sqrt(7) is 16.3.
+    #[test]
+    fn layers_that_clipping_leaves_next_to_nothing_are_refused_with_the_norm_that_would_do() {
+        let with =
+            |norm: &str| refusal(&[("clipping = \"flat\"", "clipping = \"per-layer\""), ("integer_norm = 4096", norm)]);
+        let found = with("integer_norm = 42");
+        assert_eq!(found, PrivacyTermsError::LayersTooFine { layers: 7, norm: 15, least: 16, needed: 43 });
+        assert!(!matches!(with("integer_norm = 43"), PrivacyTermsError::LayersTooFine { .. }));
     }
 
     #[test]

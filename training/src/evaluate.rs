@@ -10,7 +10,7 @@ use serde::Serialize;
 use terms::Terms;
 
 use crate::learner::{Outcome, PromptLearner, likeliest};
-use crate::load::{Model, Tokens};
+use crate::load::{Model, Tokens, template};
 use crate::{DataSource, Learner, ModelSource, TrainError};
 
 /// What is evaluated.
@@ -120,7 +120,7 @@ pub fn evaluate(
     let asking = match (&model, task.answers) {
         (Model::Words(_), Some(most)) => Some(Asking {
             tokenizer: &tokenizer,
-            stops: lora::stop_tokens(task.model.folder)?,
+            stops: lora::stop_tokens(task.model.folder, &template(task.model.folder)?, &tokenizer)?,
             most,
             max_tokens: charter.model.max_tokens as usize,
         }),

@@ -53,7 +53,9 @@ impl Predictor {
         let tokenizer = Tokenizer::from_file(&source.folder.join("tokenizer.json"))?;
         let kind = if terms::is_language_model(charter) {
             let model = language_model(charter, adapter, source, &tokenizer)?;
-            Kind::Words(Box::new((model, template(source.folder)?, lora::stop_tokens(source.folder)?)))
+            let template = template(source.folder)?;
+            let stops = lora::stop_tokens(source.folder, &template, &tokenizer)?;
+            Kind::Words(Box::new((model, template, stops)))
         } else {
             let model = classifier(charter, adapter, source, &tokenizer)?;
             Kind::Labels(Box::new(model), charter.model.labels.clone())

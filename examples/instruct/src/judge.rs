@@ -76,7 +76,7 @@ impl Judge {
             Ok(Asked { instruction: instruction.clone(), whole, prompt })
         };
         let [asked, public] = [test, public].map(|all| all.iter().map(encode).collect::<anyhow::Result<Vec<Asked>>>());
-        let stops = lora::stop_tokens(folder)?;
+        let stops = lora::stop_tokens(folder, &template, &tokenizer)?;
         Ok(Self { model, stops, asked: asked?, public: public?, tokenizer })
     }
 

@@ -173,6 +173,9 @@ fn sections_of_a_mode_are_refused_under_another_and_out_of_range_by_key() {
     let local = "[local]\nsteps = 4\nlearning_rate = 0.5\n";
     assert_eq!(Charter::parse(&format!("{client}{local}")).unwrap().local.batch, 32);
     assert_eq!(key(&format!("{SAMPLE}{local}")), "local.steps");
+    for size in ["1e-30", "1e9", "0.0"] {
+        assert_eq!(key(&format!("{client}{}", local.replace("0.5", size))), "local.learning_rate");
+    }
     let more = |keys: &str| format!("{client}{local}{keys}");
     for good in ["momentum = 0.9\nproximal = 0.1", "optimizer = \"adamw\"\nweight_decay = 0.1\nproximal = 2.0"] {
         let charter = Charter::parse(&more(good)).unwrap();
@@ -182,6 +185,7 @@ fn sections_of_a_mode_are_refused_under_another_and_out_of_range_by_key() {
         ("momentum = 1.0", "local.momentum"),
         ("proximal = -0.1", "local.proximal"),
         ("proximal = inf", "local.proximal"),
+        ("proximal = 4.0", "local.proximal"),
         ("weight_decay = 0.1", "local.weight_decay"),
         ("optimizer = \"adamw\"\nmomentum = 0.9", "local.momentum"),
         ("optimizer = \"adamw\"\nweight_decay = 2.0", "local.weight_decay"),

@@ -202,6 +202,10 @@ fn check_privacy(privacy: &Privacy) -> Result<(), CharterError> {
 fn check_local(local: &Local, mode: PrivacyMode) -> Result<(), CharterError> {
     range("local.steps", local.steps, 1, 10_000)?;
     positive("local.learning_rate", local.learning_rate)?;
+    // What `adapter` takes of a step size.
+    rule((1e-20..=1e6).contains(&local.learning_rate), "local.learning_rate", || {
+        (format!("{} is no step size", local.learning_rate), "write a number from 1e-20 to 1e6, say 0.1".to_owned())
+    })?;
     range("local.batch", local.batch, 1, 1 << 20)?;
     rule(local.steps == 1 || matches!(mode, PrivacyMode::RecordLocal | PrivacyMode::Client), "local.steps", || {
         let why = format!("mode `{}` takes one global step a round", mode.as_str());
@@ -210,6 +214,12 @@ fn check_local(local: &Local, mode: PrivacyMode) -> Result<(), CharterError> {
     fraction("local.momentum", local.momentum)?;
     rule(local.proximal >= 0.0 && local.proximal.is_finite(), "local.proximal", || {
         (format!("{} draws nothing back", local.proximal), "write 0.0 or more, say 0.01".to_owned())
+    })?;
+    // Each step of plain descent multiplies the distance by 1 - learning_rate * proximal.
+    let overshoots = local.optimizer == LocalOptimizer::Sgd && local.learning_rate * local.proximal >= 2.0;
+    rule(!overshoots, "local.proximal", || {
+        let why = format!("{} at a step size of {} throws a copy further off", local.proximal, local.learning_rate);
+        (why, "write less than 2 / local.learning_rate".to_owned())
     })?;
     rule((0.0..1.0).contains(&(local.learning_rate * local.weight_decay)), "local.weight_decay", || {
         let why = format!("{} takes no share of a weight off it", local.weight_decay);
