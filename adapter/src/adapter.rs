@@ -17,8 +17,8 @@ pub struct Tensor {
 /// A LoRA adapter with its classification head, under PEFT's names.
 ///
 /// For every target layer `L` it holds `base_model.model.L.lora_A.weight` of shape `[r, in]` and `...lora_B.weight` of
-/// shape `[out, r]` (with `lora_bias` also `...lora_B.bias`), and for each layer of the head (`base_model.model.classifier`) a weight of shape `[labels, hidden]` and
-/// a bias of shape `[labels]`. All values are finite.
+/// shape `[out, r]` (with `lora_bias` also `...lora_B.bias`), and for each layer of the head (`base_model.model.classifier`) a weight and a bias, over the labels or, of a layer
+/// before them, over the hidden width. All values are finite.
 ///
 /// What is trained are the head and what [`Train`](crate::Train) says. In [`flat`](Self::flat) they
 /// stand one after the other, sorted by the bytes of their names, each row-major.
@@ -91,7 +91,8 @@ impl Adapter {
             .collect()
     }
 
-    /// Where each layer ends in the flat vector, what is in no layer (the head) being a layer of its own.
+    /// Where each layer ends in the flat vector. What is in no layer (the head) is a layer of its own; DistilBERT's two of its own head, whose names stand on
+    /// both sides of the others', are two.
     #[must_use]
     pub fn layer_ends(&self) -> Vec<usize> {
         let names = self.model.architecture.layer_names();
@@ -121,9 +122,8 @@ impl Adapter {
     pub fn update_len(&self) -> usize {
         match self.config.train {
             Train::Alternating => {
-                let turn = |train| {
-                    let config = LoraConfig { train, ..self.config.clone() };
-                    self.tensors().filter(|(name, _)| config.trains(name)).map(|(_, tensor)| tensor.data.len()).sum()
+                let turn = |train: Train| {
+                    self.tensors().filter(|(name, _)| train.trains(name)).map(|(_, tensor)| tensor.data.len()).sum()
                 };
                 usize::max(turn(Train::A), turn(Train::B))
             }

@@ -20,6 +20,15 @@ pub enum Train {
 }
 
 impl Train {
+    /// Whether the tensor of this name is trained, in some round at least.
+    pub(crate) fn trains(self, name: &str) -> bool {
+        match self {
+            Self::AB | Self::Alternating => true,
+            Self::B => !is_a(name),
+            Self::A => !is_b(name),
+        }
+    }
+
     /// One number for each, for digests.
     pub(crate) fn code(self) -> u8 {
         match self {
@@ -140,11 +149,7 @@ impl LoraConfig {
 
     /// Whether the tensor of this name is trained.
     pub(crate) fn trains(&self, name: &str) -> bool {
-        match self.train {
-            Train::AB | Train::Alternating => true,
-            Train::B => !is_a(name),
-            Train::A => !is_b(name),
-        }
+        self.train.trains(name)
     }
 }
 

@@ -33,9 +33,10 @@ impl Adapter {
     /// [`AdapterError::Io`] naming the file, or [`AdapterError::InFile`] naming the file and what is wrong in it.
     pub fn load_dir(dir: &Path, model: &Model) -> Result<Self, AdapterError> {
         let path = dir.join(CONFIG_FILE);
-        let config = read(&path, CONFIG_BYTES_MAX)
+        let mut config = read(&path, CONFIG_BYTES_MAX)
             .and_then(|bytes| in_file(&path, serde_json::from_slice(&bytes).map_err(AdapterError::Json)))
             .and_then(|json| in_file(&path, LoraConfig::from_peft_value(&json)))?;
+        config.fit_head(model);
         let limit = in_file(&path, size_limit(model, &config))?;
         let path = dir.join(WEIGHTS_FILE);
         let bytes = read(&path, limit)?;

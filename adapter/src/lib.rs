@@ -40,4 +40,6 @@ pub use crate::optimizer::ServerOptimizer;
 pub use crate::schedule::{Decay, Schedule};
 pub use crate::state::{BestLoss, State};
 pub use crate::targets::Targets;
-pub use crate::weights::{BASE_INDEX, BASE_WEIGHTS, indexed_files, weight_files, weights_digest};
+pub use crate::weights::{
+    BASE_INDEX, BASE_WEIGHTS, SETTINGS, indexed_files, settings_digest, weight_files, weights_digest,
+};

@@ -34,6 +34,17 @@ impl Adapter {
     pub fn merge(&self, base: &Path, out: &Path, how: Merge) -> Result<usize, AdapterError> {
         let deltas = self.deltas(how);
         let weights = weight_files(base)?;
+        // Before anything is written: a model with some of it merged would load, and be wrong.
+        let mut known = BTreeSet::new();
+        for name in &weights {
+            let path = base.join(name);
+            let bytes = fs::read(&path).map_err(|source| io_error(&path, source))?;
+            let names = in_file(&path, SafeTensors::deserialize(&bytes).map_err(AdapterError::from))?;
+            known.extend(names.names().into_iter().map(|name| full_name(name, self.stem())));
+        }
+        if let Some((missing, _)) = deltas.iter().find(|(name, _)| !known.contains(*name)) {
+            return Err(AdapterError::MissingTensor { tensor: missing.clone() });
+        }
         fs::create_dir_all(out).map_err(|source| io_error(out, source))?;
         let mut merged = BTreeSet::new();
         for name in &weights {
@@ -41,9 +52,6 @@ impl Adapter {
             let bytes = fs::read(&path).map_err(|source| io_error(&path, source))?;
             let rewritten = in_file(&path, rewrite(&bytes, &deltas, self.stem(), &mut merged))?;
             write_atomically(&out.join(name), &rewritten)?;
-        }
-        if let Some((missing, _)) = deltas.iter().find(|(name, _)| !merged.contains(*name)) {
-            return Err(AdapterError::MissingTensor { tensor: missing.clone() });
         }
         for entry in fs::read_dir(base).map_err(|source| io_error(base, source))? {
             let path = entry.map_err(|source| io_error(base, source))?.path();
@@ -91,6 +99,11 @@ impl Adapter {
     }
 }
 
+/// A tensor's name as in a checkpoint with a head.
+fn full_name(name: &str, stem: &str) -> String {
+    if name.starts_with(stem) { name.to_owned() } else { format!("{stem}{name}") }
+}
+
 /// A tensor of a rewritten file.
 struct Raw<'a> {
     dtype: Dtype,
@@ -126,8 +139,7 @@ fn rewrite(
     let file = SafeTensors::deserialize(bytes)?;
     let mut raw = BTreeMap::new();
     for (name, view) in file.iter() {
-        let full = if name.starts_with(stem) { name.to_owned() } else { format!("{stem}{name}") };
-        let found = deltas.get_key_value(&full);
+        let found = deltas.get_key_value(&full_name(name, stem));
         let data = match found {
             None => Cow::Borrowed(view.data()),
             Some((full, delta)) => {

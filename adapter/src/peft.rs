@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::config::{BEFORE_HEAD, HEAD};
-use crate::{AdapterError, LoraConfig, Targets};
+use crate::{AdapterError, LoraConfig, Model, Targets};
 
 /// Keys that must be absent, null, false or empty.
 const MUST_BE_OFF: [&str; 18] = [
@@ -117,6 +117,15 @@ impl LoraConfig {
     }
 }
 
+impl LoraConfig {
+    /// Names all modules that PEFT saves when `classifier` is named.
+    pub(crate) fn fit_head(&mut self, model: &Model) {
+        if self.modules_to_save == [HEAD] {
+            self.modules_to_save = model.head_modules().iter().map(|name| (*name).to_owned()).collect();
+        }
+    }
+}
+
 fn require(key: &'static str, found: &Value, holds: bool, supported: &'static str) -> Result<(), AdapterError> {
     match holds {
         true => Ok(()),
@@ -165,7 +174,8 @@ fn layers(value: &Value) -> Result<Option<Vec<u32>>, AdapterError> {
     }
 }
 
-/// For sequence classification PEFT appends `classifier` and `score`, whether or not the model has such layers.
+/// For sequence classification PEFT appends `classifier` and `score`, whether or not the model has such layers. It takes all modules whose names end so, and
+/// with `classifier` DistilBERT's `pre_classifier` too: what a model has of these is [`LoraConfig::fit_head`]'s to say.
 fn saved(task: &Value, value: &Value) -> Result<Vec<String>, AdapterError> {
     if task == "CAUSAL_LM" {
         require("modules_to_save", value, is_off(value), "null or nothing in it, for a language model")?;

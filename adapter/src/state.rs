@@ -8,7 +8,7 @@ use crate::codec::{floats, hash_shape, little_endian};
 use crate::config::{is_a, is_b};
 use crate::optimizer::Step;
 use crate::{Adapter, AdapterError, ApplyError, DecodeError, Schedule, ServerOptimizer};
-use crate::{LoraConfig, Model, Train};
+use crate::{Head, LoraConfig, Model, Train};
 
 /// An adapter, its optimizer and schedule, the optimizer's moments and the number of sums applied.
 ///
@@ -172,7 +172,7 @@ impl State {
         }
     }
 
-    /// Applies an opened sum of gradients, one integer for each weight that [`round_adapter`](Self::round_adapter) trains (and any others up to [`update_len`](Self::update_len)): the mean gradient is
+    /// Applies an opened sum of gradients, one integer for each weight that [`round_adapter`](Self::round_adapter) trains, and others behind them up to [`update_len`](Self::update_len), which play no part: the mean gradient is
     /// `sum * unit / divisor`, and the optimizer moves the weights against it.
     ///
     /// `unit` is the gradient that the integer 1 stands for, `divisor` the public nominal batch size of the cohort.
@@ -211,8 +211,7 @@ impl State {
             // A's and B's memories know their own steps only; the head moves at every one.
             turn_powers[turn] = next(turn_powers[turn]);
             let own = Step::new(&self.optimizer, turn_powers[turn], fraction);
-            let moved = LoraConfig { train: TURNS[turn], ..self.adapter.config().clone() };
-            for place in self.adapter.trainable().into_iter().filter(|place| moved.trains(&place.name)) {
+            for place in self.adapter.trainable().into_iter().filter(|place| TURNS[turn].trains(&place.name)) {
                 let step = if is_a(&place.name) || is_b(&place.name) { own } else { step };
                 let range = place.offset..place.offset + place.len();
                 let kept = moments.each_mut().map(|kept| kept.get_mut(range.clone()).unwrap_or_default());
@@ -332,6 +331,18 @@ impl State {
         if loss.is_nan() || loss == f64::NEG_INFINITY || (loss == f64::INFINITY && since > 0) {
             return impossible("lowest loss");
         }
+        if self.step == 1 && self.turn().is_some() {
+            let starts = self.moments.iter().zip(self.optimizer.first_moments());
+            let moved = |(kept, start): (&Vec<f32>, f32)| {
+                let places = self.adapter.trainable().into_iter().filter(|place| is_a(&place.name));
+                let mut values =
+                    places.filter_map(|place| kept.get(place.offset..place.offset + place.len())).flatten();
+                values.any(|value| *value != start)
+            };
+            if starts.into_iter().any(moved) {
+                return impossible("moments of A, which had no turn yet");
+            }
+        }
         let [first, second] = &self.moments;
         let [at_first, at_second] = self.optimizer.first_moments();
         let fits = |value: &f32, start: f32| value.is_finite() && (self.step > 0 || *value == start);
@@ -372,6 +383,10 @@ fn context(adapter: &Adapter, optimizer: &ServerOptimizer, schedule: &Schedule) 
     let mut hasher = Sha256::new_with_prefix(CONTEXT_LABEL);
     hasher.update(adapter.config().scaling().to_le_bytes());
     hasher.update([adapter.config().train.code()]);
+    if adapter.model().head == Head::SequenceClassification {
+        // Of BERT it has the tensors of the other.
+        hasher.update(b"sequence-classification");
+    }
     hasher.update(optimizer.encode());
     hasher.update(schedule.encode());
     for (name, tensor) in adapter.tensors() {

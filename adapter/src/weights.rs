@@ -1,4 +1,4 @@
-//! The files that hold a base model's weights, and the digest that stands for all of them.
+//! The files that hold a base model's weights, and the digests that stand for them and for the files beside them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -68,8 +68,26 @@ pub fn weights_digest(base: &Path) -> Result<[u8; 32], AdapterError> {
     {
         return file_digest(&base.join(single));
     }
+    lines_digest(base, &names)
+}
+
+/// What else decides which numbers a model makes of a text, in order of their names.
+pub const SETTINGS: [&str; 4] = ["chat_template.jinja", "config.json", "tokenizer.json", "tokenizer_config.json"];
+
+/// What a charter can pin a model's configuration and tokenizer by: the SHA-256 of the lines `DIGEST  NAME` of those of [`SETTINGS`] that are in the folder, as
+/// [`weights_digest`] has it for weights in several files.
+///
+/// # Errors
+/// [`AdapterError::Io`] naming a file that cannot be read.
+pub fn settings_digest(base: &Path) -> Result<[u8; 32], AdapterError> {
+    let names: Vec<PathBuf> = SETTINGS.iter().filter(|name| base.join(name).exists()).map(PathBuf::from).collect();
+    lines_digest(base, &names)
+}
+
+/// SHA-256 of what sha256sum prints of these files.
+fn lines_digest(base: &Path, names: &[PathBuf]) -> Result<[u8; 32], AdapterError> {
     let mut lines = String::new();
-    for name in &names {
+    for name in names {
         for byte in file_digest(&base.join(name))? {
             let _infallible = write!(lines, "{byte:02x}");
         }

@@ -88,6 +88,15 @@ fn a_sum_is_as_long_as_the_longer_turn_at_every_step_and_no_other_length_is_take
         state.apply_gradient(&vec![0.5; state.update_len()]).unwrap();
     }
     assert_eq!(common::tiny_adapter().update_len(), common::tiny_adapter().trainable_len());
+    // Of the same length, and still not the same state.
+    let of = |train| {
+        let config = LoraConfig { train, ..LoraConfig::new(2, 6, &["query"]) };
+        Adapter::initial(&common::tiny_model(), &config, 3).unwrap()
+    };
+    let bytes = State::new(of(Train::B), optimizers()[0].clone()).unwrap().to_bytes();
+    let foreign = of(Train::A);
+    let read = State::from_bytes(foreign.model(), foreign.config(), &optimizers()[0], &Schedule::default(), &bytes);
+    assert!(matches!(read, Err(DecodeError::Foreign)), "{read:?}");
     for train in [Train::A, Train::B, Train::AB] {
         assert_eq!(adapter(train).update_len(), adapter(train).trainable_len());
     }

@@ -25,6 +25,8 @@ impl Learner for Pull {
         Ok(())
     }
 
+    fn set_dropout_seed(&mut self, _: u64) {}
+
     fn for_each_gradient(&self, rows: &[usize], sink: &mut Sink<'_>) -> Result<(), TrainError> {
         for (at, row) in rows.iter().enumerate() {
             let gradient: Vec<f32> = self.0.iter().map(|weight| weight - *row as f32 / 100.0).collect();
@@ -90,7 +92,7 @@ async fn all_agree_on_what_the_contributions_add_up_to(mode: &str, strategy: &st
         opened.apply(charter, &mut state).unwrap();
     }
     assert_eq!(completed.state.as_bytes(), &state.digest());
-    assert_eq!(state.clipping_norm().is_some(), mode == "client");
+    assert_eq!(state.clipping_norm().is_some(), mode == "client" && strategy != "rolora");
     for house in HOUSES {
         let ledger = privacy::Ledger::open(federation.house(house).join("state/ledger")).unwrap();
         let kinds: Vec<(u64, Kind)> = ledger.entries().iter().map(|entry| (entry.round, entry.kind)).collect();

@@ -27,7 +27,7 @@ impl Mechanism for Signs {
         let start = Instant::now();
         let chosen = poisson_sample(house.units.len(), part.sampling_rate()?, tools.rng)?;
         let batch: Vec<&[usize]> = chosen.iter().map(|unit| &house.units[*unit]).collect();
-        let (mut values, loss) = self.0.clipped_sum(tools.learner, &batch, &state.round_adapter())?;
+        let (mut values, loss) = self.0.clipped_sum(tools, &batch, &state.round_adapter())?;
         values.resize(state.update_len(), 0);
         values.iter_mut().for_each(|value| *value = value.signum() * VOTE);
         Ok(Trained { values, loss, train: start.elapsed(), noise: Duration::ZERO })

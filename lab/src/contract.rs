@@ -99,6 +99,7 @@ impl Contract {
             model: Model {
                 name: "a model of this process".to_owned(),
                 sha256: NO_WEIGHTS.parse()?,
+                settings_sha256: None,
                 architecture: "bert".to_owned(),
                 num_hidden_layers: self.model.num_hidden_layers,
                 hidden_size: self.model.hidden_size,

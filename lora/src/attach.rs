@@ -1,6 +1,6 @@
 //! An [`Adapter`] on a device: its tensors fitted to the base model, and where each trained one lies in the flat gradient.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use adapter::{Adapter, HeadLayer, Site};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -61,9 +61,14 @@ impl Attached {
         labels: Option<usize>,
         device: &Device,
     ) -> Result<Self, LoraError> {
-        let reader = Reader { adapter, device };
+        let places = adapter.trainable().into_iter().map(|slot| (slot.name, slot.offset)).collect();
+        let reader = Reader { adapter, places, device };
         reader.check_all_placed(spec, labels.is_some())?;
         let head = labels.map_or(Ok(Vec::new()), |labels| reader.head(labels, spec.hidden_size))?;
+        if labels.is_some() && head.is_empty() {
+            let reason = "is missing: this adapter is a language model's".to_owned();
+            return Err(LoraError::Adapter { name: "classifier".to_owned(), reason });
+        }
         let mut sites = Vec::with_capacity(spec.num_layers);
         for layer in 0..spec.num_layers {
             let mut row = [const { None }; Site::COUNT];
@@ -85,6 +90,8 @@ impl Attached {
 /// Reads tensors of an adapter by their PEFT names.
 struct Reader<'a> {
     adapter: &'a Adapter,
+    /// Where each trained tensor lies in the flat gradient.
+    places: HashMap<String, usize>,
     device: &'a Device,
 }
 
@@ -94,14 +101,14 @@ impl Reader<'_> {
         let last = layers.len().saturating_sub(1);
         let layer = |(place, layer): (usize, &HeadLayer)| {
             let outputs = if place == last { labels } else { hidden };
-            let [weight, bias] = HEAD.map(|part| head_tensor(layer.name, part));
-            let factor = |name: &str, values: Vec<f32>, shape: [usize; 2]| {
-                let missing = || LoraError::Adapter { name: name.to_owned(), reason: "is not trained".to_owned() };
-                self.factor(name, self.matrix(values, shape)).ok_or_else(missing)
+            let factor = |part: &str, shape: &[usize], columns: usize| {
+                let name = head_tensor(layer.name, part);
+                let missing = || LoraError::Adapter { name: name.clone(), reason: "is not trained".to_owned() };
+                self.factor(&name, &self.read(&name, shape)?, [outputs, columns]).ok_or_else(missing)
             };
             Ok(HeadTensors {
-                weight: factor(&weight, self.read(&weight, &[outputs, hidden])?, [outputs, hidden])?,
-                bias: factor(&bias, self.read(&bias, &[outputs])?, [outputs, 1])?,
+                weight: factor("weight", &[outputs, hidden], hidden)?,
+                bias: factor("bias", &[outputs], 1)?,
             })
         };
         layers.iter().enumerate().map(layer).collect()
@@ -120,18 +127,17 @@ impl Reader<'_> {
         let up = self.read(&name("lora_B"), &[outputs, r])?;
         let bias_name = bias_tensor(&site_name);
         let bias = config.lora_bias.then(|| self.read(&bias_name, &[outputs])).transpose()?;
-        let bias = bias.map(|bias| self.matrix(bias, [1, outputs]));
         Ok(Some(SiteTensors {
             shared: Branch {
                 down: Down::Shared(self.matrix(transpose(&down, r, inputs), [inputs, r])),
                 up: Up::Shared(self.matrix(transpose(&up, outputs, r), [r, outputs])),
-                bias: bias.clone().map(Tensor::unsqueeze),
+                bias: bias.clone().map(|bias| self.matrix(bias, [1, outputs]).unsqueeze()),
                 dropout: None,
                 scaling: config.scaling(),
             },
-            up: self.factor(&name("lora_B"), self.matrix(up, [outputs, r])),
-            down: self.factor(&name("lora_A"), self.matrix(down, [r, inputs])),
-            bias: bias.and_then(|bias| self.factor(&bias_name, bias)),
+            up: self.factor(&name("lora_B"), &up, [outputs, r]),
+            down: self.factor(&name("lora_A"), &down, [r, inputs]),
+            bias: bias.and_then(|bias| self.factor(&bias_name, &bias, [1, outputs])),
         }))
     }
 
@@ -140,9 +146,8 @@ impl Reader<'_> {
     }
 
     /// A tensor with its place in the flat gradient, where it is trained.
-    fn factor(&self, name: &str, values: Tensor<2>) -> Option<Factor> {
-        let trained = self.adapter.trainable();
-        trained.iter().find(|slot| slot.name == name).map(|slot| Factor { values, offset: slot.offset })
+    fn factor(&self, name: &str, values: &[f32], shape: [usize; 2]) -> Option<Factor> {
+        self.places.get(name).map(|offset| Factor { values: self.matrix(values.to_vec(), shape), offset: *offset })
     }
 
     fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoraError> {

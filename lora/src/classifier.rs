@@ -57,8 +57,12 @@ impl Classifier {
     ///
     /// # Errors
     ///
-    /// [`LoraError::Adapter`] where a tensor does not fit; the old adapter then stays.
+    /// [`LoraError::Adapter`] where a tensor or the head does not fit; the old adapter then stays.
     pub fn set_adapter(&mut self, adapter: &Adapter) -> Result<(), LoraError> {
+        if (adapter.model().head == Head::Mean) != matches!(self.pooling, Pooling::Mean) {
+            let reason = "belongs to the other kind of head".to_owned();
+            return Err(LoraError::Adapter { name: "classifier".to_owned(), reason });
+        }
         self.adapted.set_adapter(adapter)
     }
 

@@ -90,6 +90,14 @@ impl LanguageModel {
         texts.iter().enumerate().try_for_each(|(example, text)| learnt(example, text.ids.len(), prompts).map(drop))
     }
 
+    /// Whether the model takes all of these prompts.
+    ///
+    /// # Errors
+    /// [`LoraError`] naming the first that it does not: empty, too long, or with a token that is none of its.
+    pub fn check_prompts(&self, prompts: &[Encoded]) -> Result<(), LoraError> {
+        self.adapted.check(prompts)
+    }
+
     /// The logits of each text's tokens: a row of one value a word for each.
     ///
     /// # Errors

@@ -5,21 +5,21 @@
 //! 2. [`Terms::first_state`] is what the first round starts from.
 //! 3. [`RoundShape`] says which integers a round's vector holds, [`Norms`] what each part may weigh, [`layout`] how its
 //!    ciphertexts are packed, [`committee`] who opens them, and [`RoundSum`] what an opened sum does to a state and says.
-//! 4. [`check`] refuses a charter whose noise does not give the epsilon that it states, [`check_weights`] a base model that is not the charter's.
+//! 4. [`check`] refuses a charter whose noise does not give the epsilon that it states, [`check_base_model`] a base model that is not the charter's.
 
 mod apply;
+mod base_model;
 mod check;
 mod metrics;
 mod shape;
 mod strategy;
-mod weights;
 
 pub use apply::{RoundSum, RoundSumError, applied, clipping_norm, is_over};
+pub use base_model::{BaseModelError, check_base_model};
 pub use check::{PrivacyTermsError, check, epsilon};
 pub use metrics::{Metrics, MetricsShape};
 pub use shape::{Norms, RoundShape, attempts, evaluations, fullest_round, layout, rounding, whole_run};
 pub use strategy::{FedIt, FfaLora, RoLora, Strategy, strategy};
-pub use weights::{WeightsError, check_weights};
 
 use adapter::{
     Adapter, AdapterError, Architecture, Head, LoraConfig, Model, Schedule, ServerOptimizer, State, Targets,

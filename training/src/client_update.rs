@@ -86,8 +86,7 @@ fn local_update(
             rows.shuffle(tools.rng);
             next = 0;
         }
-        tools.learner.set_adapter(own.adapter())?;
-        tools.seed_dropout(part.charter);
+        tools.begin_step(own.adapter())?;
         let (mut gradient, mean) = mean_gradient(tools.learner, &rows[next..next + batch], before.len())?;
         if local.proximal > 0.0 {
             draw_back(&mut gradient, local.proximal as f32, &Zeroizing::new(own.adapter().flat()), &before);

@@ -16,7 +16,7 @@ use terms::RoundShape;
 use zeroize::Zeroizing;
 
 use crate::mechanism::{Mechanism, Tools, Trained};
-use crate::{House, Learner, Part, TrainError, held_out};
+use crate::{House, Part, TrainError, held_out};
 
 /// The record modes' mechanism.
 pub struct DpSgd {
@@ -36,13 +36,13 @@ impl DpSgd {
         Ok(Self { clip, clipping: privacy.clipping, clamp: privacy.clamp })
     }
 
-    /// The exact sum of the clipped gradients of `batch` (units as positions of rows) by what `adapter` trains, which is put into the learner, and the mean loss of its rows.
+    /// The exact sum of the clipped gradients of `batch` (units as positions of rows) by what `adapter` trains, and the mean loss of its rows.
     ///
     /// # Errors
     /// A failure of the model, or sums that overflow.
     pub fn clipped_sum(
         &self,
-        learner: &mut dyn Learner,
+        tools: &mut Tools<'_>,
         batch: &[&[usize]],
         adapter: &Adapter,
     ) -> Result<(Zeroizing<Vec<i64>>, Option<f64>), TrainError> {
@@ -52,12 +52,12 @@ impl DpSgd {
             Clipping::Flat => None,
             Clipping::PerLayer => Some(self.clip.clone().in_parts(adapter.layer_ends())?),
         };
-        learner.set_adapter(adapter)?;
+        tools.begin_step(adapter)?;
         let clip = per_layer.as_ref().unwrap_or(&self.clip);
         let mut sum = UnitSum { clip, units: batch, open: HashMap::new(), error: None };
         let mut values = Zeroizing::new(vec![0; adapter.trainable_len()]);
         let mut losses = 0.0;
-        learner.for_each_gradient(&rows, &mut |row, loss, gradient| {
+        tools.learner.for_each_gradient(&rows, &mut |row, loss, gradient| {
             losses += f64::from(loss);
             sum.add(unit_of[row], gradient, &mut values);
         })?;
@@ -86,8 +86,7 @@ impl DpSgd {
         let start = Instant::now();
         let chosen = poisson_sample(house.units.len(), part.sampling_rate()?, tools.rng)?;
         let batch: Vec<&[usize]> = chosen.iter().map(|unit| &house.units[*unit]).collect();
-        tools.seed_dropout(part.charter);
-        let (mut values, loss) = self.clipped_sum(tools.learner, &batch, &state.round_adapter())?;
+        let (mut values, loss) = self.clipped_sum(tools, &batch, &state.round_adapter())?;
         if width > values.len() {
             // A turn with fewer weights than the other leaves zeros before the metrics.
             let mut whole = Zeroizing::new(Vec::with_capacity(width));

@@ -19,7 +19,7 @@ pub enum TrainError {
     Model(#[from] lora::LoraError),
     /// The model's weights are not the charter's.
     #[error(transparent)]
-    Weights(#[from] terms::WeightsError),
+    Weights(#[from] terms::BaseModelError),
     /// The charter cannot be run here.
     #[error(transparent)]
     Terms(#[from] terms::TermsError),

@@ -107,7 +107,7 @@ pub fn evaluate(
 ) -> Result<Evaluated, TrainError> {
     const BLOCK: usize = 256;
     let tokens = Tokens::read(charter, task.data, task.model, task.scratch)?;
-    terms::check_weights(charter, task.model.folder)?;
+    terms::check_base_model(charter, task.model.folder)?;
     let cut_rows = tokens.cut_rows;
     let (dataset, tokenizer, mut model) = tokens.model(charter, task.model)?;
     model.learner().set_adapter(adapter)?;

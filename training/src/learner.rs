@@ -18,8 +18,8 @@ pub trait Learner {
     /// An adapter of another shape.
     fn set_adapter(&mut self, adapter: &Adapter) -> Result<(), TrainError>;
 
-    /// Seeds what dropout hides in the gradients that follow, where the adapter has dropout.
-    fn set_dropout_seed(&mut self, _seed: u64) {}
+    /// Seeds what dropout hides in the gradients that follow, where the adapter has dropout ([`Tools::begin_step`](crate::Tools::begin_step) calls it).
+    fn set_dropout_seed(&mut self, seed: u64);
 
     /// Calls `sink` once for every one of `rows` (positions in the corpus), in no particular order. Gradients are flat, in
     /// the order of the adapter's trained values.

@@ -47,7 +47,7 @@ pub fn load(
     scratch: &Path,
 ) -> Result<Loaded, TrainError> {
     let tokens = Tokens::read(charter, data, model, scratch)?;
-    terms::check_weights(charter, model.folder)?;
+    terms::check_base_model(charter, model.folder)?;
     let (rows, cut_rows) = (tokens.texts.len(), tokens.cut_rows);
     if cut_rows > 0 {
         let max_tokens = charter.model.max_tokens;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adapter::State;
+use adapter::{Adapter, State};
 use privacy::Entry;
 use protocol::Charter;
 use protocol::charter::PrivacyMode;
@@ -34,12 +34,16 @@ pub struct Tools<'a> {
 }
 
 impl Tools<'_> {
-    /// What dropout hides in the next step is this step's alone.
-    pub(crate) fn seed_dropout(&mut self, charter: &Charter) {
-        if charter.lora.lora_dropout > 0.0 {
-            let seed = self.rng.next_u64();
-            self.learner.set_dropout_seed(seed);
+    /// Makes the learner ready for one step's gradients by what `adapter` trains: what dropout hides in it is this step's alone.
+    ///
+    /// # Errors
+    /// An adapter of another shape.
+    pub fn begin_step(&mut self, adapter: &Adapter) -> Result<(), TrainError> {
+        self.learner.set_adapter(adapter)?;
+        if adapter.config().lora_dropout > 0.0 {
+            self.learner.set_dropout_seed(self.rng.next_u64());
         }
+        Ok(())
     }
 }
 

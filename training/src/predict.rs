@@ -49,7 +49,7 @@ impl Predictor {
     /// # Errors
     /// [`TrainError`] naming the file or tensor at fault.
     pub fn load(charter: &Charter, adapter: &Adapter, source: &ModelSource<'_>) -> Result<Self, TrainError> {
-        terms::check_weights(charter, source.folder)?;
+        terms::check_base_model(charter, source.folder)?;
         let tokenizer = Tokenizer::from_file(&source.folder.join("tokenizer.json"))?;
         let kind = if terms::is_language_model(charter) {
             let model = language_model(charter, adapter, source, &tokenizer)?;
@@ -63,25 +63,43 @@ impl Predictor {
         Ok(Self { tokenizer, max_tokens: charter.model.max_tokens as usize, kind })
     }
 
-    /// What it says of each text: a label, or what the assistant answers to a user who says it, in at most `most` tokens.
+    /// What it says of each text: a label, or what the assistant answers to a user who says it, in at most `most` tokens; or why the model does not take
+    /// that text, which leaves the others theirs.
     ///
     /// # Errors
-    /// [`TrainError::Model`] for a text that the model does not take.
-    pub fn predict(&self, texts: &[String], most: usize) -> Result<Vec<Prediction>, TrainError> {
-        match &self.kind {
+    /// [`TrainError::Model`] for a failure of the device.
+    pub fn predict(&self, texts: &[String], most: usize) -> Result<Vec<Result<Prediction, TrainError>>, TrainError> {
+        let mut encoded: Vec<Result<Encoded, TrainError>> = texts.iter().map(|text| self.encode(text)).collect();
+        let taken: Vec<Encoded> =
+            encoded.iter_mut().filter_map(|text| text.as_mut().ok().map(std::mem::take)).collect();
+        let said: Vec<Prediction> = match &self.kind {
             Kind::Labels(model, labels) => {
-                let encode = |text: &String| self.tokenizer.encode(text, self.max_tokens);
-                let encoded = texts.iter().map(encode).collect::<Result<Vec<Encoded>, _>>()?;
-                Ok(model.logits(&encoded)?.iter().map(|logits| prediction(labels, logits)).collect())
+                model.logits(&taken)?.iter().map(|logits| prediction(labels, logits)).collect()
             }
             Kind::Words(words) => {
-                let (model, template, stops) = words.as_ref();
-                let encode =
-                    |text: &String| self.tokenizer.encode_plain(&template.render(&[Message::new("user", text)], true)?);
-                let prompts = texts.iter().map(encode).collect::<Result<Vec<Encoded>, _>>()?;
-                let said = model.say_each(&prompts, most, stops, |_| ())?;
+                let (model, _, stops) = words.as_ref();
+                let said = model.say_each(&taken, most, stops, |_| ())?;
                 let text = |ids: &Vec<u32>| Ok(Prediction::Completion { completion: self.tokenizer.decode(ids)? });
-                said.iter().map(text).collect()
+                said.iter().map(text).collect::<Result<_, TrainError>>()?
+            }
+        };
+        let mut said = said.into_iter();
+        Ok(encoded.into_iter().map(|text| text.and_then(|_| said.next().ok_or(TrainError::NoRow(0)))).collect())
+    }
+
+    /// A text's tokens, which the model takes.
+    fn encode(&self, text: &str) -> Result<Encoded, TrainError> {
+        match &self.kind {
+            Kind::Labels(model, _) => {
+                let text = self.tokenizer.encode(text, self.max_tokens)?;
+                model.check(std::slice::from_ref(&text))?;
+                Ok(text)
+            }
+            Kind::Words(words) => {
+                let (model, template, _) = words.as_ref();
+                let prompt = self.tokenizer.encode_plain(&template.render(&[Message::new("user", text)], true)?)?;
+                model.check_prompts(std::slice::from_ref(&prompt))?;
+                Ok(prompt)
             }
         }
     }

@@ -223,6 +223,31 @@ fn the_same_seed_gives_the_same_contribution_whatever_the_number_of_threads() {
     assert_ne!(made(2, 1), first);
 }
 
+/// With sampling rate 1 every step has the same batch: what differs is what dropout hides, which each step draws anew, and the same generator draws alike.
+#[test]
+fn every_step_has_a_dropout_of_its_own_and_none_without() {
+    let dropped = |share: &str| {
+        let mut bench = Bench::new("none", "0.0");
+        // While the head is zero, nothing comes back to B.
+        let count = bench.charter.model.labels.len() * (bench.charter.model.hidden_size as usize + 1);
+        let head = terms::head_text(&(0..count).map(|i| (i % 7) as f32 - 3.0).collect::<Vec<_>>());
+        let keys = format!("lora_dropout = {share}\ninitial_head = {head:?}");
+        let text = bench.charter.text().replace("# use_rslora = true", &keys);
+        bench.charter = Charter::parse(&text).unwrap();
+        let mut loaded = bench.load(None).unwrap();
+        let mut rng = ChaCha20Rng::seed_from_u64(3);
+        let first = bench.contribution_with(&mut loaded, &mut rng);
+        let second = bench.contribution_with(&mut loaded, &mut rng);
+        let again = bench.contribution_with(&mut loaded, &mut ChaCha20Rng::seed_from_u64(3));
+        assert!(again == first);
+        (first, second)
+    };
+    let (first, second) = dropped("0.5");
+    assert!(first != second);
+    let (plain, same) = dropped("0.0");
+    assert!(plain == same && first != plain);
+}
+
 /// With sampling rate 1 the batch is always the same, so what differs from the noiseless sum is the noise: z D / sqrt(2)
 /// where 4 houses of which 1 may vanish and 1 colludes share it, z D where each carries all of it.
 #[test]
@@ -388,7 +413,9 @@ fn an_evaluation_of_a_classifier_is_loras_and_a_prediction_its_likeliest_label()
     let predictor = training::Predictor::load(&bench.charter, &adapter, &model).unwrap();
     let texts: Vec<String> = ROWS.iter().map(|(_, text, _)| (*text).to_owned()).collect();
     for (prediction, wanted) in predictor.predict(&texts, 1).unwrap().iter().zip(&wanted.predictions) {
-        let training::Prediction::Label { label, probability, probabilities } = prediction else { panic!("no label") };
+        let Ok(training::Prediction::Label { label, probability, probabilities }) = prediction else {
+            panic!("no label")
+        };
         assert_eq!(label, LABELS[*wanted]);
         assert!((probabilities.values().sum::<f64>() - 1.0).abs() < 1e-9 && probabilities[label] == *probability);
     }

@@ -252,7 +252,11 @@ fn an_evaluation_says_what_the_model_foresees_and_answers_and_a_prediction_is_wh
     let model_source = ModelSource { folder: bench.dir.path(), device: "cpu", threads: Some(1) };
     let predictor = training::Predictor::load(&bench.charter, state.adapter(), &model_source).unwrap();
     let wanted = training::Prediction::Completion { completion: answer.clone() };
-    assert_eq!(predictor.predict(&["ear".to_owned()], 4).unwrap(), [wanted]);
+    // A prompt that is longer than the model takes leaves the other its answer.
+    let asked = ["ear".repeat(2), "ear ".repeat(200), "ear".to_owned()];
+    let said = predictor.predict(&asked, 4).unwrap();
+    assert_eq!(said[2].as_ref().unwrap(), &wanted);
+    assert!(said[0].is_ok() && said[1].as_ref().unwrap_err().to_string().contains("tokens"), "{said:?}");
 
     let columns = Columns { text: "prompt", answer: "completion", messages: None, unit: None };
     let data = DataSource { file: &bench.path("rows.jsonl"), format: None, columns };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use adapter::{Model, weights_digest};
+use adapter::{Model, settings_digest, weights_digest};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,7 @@ const MAX_TOKENS: u32 = 128;
 struct Section {
     name: String,
     sha256: String,
+    settings_sha256: String,
     architecture: adapter::Architecture,
     num_hidden_layers: u32,
     hidden_size: u32,
@@ -55,6 +56,7 @@ fn section(name: &str, folder: &Path) -> anyhow::Result<Section> {
     Ok(Section {
         name: name.split_once('@').map_or(name, |(name, _)| name).to_owned(),
         sha256: hex::encode(weights_digest(folder)?),
+        settings_sha256: hex::encode(settings_digest(folder)?),
         architecture: model.architecture,
         num_hidden_layers: model.num_hidden_layers,
         hidden_size: model.hidden_size,
@@ -117,7 +119,7 @@ mod tests {
         let saved = ("modules_to_save = [\"classifier\"]", "modules_to_save = []");
         let json = serde_json::to_value(&section).unwrap();
         let charter = charter(&as_toml(section).unwrap(), &[targets, saved]);
-        terms::check_weights(&charter, &folder).unwrap();
+        terms::check_base_model(&charter, &folder).unwrap();
         let config: serde_json::Value =
             serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
         assert_eq!(charter.model.hidden_size, config["hidden_size"].as_u64().unwrap() as u32);
@@ -135,7 +137,7 @@ mod tests {
         assert!(text.contains("# labels = ") && !text.contains("attention"), "{text}");
         let charter = charter(&text.replace("# labels = ", "labels = "), &[]);
         assert_eq!(charter.model.labels, ["first", "second"]);
-        terms::check_weights(&charter, &families().join("bert")).unwrap();
+        terms::check_base_model(&charter, &families().join("bert")).unwrap();
     }
 
     #[test]

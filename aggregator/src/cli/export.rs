@@ -39,7 +39,7 @@ pub(super) async fn export(args: Export) -> anyhow::Result<()> {
                 "a classifier's head is no part of its base model: export the adapter, without --merge-into"
             );
             let base = super::model_folder(base).await?;
-            terms::check_weights(&home.charter, &base)?;
+            terms::check_base_model(&home.charter, &base)?;
             let layers = state.adapter().merge(&base, &args.out, Merge::Into)?;
             println!(
                 "{out}: the base model with the adapter in {layers} layers, after {rounds} rounds, state {digest}"

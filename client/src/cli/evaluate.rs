@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hub::Hub;
-use training::{Prediction, Predictor, Task, TrainError, evaluate, load_adapter};
+use training::{Predictor, Task, evaluate, load_adapter};
 
 use super::Failure;
 use crate::config::{Config, DataConfig, TrainingConfig};
@@ -123,7 +123,8 @@ pub(super) fn predict(args: &Predict) -> Result<(), Failure> {
     let predictor = predictor.map_err(RunError::from)?;
     let mut refused = 0;
     let mut say = |texts: &[String]| -> Result<(), Failure> {
-        for (text, said) in texts.iter().zip(answers(&predictor, texts, args.most as usize)) {
+        let all = predictor.predict(texts, args.most as usize).map_err(RunError::from)?;
+        for (text, said) in texts.iter().zip(all) {
             let mut line = match said {
                 Ok(said) => serde_json::to_value(&said).map_err(Failure::failed)?,
                 Err(error) => {
@@ -144,15 +145,6 @@ pub(super) fn predict(args: &Predict) -> Result<(), Failure> {
     match refused {
         0 => Ok(()),
         _ => Err(Failure::failed(format!("{refused} texts have no answer: see \"error\" in their lines"))),
-    }
-}
-
-/// What is said of each text. One that the model does not take leaves the others their answers.
-fn answers(predictor: &Predictor, texts: &[String], most: usize) -> Vec<Result<Prediction, TrainError>> {
-    match predictor.predict(texts, most) {
-        Ok(said) => said.into_iter().map(Ok).collect(),
-        Err(error) if texts.len() == 1 => vec![Err(error)],
-        Err(_) => texts.chunks(1).flat_map(|one| answers(predictor, one, most)).collect(),
     }
 }
 

@@ -136,7 +136,7 @@ impl Federation {
     pub(crate) async fn of_mode(mode: &str, strategy: &str) -> Self {
         let client = mode == "client";
         let sections = [
-            if client {
+            if client && strategy != "rolora" {
                 "[adaptive_clipping]\nquantile = 0.5\nlearning_rate = 0.2\nnoise_multiplier = 8.0\n"
             } else {
                 ""
@@ -151,6 +151,9 @@ impl Federation {
             .replace("integer_norm = 1024", "integer_norm = 2048")
             .replace("clamp = 8192", "clamp = 16384")
             .replace("[lora]\n", &format!("[lora]\nstrategy = {strategy:?}\n"));
+        // By turns of different lengths: B of 16 outputs, A of 8 inputs.
+        let template =
+            if strategy == "rolora" { template.replace("\"value\"]", "\"intermediate.dense\"]") } else { template };
         let steps = if mode == "record-shared" { "1" } else { "2" };
         let template = template + &sections.concat().replace("STEPS", steps);
         Self::under(&template, "aggregator", 2, 0, &[]).await

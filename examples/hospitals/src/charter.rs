@@ -62,6 +62,7 @@ impl<'a> Setting<'a> {
             model: Model {
                 name: model::NAME.to_owned(),
                 sha256: model::WEIGHTS_SHA256.parse()?,
+                settings_sha256: None,
                 architecture: "bert".to_owned(),
                 num_hidden_layers: self.model.num_hidden_layers,
                 hidden_size: self.model.hidden_size,

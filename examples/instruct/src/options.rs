@@ -13,7 +13,7 @@ use common::options::positive;
 #[command(name = "instruct", version)]
 pub struct Options {
     /// Rounds.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
     /// What the whole run may spend, at delta 1e-5.
     #[arg(long, default_value_t = 8.0, value_parser = positive)]

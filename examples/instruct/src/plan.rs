@@ -3,14 +3,16 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use adapter::{Adapter, LoraConfig, Model, Targets, weights_digest};
+use adapter::{Adapter, LoraConfig, Model, Targets, settings_digest, weights_digest};
 use anyhow::Context as _;
 use common::Contract;
 use common::noise::{Budget, Speed, record_shared};
 use common::progress::Ui;
 use privacy::NoiseShare;
 use protocol::Digest;
-use protocol::charter::{AttentionSizes, Head, Local, Lora, Optimizer, ReleasePolicy, Strategy, TargetModules};
+use protocol::charter::{
+    AttentionSizes, Decay, Head, Local, Lora, Optimizer, ReleasePolicy, Schedule, Strategy, TargetModules,
+};
 
 use crate::judge::Judge;
 use crate::model::NAME;
@@ -31,7 +33,9 @@ const BATCH: f64 = 128.0;
 const CLIPPING_NORM: f64 = 1.0;
 /// The clipping norm in grid units.
 const INTEGER_NORM: u64 = 4096;
-const LEARNING_RATE: f64 = 0.03;
+/// The step size of the first round; it goes to zero on a line. Large, since noise is most of what a step is made of, and what it moves at random is made good
+/// by the smaller ones that follow.
+const LEARNING_RATE: f64 = 0.3;
 /// For other programs on the machine.
 const TIME_MARGIN: f64 = 1.3;
 /// Rows whose gradients are timed.
@@ -44,6 +48,7 @@ pub struct Base {
     pub shape: Model,
     lora: LoraConfig,
     weights: Digest,
+    settings: Digest,
 }
 
 impl Base {
@@ -59,7 +64,8 @@ impl Base {
         let layers = shape.num_hidden_layers;
         lora.layers_to_transform = Some((layers.saturating_sub(LAYERS)..layers).collect());
         lora.base_model_name_or_path = Some(NAME.to_owned());
-        Ok(Self { shape, lora, weights: Digest::from_bytes(weights_digest(folder)?) })
+        let [weights, settings] = [weights_digest(folder)?, settings_digest(folder)?].map(Digest::from_bytes);
+        Ok(Self { shape, lora, weights, settings })
     }
 
     /// The adapter before the first round.
@@ -138,13 +144,14 @@ impl Plan {
     /// # Errors
     /// A name that is none.
     pub fn charter(&self, base: &Base, options: &Options) -> anyhow::Result<String> {
-        let Base { shape, lora, weights } = base;
+        let Base { shape, lora, weights, settings } = base;
         let contract = Contract {
             name: "icd10-companies",
             aggregator_key: "",
             model: protocol::charter::Model {
                 name: NAME.to_owned(),
                 sha256: *weights,
+                settings_sha256: Some(*settings),
                 architecture: "llama".to_owned(),
                 num_hidden_layers: shape.num_hidden_layers,
                 hidden_size: shape.hidden_size,
@@ -184,7 +191,7 @@ impl Plan {
                 beta1: 0.9,
                 beta2: 0.99,
                 epsilon: 1e-8,
-                schedule: None,
+                schedule: Some(Schedule { warmup_rounds: 0, decay: Decay::Linear, final_fraction: 0.0 }),
             },
             rounds: options.rounds,
             may_vanish: 0,

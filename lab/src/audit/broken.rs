@@ -80,7 +80,7 @@ impl Mechanism for Unclipped {
         let start = Instant::now();
         let chosen = poisson_sample(house.units.len(), part.sampling_rate()?, tools.rng)?;
         let rows: Vec<usize> = chosen.iter().flat_map(|unit| house.units[*unit].iter().copied()).collect();
-        tools.learner.set_adapter(&state.round_adapter())?;
+        tools.begin_step(&state.round_adapter())?;
         let unit = terms::unit(part.charter);
         let mut values = Zeroizing::new(vec![0i64; state.update_len()]);
         tools.learner.for_each_gradient(&rows, &mut |_, _, gradient| {

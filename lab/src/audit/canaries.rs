@@ -17,6 +17,8 @@ impl Learner for Canaries {
         Ok(())
     }
 
+    fn set_dropout_seed(&mut self, _: u64) {}
+
     fn for_each_gradient(&self, rows: &[usize], sink: &mut Sink<'_>) -> Result<(), TrainError> {
         let mut gradient = vec![0.0f32; self.width];
         for (place, canary) in rows.iter().enumerate() {

@@ -235,7 +235,7 @@ impl Run<'_> {
             plain: score.plain,
             macro_: score.macro_,
             macro_f1: score.macro_f1,
-            epsilon: spent(charter, round, adapter.trainable_len())?,
+            epsilon: spent(charter, round, adapter.update_len())?,
             noised_plain: f64::NAN,
             noised_macro_f1: f64::NAN,
         })

@@ -54,6 +54,14 @@ pub struct Model {
     /// SHA-256 of `model.safetensors`; of weights in several files, that of the list of their digests (`sample.toml`).
     #[serde(deserialize_with = "digest", serialize_with = "as_text")]
     pub sha256: Digest,
+    /// SHA-256 over the lines `DIGEST  NAME` of its configuration and its tokenizer's files; not checked when left out.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "some_digest",
+        serialize_with = "some_text"
+    )]
+    pub settings_sha256: Option<Digest>,
     /// The architecture, as `model_type` of the model's config.json.
     pub architecture: String,
     /// Layers.
@@ -354,6 +362,17 @@ impl Serialize for HouseName {
 
 fn as_text<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(digest)
+}
+
+fn some_text<S: Serializer>(digest: &Option<Digest>, serializer: S) -> Result<S::Ok, S::Error> {
+    match digest {
+        Some(digest) => as_text(digest, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn some_digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Digest>, D::Error> {
+    digest(deserializer).map(Some)
 }
 
 fn digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {

@@ -56,6 +56,7 @@ pub(super) fn check(terms: &Terms) -> Result<PublicKey, CharterError> {
     check_optimizer(&terms.optimizer, &terms.rounds)?;
     check_privacy(&terms.privacy)?;
     check_local(&terms.local, terms.privacy.mode)?;
+    check_turns(terms)?;
     if let Some(adaptive) = &terms.adaptive_clipping {
         check_adaptive_clipping(adaptive, &terms.privacy)?;
     }
@@ -106,6 +107,15 @@ fn check_lora(lora: &Lora) -> Result<(), CharterError> {
         (why.to_owned(), "`lora_bias = true` trains what is added to those of the adapted layers".to_owned())
     })?;
     check_strategy(lora.strategy)
+}
+
+/// One clipping norm cannot follow the updates of two factors by turns: where theirs differ, it would swing between them and settle at neither.
+fn check_turns(terms: &Terms) -> Result<(), CharterError> {
+    let both = terms.lora.strategy == Strategy::RoLora && terms.adaptive_clipping.is_some();
+    rule(!both, "adaptive_clipping", || {
+        let why = "follows one norm, and `rolora` has one of B and one of A, by turns".to_owned();
+        (why, "leave it out, or write the strategy `ffa-lora`".to_owned())
+    })
 }
 
 /// An aggregator that adds up ciphertexts runs what is a function of the sum alone.
