@@ -46,11 +46,10 @@ impl Adapter {
             return Err(AdapterError::MissingTensor { tensor: missing.clone() });
         }
         fs::create_dir_all(out).map_err(|source| io_error(out, source))?;
-        let mut merged = BTreeSet::new();
         for name in &weights {
             let path = base.join(name);
             let bytes = fs::read(&path).map_err(|source| io_error(&path, source))?;
-            let rewritten = in_file(&path, rewrite(&bytes, &deltas, self.stem(), &mut merged))?;
+            let rewritten = in_file(&path, rewrite(&bytes, &deltas, self.stem()))?;
             write_atomically(&out.join(name), &rewritten)?;
         }
         for entry in fs::read_dir(base).map_err(|source| io_error(base, source))? {
@@ -62,7 +61,7 @@ impl Adapter {
             let bytes = fs::read(&path).map_err(|source| io_error(&path, source))?;
             write_atomically(&out.join(name), &bytes)?;
         }
-        Ok(merged.len())
+        Ok(deltas.len())
     }
 
     /// What stands before all names of the base model in a checkpoint with a head, and may be missing in one without.
@@ -129,23 +128,14 @@ impl View for &Raw<'_> {
     }
 }
 
-/// The file with the deltas added to the weights that it has; their full names are added to `merged`.
-fn rewrite(
-    bytes: &[u8],
-    deltas: &BTreeMap<String, Vec<f32>>,
-    stem: &str,
-    merged: &mut BTreeSet<String>,
-) -> Result<Vec<u8>, AdapterError> {
+/// The file with the deltas added to the weights that it has.
+fn rewrite(bytes: &[u8], deltas: &BTreeMap<String, Vec<f32>>, stem: &str) -> Result<Vec<u8>, AdapterError> {
     let file = SafeTensors::deserialize(bytes)?;
     let mut raw = BTreeMap::new();
     for (name, view) in file.iter() {
-        let found = deltas.get_key_value(&full_name(name, stem));
-        let data = match found {
+        let data = match deltas.get(&full_name(name, stem)) {
             None => Cow::Borrowed(view.data()),
-            Some((full, delta)) => {
-                merged.insert(full.clone());
-                Cow::Owned(add(name, view.dtype(), view.data(), delta)?)
-            }
+            Some(delta) => Cow::Owned(add(name, view.dtype(), view.data(), delta)?),
         };
         raw.insert(name.to_owned(), Raw { dtype: view.dtype(), shape: view.shape().to_vec(), data });
     }

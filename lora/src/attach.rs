@@ -1,6 +1,6 @@
 //! An [`Adapter`] on a device: its tensors fitted to the base model, and where each trained one lies in the flat gradient.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use adapter::{Adapter, HeadLayer, Site};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -91,7 +91,7 @@ impl Attached {
 struct Reader<'a> {
     adapter: &'a Adapter,
     /// Where each trained tensor lies in the flat gradient.
-    places: HashMap<String, usize>,
+    places: BTreeMap<String, usize>,
     device: &'a Device,
 }
 
@@ -167,10 +167,12 @@ impl Reader<'_> {
         let layers = self.adapter.model().head_layers();
         let layers = layers.iter().filter(|_| head);
         let heads = layers.flat_map(|layer| HEAD.map(|part| head_tensor(layer.name, part)));
-        let places: HashSet<String> = sites.flatten().flat_map(tensors).chain(heads).collect();
-        match self.adapter.trainable().into_iter().find(|slot| !places.contains(&slot.name)) {
+        let known: HashSet<String> = sites.flatten().flat_map(tensors).chain(heads).collect();
+        match self.places.keys().find(|name| !known.contains(*name)) {
             None => Ok(()),
-            Some(slot) => Err(LoraError::Adapter { name: slot.name, reason: "has no place in the model".to_owned() }),
+            Some(name) => {
+                Err(LoraError::Adapter { name: name.clone(), reason: "has no place in the model".to_owned() })
+            }
         }
     }
 }

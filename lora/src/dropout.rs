@@ -32,8 +32,9 @@ impl Dropout {
         let hidden = (self.share * 65536.0).round() as u32;
         let kept = 65536.0 / (65536 - hidden.min(65535)) as f32;
         let mut factors = Vec::with_capacity(rows * tokens * inputs);
-        for row in batch.ids().chunks_exact(tokens).zip(batch.lengths()).take(batch.indices().len()) {
-            let text = fnv(&row.0[..*row.1]);
+        let texts = batch.ids().chunks_exact(tokens).zip(batch.lengths());
+        for (ids, length) in texts.take(batch.indices().len()) {
+            let text = fnv(&ids[..*length]);
             let mut stream = ChaCha8Rng::from_seed(key([self.seed, layer as u64, site as u64, text]));
             let end = factors.len() + tokens * inputs;
             while factors.len() < end {

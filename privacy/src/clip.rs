@@ -109,7 +109,7 @@ impl Clip {
     }
 
     /// The norm of one part in grid units: the squares of all parts add up to at most that of the whole.
-    fn part_norm(&self) -> u64 {
+    pub fn part_norm(&self) -> u64 {
         let square = u128::from(self.integer_norm).pow(2) / self.ends.len().max(1) as u128;
         // At most `integer_norm`.
         square.isqrt() as u64

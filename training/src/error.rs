@@ -17,9 +17,9 @@ pub enum TrainError {
     /// The model, its files, or the device.
     #[error(transparent)]
     Model(#[from] lora::LoraError),
-    /// The model's weights are not the charter's.
+    /// The base model is not the charter's.
     #[error(transparent)]
-    Weights(#[from] terms::BaseModelError),
+    BaseModel(#[from] terms::BaseModelError),
     /// The charter cannot be run here.
     #[error(transparent)]
     Terms(#[from] terms::TermsError),

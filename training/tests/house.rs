@@ -283,7 +283,7 @@ fn another_model_or_an_unknown_label_is_refused_by_name() {
     let mut weights = std::fs::read(bench.path("model.safetensors")).unwrap();
     *weights.last_mut().unwrap() ^= 1;
     std::fs::write(bench.path("model.safetensors"), weights).unwrap();
-    assert!(matches!(bench.load(None), Err(TrainError::Weights(_))));
+    assert!(matches!(bench.load(None), Err(TrainError::BaseModel(_))));
 }
 
 /// A row that the model refuses would make its house absent in the rounds that draw it, which all see: such a house does not start.

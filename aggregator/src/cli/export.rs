@@ -40,9 +40,9 @@ pub(super) async fn export(args: Export) -> anyhow::Result<()> {
             );
             let base = super::model_folder(base).await?;
             terms::check_base_model(&home.charter, &base)?;
-            let layers = state.adapter().merge(&base, &args.out, Merge::Into)?;
+            let tensors = state.adapter().merge(&base, &args.out, Merge::Into)?;
             println!(
-                "{out}: the base model with the adapter in {layers} layers, after {rounds} rounds, state {digest}"
+                "{out}: the base model with the adapter in {tensors} tensors, after {rounds} rounds, state {digest}"
             );
         }
     }

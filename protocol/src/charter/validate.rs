@@ -211,10 +211,12 @@ fn check_privacy(privacy: &Privacy) -> Result<(), CharterError> {
 
 fn check_local(local: &Local, mode: PrivacyMode) -> Result<(), CharterError> {
     range("local.steps", local.steps, 1, 10_000)?;
-    positive("local.learning_rate", local.learning_rate)?;
     // What `adapter` takes of a step size.
-    rule((1e-20..=1e6).contains(&local.learning_rate), "local.learning_rate", || {
-        (format!("{} is no step size", local.learning_rate), "write a number from 1e-20 to 1e6, say 0.1".to_owned())
+    rule(local.learning_rate > 1e-20 && local.learning_rate <= 1e6, "local.learning_rate", || {
+        (
+            format!("{} is no step size", local.learning_rate),
+            "write a number above 1e-20, up to 1e6, say 0.1".to_owned(),
+        )
     })?;
     range("local.batch", local.batch, 1, 1 << 20)?;
     rule(local.steps == 1 || matches!(mode, PrivacyMode::RecordLocal | PrivacyMode::Client), "local.steps", || {
