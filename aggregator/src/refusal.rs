@@ -24,6 +24,20 @@ pub enum Refusal {
     /// A certificate that is not of an enrolled member.
     #[error("the certificate is not that of an enrolled member")]
     NotEnrolled,
+    /// The operator has revoked it.
+    #[error("the certificate of `{0}` is revoked; ask the model builder, who can invite you again")]
+    Revoked(HouseName),
+    /// Not a call for members of this kind.
+    #[error("`{caller}` may not make this call: it is for {whom}")]
+    NotForYou {
+        /// Who called.
+        caller: HouseName,
+        /// Whom it is for.
+        whom: &'static str,
+    },
+    /// A path that is no call of this version.
+    #[error("this version has no such call")]
+    NoSuchCall,
     /// Signed by another member than the caller.
     #[error("the caller is `{caller}`, but the message is signed by `{signer}`")]
     NotTheCaller {
@@ -209,6 +223,9 @@ impl Refusal {
         match self {
             Self::NoCertificate => "no-certificate",
             Self::NotEnrolled => "not-enrolled",
+            Self::Revoked(_) => "revoked",
+            Self::NotForYou { .. } => "not-for-you",
+            Self::NoSuchCall => "no-such-call",
             Self::NotTheCaller { .. } => "not-the-caller",
             Self::Wire(_) => "wire",
             Self::Protocol(rejection) => rejection.code(),
@@ -241,9 +258,13 @@ impl Refusal {
     fn code(&self) -> Code {
         match self {
             Self::NoCertificate => Code::Unauthenticated,
-            Self::NotEnrolled | Self::NotTheCaller { .. } | Self::NoPart { .. } | Self::BadJoinSignature => {
-                Code::PermissionDenied
-            }
+            Self::NoSuchCall => Code::Unimplemented,
+            Self::NotEnrolled
+            | Self::Revoked(_)
+            | Self::NotForYou { .. }
+            | Self::NotTheCaller { .. }
+            | Self::NoPart { .. }
+            | Self::BadJoinSignature => Code::PermissionDenied,
             Self::Enrol(EnrolError::Store(_))
             | Self::Issue(IssueError::Failed(_))
             | Self::Store(_)

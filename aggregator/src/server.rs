@@ -14,8 +14,9 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::engine::{Engine, FalseSum, Pace};
 use crate::refusal::Refusal;
-use crate::service::{EnrolmentService, FederationService, Shared};
+use crate::service::{EnrolmentService, FederationService, Gate, Shared};
 use crate::setup::{self, SetupError};
+use crate::store::CrashHook;
 
 /// How long calls under way may take to end when the program drains.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -34,7 +35,7 @@ const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 
 /// What [`start`] needs to know.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// A directory that [`setup::init`] made.
     pub dir: PathBuf,
@@ -44,13 +45,15 @@ pub struct Config {
     pub pace: Pace,
     /// For tests: the sum is a false one.
     pub fault: Option<FalseSum>,
+    /// For tests: called at every durable change.
+    pub crash: Option<CrashHook>,
 }
 
 impl Config {
     /// `dir` on `listen`, at the default pace.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>, listen: SocketAddr) -> Self {
-        Self { dir: dir.into(), listen, pace: Pace::default(), fault: None }
+        Self { dir: dir.into(), listen, pace: Pace::default(), fault: None, crash: None }
     }
 }
 
@@ -93,13 +96,17 @@ pub enum ServeError {
 /// # Errors
 /// [`ServeError`] naming what is in the way.
 pub async fn start(config: Config) -> Result<Handle, ServeError> {
-    let home = setup::open(&config.dir).await?;
+    let mut home = setup::open(&config.dir).await?;
+    if let Some(hook) = config.crash {
+        home.store = home.store.with_crash_hook(hook);
+    }
     let listening = |source| ServeError::Listen { addr: config.listen, source };
     let incoming = TcpIncoming::bind(config.listen).map_err(listening)?.with_nodelay(Some(true));
     let addr = incoming.local_addr().map_err(listening)?;
     let tls = home.identity.tls().timeout(HANDSHAKE);
     let engine = Engine::start(&home, config.pace, config.fault).await?;
     let (draining, drained) = watch::channel(false);
+    let gate = Gate::new(home.store.clone(), home.charter.clone());
     let shared = Shared::new(home.charter, home.identity, home.store, engine.clone(), drained.clone());
 
     let federation = FederationServer::new(FederationService::new(shared.clone()))
@@ -118,6 +125,7 @@ pub async fn start(config: Config) -> Result<Handle, ServeError> {
         .tcp_keepalive(Some(KEEPALIVE))
         .max_connection_age(CONNECTION_AGE)
         .max_connection_age_grace(CONNECTION_GRACE)
+        .layer(gate)
         .add_service(enrolment)
         .add_service(federation);
     let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async move {

@@ -78,6 +78,9 @@ pub enum SetupError {
     /// The member has joined already.
     #[error("`{0}` has joined already")]
     Joined(HouseName),
+    /// Nobody of this name has joined.
+    #[error("nobody called `{0}` has joined; `status` shows who has")]
+    NotJoined(HouseName),
     /// Keys and certificates.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -147,7 +150,8 @@ impl Home {
             let known: Vec<String> = self.charter.members().map(|(member, _)| member.to_string()).collect();
             return Err(SetupError::NotAMember { name: name.clone(), known: known.join(", ") });
         }
-        if self.store.members().await?.iter().any(|member| member.name == *name) {
+        let joined = self.store.members().await?.iter().any(|member| member.name == *name);
+        if joined && !self.store.revoked().await?.contains(name) {
             return Err(SetupError::Joined(name.clone()));
         }
         let mut token = Zeroizing::new([0_u8; 32]);
@@ -161,6 +165,18 @@ impl Home {
             name: name.clone(),
             token: *token,
         })
+    }
+
+    /// Revokes all certificates of `name`: its calls are refused from now on, and its open streams end within seconds. Gives how
+    /// many certificates that were.
+    ///
+    /// # Errors
+    /// [`SetupError::NotJoined`], [`SetupError::Store`].
+    pub async fn revoke(&self, name: &HouseName) -> Result<u64, SetupError> {
+        if !self.store.members().await?.iter().any(|member| member.name == *name) {
+            return Err(SetupError::NotJoined(name.clone()));
+        }
+        Ok(self.store.revoke(name, clock::now_ms()).await?)
     }
 }
 

@@ -33,7 +33,8 @@ pub(crate) fn channel(url: &str, authority: &[u8], identity: Option<&Identity>) 
     let mut tls =
         ClientTlsConfig::new().domain_name(SERVER_NAME).ca_certificate(Certificate::from_pem(to_pem(authority)));
     if let Some(member) = identity {
-        tls = tls.identity(tonic::transport::Identity::from_pem(&member.certificate_pem, member.tls_pem.as_bytes()));
+        let certificate = member.certificate_pem();
+        tls = tls.identity(tonic::transport::Identity::from_pem(certificate, member.tls_pem.as_bytes()));
     }
     let endpoint = Endpoint::from_shared(url.to_owned())
         .and_then(|endpoint| endpoint.tls_config(tls))

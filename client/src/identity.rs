@@ -3,6 +3,7 @@
 //! The keys are made here and stay here; what leaves is a signing request and public keys.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use protocol::{Charter, CharterError, Digest, HouseName, IdError, Signer};
 use rand::CryptoRng;
@@ -11,6 +12,7 @@ use secure_sum::SealingKey;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::crash::{Crash, Kept, Stopped};
 use crate::files::{self, FileError};
 use crate::sealing;
 
@@ -44,8 +46,34 @@ pub struct Identity {
     pub mailbox: SealingKey,
     pub(crate) url: String,
     pub(crate) authority_der: Vec<u8>,
-    pub(crate) certificate_pem: String,
     pub(crate) tls_pem: Zeroizing<String>,
+    certificate: Mutex<Certificate>,
+    dir: PathBuf,
+}
+
+/// What this member shows of itself. It is renewed while the member runs.
+#[derive(Clone)]
+struct Certificate {
+    pem: String,
+    ends_at_s: i64,
+}
+
+impl Certificate {
+    /// Reads `pem`, which must be for the key `tls_pem`.
+    fn read(pem: &str, tls_pem: &str) -> Result<Self, String> {
+        let (_, parsed) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|e| e.to_string())?;
+        let certificate = parsed.parse_x509().map_err(|e| e.to_string())?;
+        let own = KeyPair::from_pem(tls_pem).map_err(|e| e.to_string())?;
+        if certificate.public_key().subject_public_key.data.as_ref() != own.public_key_raw() {
+            return Err("it is for another key than this member's".to_owned());
+        }
+        Ok(Self { pem: pem.to_owned(), ends_at_s: certificate.validity().not_after.timestamp() })
+    }
+}
+
+/// Whether `pem` is a certificate for the key `tls_pem`, or why not.
+pub(crate) fn check_certificate(pem: &str, tls_pem: &str) -> Result<(), String> {
+    Certificate::read(pem, tls_pem).map(drop)
 }
 
 /// What was joined, as it stands in `membership.toml`.
@@ -91,6 +119,9 @@ pub enum IdentityError {
     /// A name or digest of the membership is malformed.
     #[error("{MEMBERSHIP}: {0}")]
     Id(#[from] IdError),
+    /// A test.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
     /// A key cannot be made.
     #[error("cannot make a TLS key: {0}")]
     TlsKey(rcgen::Error),
@@ -101,21 +132,22 @@ impl Keys {
     ///
     /// # Errors
     /// [`IdentityError`].
-    pub(crate) fn load_or_create<R: CryptoRng>(dir: &Path, rng: &mut R) -> Result<Self, IdentityError> {
+    pub(crate) fn load_or_create<R: CryptoRng>(dir: &Path, crash: &Crash, rng: &mut R) -> Result<Self, IdentityError> {
         let keys = dir.join(KEYS);
         files::create_dir(&keys)?;
         if files::read(&keys.join(TLS_KEY), MAX_PEM_BYTES)?.is_none() {
             let key = KeyPair::generate().map_err(IdentityError::TlsKey)?;
-            files::write(&keys.join(TLS_KEY), Zeroizing::new(key.serialize_pem()).as_bytes())?;
+            let pem = Zeroizing::new(key.serialize_pem());
+            crash.keep(Kept::TlsKey, || put(&keys.join(TLS_KEY), pem.as_bytes()))?;
         }
         if files::read_secret(&keys.join(SIGNING_KEY))?.is_none() {
             let mut seed = Zeroizing::new([0; 32]);
             rng.fill_bytes(seed.as_mut_slice());
-            files::write(&keys.join(SIGNING_KEY), seed.as_slice())?;
+            crash.keep(Kept::SigningKey, || put(&keys.join(SIGNING_KEY), seed.as_slice()))?;
         }
         if files::read_secret(&keys.join(MAILBOX_KEY))?.is_none() {
             let key = sealing::to_secret(&SealingKey::generate(rng));
-            files::write(&keys.join(MAILBOX_KEY), key.as_slice())?;
+            crash.keep(Kept::MailboxKey, || put(&keys.join(MAILBOX_KEY), key.as_slice()))?;
         }
         Self::load(dir)?.ok_or_else(|| IdentityError::NotJoined(dir.to_owned()))
     }
@@ -154,14 +186,19 @@ impl Identity {
         let charter = String::from_utf8(charter)
             .map_err(|_| IdentityError::Malformed { path, reason: "is not UTF-8".to_owned() })?;
         let keys = Keys::load(dir)?.ok_or_else(not_joined)?;
+        let path = dir.join(CERTIFICATE);
+        let certificate = read_text(&path)?.ok_or_else(not_joined)?;
+        let certificate = Certificate::read(&certificate, &keys.tls_pem)
+            .map_err(|reason| IdentityError::Malformed { path, reason })?;
         Ok(Self {
             signer: Signer::new(name, &keys.signing),
             charter: Charter::parse(&charter)?,
             mailbox: keys.mailbox,
             url: membership.url,
             authority_der: files::read(&dir.join(AUTHORITY), MAX_PEM_BYTES)?.ok_or_else(not_joined)?,
-            certificate_pem: read_text(&dir.join(CERTIFICATE))?.ok_or_else(not_joined)?.to_string(),
             tls_pem: keys.tls_pem,
+            certificate: Mutex::new(certificate),
+            dir: dir.to_owned(),
         })
     }
 
@@ -175,16 +212,44 @@ impl Identity {
         self.signer.name()
     }
 
+    /// Its certificate, PEM.
+    pub(crate) fn certificate_pem(&self) -> String {
+        self.lock().pem.clone()
+    }
+
+    /// When its certificate ends, in seconds since 1970.
+    pub fn certificate_ends_at_s(&self) -> i64 {
+        self.lock().ends_at_s
+    }
+
+    /// Keeps a renewed certificate, and shows it from the next connection on.
+    ///
+    /// # Errors
+    /// [`IdentityError`]; the old one then stays.
+    pub(crate) fn renew(&self, pem: &str, crash: &Crash) -> Result<(), IdentityError> {
+        let path = self.dir.join(CERTIFICATE);
+        let renewed = Certificate::read(pem, &self.tls_pem)
+            .map_err(|reason| IdentityError::Malformed { path: path.clone(), reason })?;
+        crash.keep(Kept::Certificate, || put(&path, pem.as_bytes()))?;
+        *self.lock() = renewed;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Certificate> {
+        self.certificate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes what a join brought home; the membership last, so that a folder with one is whole.
     pub(crate) fn store(
         dir: &Path,
         invitation: &protocol::Invitation,
         charter: &Charter,
         certificate_pem: &str,
+        crash: &Crash,
     ) -> Result<(), IdentityError> {
-        files::write(&dir.join(AUTHORITY), &invitation.authority)?;
-        files::write(&dir.join(CHARTER), charter.text().as_bytes())?;
-        files::write(&dir.join(CERTIFICATE), certificate_pem.as_bytes())?;
+        crash.keep(Kept::Authority, || put(&dir.join(AUTHORITY), &invitation.authority))?;
+        crash.keep(Kept::Charter, || put(&dir.join(CHARTER), charter.text().as_bytes()))?;
+        crash.keep(Kept::Certificate, || put(&dir.join(CERTIFICATE), certificate_pem.as_bytes()))?;
         let membership = Membership {
             name: invitation.name.to_string(),
             url: invitation.url.clone(),
@@ -193,8 +258,12 @@ impl Identity {
         let path = dir.join(MEMBERSHIP);
         let text = toml::to_string(&membership)
             .map_err(|e| IdentityError::Malformed { path: path.clone(), reason: e.to_string() })?;
-        Ok(files::write(&path, text.as_bytes())?)
+        crash.keep(Kept::Membership, || put(&path, text.as_bytes()))
     }
+}
+
+fn put(path: &Path, bytes: &[u8]) -> Result<(), IdentityError> {
+    Ok(files::write(path, bytes)?)
 }
 
 fn read_text(path: &Path) -> Result<Option<Zeroizing<String>>, IdentityError> {

@@ -3,22 +3,24 @@
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use protocol::{Charter, CharterError, Digest, Invitation};
+use protocol::{Charter, CharterError, Digest, HouseName, Invitation};
 use protos::v1;
 use protos::v1::enrolment_client::EnrolmentClient;
 use rcgen::{CertificateParams, DnType, KeyPair};
 
 use crate::connection::{self, ConnectError};
+use crate::crash::Crash;
 use crate::files;
-use crate::identity::{Identity, IdentityError, Keys};
+use crate::identity::{Identity, IdentityError, Keys, check_certificate};
+use crate::round::is_refusal;
 use crate::{config, sealing};
 
 /// Why joining failed. Nothing is lost: the same command may be given again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// The folder is a member already.
-    #[error("{} has joined a federation already; use another folder", .0.display())]
+    /// The folder is a member already, of another federation or by another name.
+    #[error("{} has joined another federation, or by another name; use another folder", .0.display())]
     AlreadyJoined(PathBuf),
     /// Keys or files of this folder.
     #[error(transparent)]
@@ -33,7 +35,7 @@ pub enum JoinError {
     #[error("the aggregator refused to enrol `{name}`: {reason}")]
     Refused {
         /// The invited name.
-        name: protocol::HouseName,
+        name: HouseName,
         /// What it said.
         reason: String,
     },
@@ -56,7 +58,7 @@ pub enum JoinError {
     Charter(#[from] CharterError),
     /// The charter does not name the invited member.
     #[error("the charter does not name `{0}`")]
-    NotAMember(protocol::HouseName),
+    NotAMember(HouseName),
     /// The charter cannot be run, or its noise does not give the epsilon that it states.
     #[error(transparent)]
     Terms(#[from] terms::TermsError),
@@ -71,11 +73,26 @@ pub enum JoinError {
 /// # Errors
 /// [`JoinError`]; after one, the same command may be given again.
 pub async fn join(dir: &Path, invitation: &Invitation) -> Result<Identity, JoinError> {
+    join_until(dir, invitation, &Crash::default()).await
+}
+
+/// As [`join`], up to where a test ends it.
+///
+/// # Errors
+/// As [`join`].
+pub async fn join_until(dir: &Path, invitation: &Invitation, crash: &Crash) -> Result<Identity, JoinError> {
     if Identity::exists(dir) {
-        return Err(JoinError::AlreadyJoined(dir.to_owned()));
+        // A member that was revoked and invited again comes back, with the keys that it had.
+        let before = Identity::load(dir)?;
+        let same = before.charter.digest() == invitation.charter
+            && *before.name() == invitation.name
+            && before.authority_der == invitation.authority;
+        if !same {
+            return Err(JoinError::AlreadyJoined(dir.to_owned()));
+        }
     }
     files::create_dir(dir).map_err(IdentityError::from)?;
-    let keys = Keys::load_or_create(dir, &mut rand::rng())?;
+    let keys = Keys::load_or_create(dir, crash, &mut rand::rng())?;
     let request = request(invitation, &keys)?;
     let channel = connection::channel(&invitation.url, &invitation.authority, None)?;
     let mut enrolment = EnrolmentClient::new(channel).max_decoding_message_size(protos::limits::MESSAGE_BYTES);
@@ -91,8 +108,8 @@ pub async fn join(dir: &Path, invitation: &Invitation) -> Result<Identity, JoinE
     if !charter.members().any(|(name, _)| name == invitation.name) {
         return Err(JoinError::NotAMember(invitation.name.clone()));
     }
-    check_certificate(&response.certificate, &keys)?;
-    Identity::store(dir, invitation, &charter, &response.certificate)?;
+    check_certificate(&response.certificate, &keys.tls_pem).map_err(JoinError::Certificate)?;
+    Identity::store(dir, invitation, &charter, &response.certificate, crash)?;
     if !dir.join(config::FILE).exists() {
         files::write(&dir.join(config::FILE), config::SAMPLE.as_bytes()).map_err(IdentityError::from)?;
     }
@@ -100,15 +117,12 @@ pub async fn join(dir: &Path, invitation: &Invitation) -> Result<Identity, JoinE
 }
 
 fn request(invitation: &Invitation, keys: &Keys) -> Result<v1::JoinRequest, JoinError> {
-    let tls_key = KeyPair::from_pem(&keys.tls_pem).map_err(JoinError::Request)?;
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, invitation.name.as_str());
-    let signing_request = params.serialize_request(&tls_key).map_err(JoinError::Request)?;
+    let signing_request = signing_request(&invitation.name, &keys.tls_pem).map_err(JoinError::Request)?;
     let signing_key = SigningKey::from_bytes(&keys.signing);
     let mut request = v1::JoinRequest {
         name: invitation.name.to_string(),
         token: invitation.token.to_vec().into(),
-        signing_request: signing_request.der().to_vec().into(),
+        signing_request: signing_request.into(),
         signing_key: signing_key.verifying_key().to_bytes().to_vec().into(),
         mailbox_key: sealing::public(&keys.mailbox).to_vec().into(),
         ..v1::JoinRequest::default()
@@ -118,23 +132,18 @@ fn request(invitation: &Invitation, keys: &Keys) -> Result<v1::JoinRequest, Join
     Ok(request)
 }
 
-/// The certificate must be for the key that this member holds.
-fn check_certificate(pem: &str, keys: &Keys) -> Result<(), JoinError> {
-    let malformed = |reason: String| JoinError::Certificate(reason);
-    let (_, parsed) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|e| malformed(e.to_string()))?;
-    let certificate = parsed.parse_x509().map_err(|e| malformed(e.to_string()))?;
-    let own = KeyPair::from_pem(&keys.tls_pem).map_err(JoinError::Request)?;
-    if certificate.public_key().subject_public_key.data.as_ref() != own.public_key_raw() {
-        return Err(malformed("it is for another key than this member's".to_owned()));
-    }
-    Ok(())
+/// A request (PKCS#10, DER) for a certificate over this TLS key.
+pub(crate) fn signing_request(name: &HouseName, tls_pem: &str) -> Result<Vec<u8>, rcgen::Error> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name.as_str());
+    Ok(params.serialize_request(&KeyPair::from_pem(tls_pem)?)?.der().to_vec())
 }
 
 fn refused(invitation: &Invitation, status: &tonic::Status) -> JoinError {
-    match status.code() {
-        tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::ResourceExhausted => {
-            JoinError::Unavailable { reason: connection::describe(status) }
-        }
-        _ => JoinError::Refused { name: invitation.name.clone(), reason: status.message().to_owned() },
+    // A connection that broke is no refusal: the same request gets the same answer later.
+    if is_refusal(status) {
+        JoinError::Refused { name: invitation.name.clone(), reason: status.message().to_owned() }
+    } else {
+        JoinError::Unavailable { reason: connection::describe(status) }
     }
 }

@@ -7,7 +7,7 @@
 //! 2. [`config`] is the house's `client.toml`, [`policy`] what of a charter it refuses.
 //! 3. [`trainer`] turns the house's rows into clipped, noised integers, with the crate `training`.
 //! 4. [`round`]: the event loop. It charges the ledger, trains, encrypts, submits, answers, opens and applies, as
-//!    `protocol::client::Round` says; [`store`] keeps what must survive a crash.
+//!    `protocol::client::Round` says; [`store`] keeps what must survive a crash, and [`crash`] is where tests let it.
 //! 5. [`progress`] is what the house sees of it; [`cli`] is the program.
 //!
 //! Only sums leave: loss, batch sizes and epsilon stay in the house's own files.
@@ -15,6 +15,7 @@
 pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod crash;
 pub mod files;
 pub mod identity;
 pub mod join;

@@ -19,16 +19,19 @@ use protocol::{Attempt, Digest, Message as _, Roster, RoundNumber};
 use rand::CryptoRng;
 use secure_sum::SealingKey;
 
+use crate::crash::{Crash, Kept, Stopped};
 use crate::files::{self, FileError, Named as _};
 use crate::sealing;
 
 /// Larger than any adapter state, contribution or roster of ours.
 const MAX_BYTES: usize = 1 << 31;
+const KEYS: &str = "keys";
 
 /// The open, locked store of one client.
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
+    crash: Crash,
     _lock: File,
 }
 
@@ -36,6 +39,28 @@ pub struct Store {
 #[derive(Debug, Clone)]
 pub struct AttemptStore {
     dir: PathBuf,
+    crash: Crash,
+}
+
+/// A part of a contribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The ciphertext.
+    Body,
+    /// The key shares, sealed.
+    SealedShares,
+    /// The signed manifest. Kept last: with it the contribution is whole.
+    Manifest,
+}
+
+impl Part {
+    fn file(self) -> (&'static str, Kept) {
+        match self {
+            Self::Body => ("body", Kept::Body),
+            Self::SealedShares => ("sealed", Kept::SealedShares),
+            Self::Manifest => ("manifest", Kept::Manifest),
+        }
+    }
 }
 
 /// Why the store cannot be used.
@@ -45,6 +70,9 @@ pub enum StoreError {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A test.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
     /// Another process has it open.
     #[error("{} is in use by another plainchant-client", .0.display())]
     InUse(PathBuf),
@@ -69,10 +97,10 @@ pub enum Slot {
 }
 
 impl Slot {
-    fn file(self) -> &'static str {
+    fn file(self) -> (&'static str, Kept) {
         match self {
-            Self::Adapter => "adapter",
-            Self::Candidate => "candidate",
+            Self::Adapter => ("adapter", Kept::Adapter),
+            Self::Candidate => ("candidate", Kept::Candidate),
         }
     }
 }
@@ -92,15 +120,24 @@ impl Store {
     /// [`StoreError`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let dir = dir.join("state");
-        files::create_dir(&dir.join("keys"))?;
+        files::create_dir(&dir.join(KEYS))?;
         files::create_dir(&dir.join("rounds"))?;
         let path = dir.join("lock");
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path).at(&path)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { dir, _lock: lock }),
+            Ok(()) => Ok(Self { dir, crash: Crash::default(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse(dir)),
             Err(TryLockError::Error(source)) => Err(FileError { path, source }.into()),
         }
+    }
+
+    /// A test may end the member at what it keeps.
+    pub(crate) fn set_crash(&mut self, crash: Crash) {
+        self.crash = crash;
+    }
+
+    fn put(&self, kept: Kept, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.crash.keep(kept, || Ok(files::write(&self.dir.join(name), bytes)?))
     }
 
     /// The folder.
@@ -124,7 +161,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn put_ledger_head(&self, head: &Digest) -> Result<(), StoreError> {
-        Ok(files::write(&self.dir.join("ledger-head"), head.as_bytes())?)
+        self.put(Kept::LedgerHead, "ledger-head", head.as_bytes())
     }
 
     /// The pinned roster.
@@ -142,7 +179,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn pin_roster(&self, roster: &Roster) -> Result<(), StoreError> {
-        Ok(files::write(&self.dir.join("roster"), &roster.to_bytes())?)
+        self.put(Kept::Roster, "roster", &roster.to_bytes())
     }
 
     /// What this member promised and knows.
@@ -160,7 +197,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn put_memory(&self, memory: &Memory) -> Result<(), StoreError> {
-        Ok(files::write(&self.dir.join("memory"), &memory.to_bytes())?)
+        self.put(Kept::Memory, "memory", &memory.to_bytes())
     }
 
     /// The bytes of an adapter state.
@@ -168,7 +205,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn state(&self, slot: Slot) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(files::read(&self.dir.join(slot.file()), MAX_BYTES)?)
+        Ok(files::read(&self.dir.join(slot.file().0), MAX_BYTES)?)
     }
 
     /// Keeps an adapter state.
@@ -176,7 +213,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn put_state(&self, slot: Slot, bytes: &[u8]) -> Result<(), StoreError> {
-        Ok(files::write(&self.dir.join(slot.file()), bytes)?)
+        let (name, kept) = slot.file();
+        self.put(kept, name, bytes)
     }
 
     /// The last event of an attempt that is over; 0 for none.
@@ -192,7 +230,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn put_handled(&self, sequence: u64) -> Result<(), StoreError> {
-        Ok(files::write(&self.dir.join("handled"), &sequence.to_be_bytes())?)
+        self.put(Kept::Handled, "handled", &sequence.to_be_bytes())
     }
 
     /// Makes `count` one-time keys, durable before their public halves leave. No sequence number is used twice.
@@ -201,12 +239,13 @@ impl Store {
     /// [`StoreError`].
     pub fn add_keys<R: CryptoRng>(&self, count: usize, rng: &mut R) -> Result<Vec<KeptKey>, StoreError> {
         let first = self.number("next-key")?;
-        files::write(&self.dir.join("next-key"), &(first + count as u64).to_be_bytes())?;
+        self.put(Kept::NextKey, "next-key", &(first + count as u64).to_be_bytes())?;
         (first..)
             .take(count)
             .map(|sequence| {
                 let key = SealingKey::generate(rng);
-                files::write(&self.key_path(sequence), sealing::to_secret(&key).as_slice())?;
+                let secret = sealing::to_secret(&key);
+                self.put(Kept::OneTimeKey, &format!("{KEYS}/{sequence}"), secret.as_slice())?;
                 Ok(KeptKey { sequence, key })
             })
             .collect()
@@ -228,15 +267,17 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn erase_keys(&self, sequence: u64) -> Result<(), StoreError> {
-        let keys = self.dir.join("keys");
-        for entry in fs::read_dir(&keys).at(&keys)? {
-            let path = entry.at(&keys)?.path();
-            let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<u64>().ok());
-            if number.is_some_and(|number| number <= sequence) {
-                files::erase(&path)?;
+        let keys = self.dir.join(KEYS);
+        self.crash.keep(Kept::Erasure, || {
+            for entry in fs::read_dir(&keys).at(&keys)? {
+                let path = entry.at(&keys)?.path();
+                let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<u64>().ok());
+                if number.is_some_and(|number| number <= sequence) {
+                    files::erase(&path)?;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The files of an attempt.
@@ -246,7 +287,7 @@ impl Store {
     pub fn attempt(&self, round: RoundNumber, attempt: Attempt) -> Result<AttemptStore, StoreError> {
         let dir = self.dir.join("rounds").join(format!("{round}-{attempt}"));
         files::create_dir(&dir)?;
-        Ok(AttemptStore { dir })
+        Ok(AttemptStore { dir, crash: self.crash.clone() })
     }
 
     /// Removes the files of attempts of rounds before `round`; what they proved is in the adapter and the ledger.
@@ -255,19 +296,21 @@ impl Store {
     /// [`StoreError`].
     pub fn forget_before(&self, round: u32) -> Result<(), StoreError> {
         let rounds = self.dir.join("rounds");
-        for entry in fs::read_dir(&rounds).at(&rounds)? {
-            let path = entry.at(&rounds)?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-            let number = name.split('-').next().and_then(|number| number.parse::<u32>().ok());
-            if number.is_some_and(|number| number < round) {
-                fs::remove_dir_all(&path).at(&path)?;
+        self.crash.keep(Kept::Forgetting, || {
+            for entry in fs::read_dir(&rounds).at(&rounds)? {
+                let path = entry.at(&rounds)?.path();
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+                let number = name.split('-').next().and_then(|number| number.parse::<u32>().ok());
+                if number.is_some_and(|number| number < round) {
+                    fs::remove_dir_all(&path).at(&path)?;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn key_path(&self, sequence: u64) -> PathBuf {
-        self.dir.join("keys").join(sequence.to_string())
+        self.dir.join(KEYS).join(sequence.to_string())
     }
 
     fn number(&self, name: &str) -> Result<u64, StoreError> {
@@ -279,20 +322,21 @@ impl Store {
 }
 
 impl AttemptStore {
-    /// What stands under `name`.
+    /// A part of the contribution, where it is kept.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(files::read(&self.dir.join(name), MAX_BYTES)?)
+    pub fn get(&self, part: Part) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(files::read(&self.dir.join(part.file().0), MAX_BYTES)?)
     }
 
-    /// Keeps `bytes` under `name`.
+    /// Keeps a part of the contribution.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        Ok(files::write(&self.dir.join(name), bytes)?)
+    pub fn put(&self, part: Part, bytes: &[u8]) -> Result<(), StoreError> {
+        let (name, kept) = part.file();
+        self.crash.keep(kept, || Ok(files::write(&self.dir.join(name), bytes)?))
     }
 }
 
@@ -325,16 +369,16 @@ mod tests {
         store.put_handled(77).unwrap();
         let memory = Memory::new(Digest::sha256(b"first"));
         store.put_memory(&memory).unwrap();
-        store.attempt(round, attempt).unwrap().put("body", b"bytes").unwrap();
+        store.attempt(round, attempt).unwrap().put(Part::Body, b"bytes").unwrap();
         drop(store);
         let store = Store::open(dir.path()).unwrap();
         assert_eq!(store.state(Slot::Adapter).unwrap().unwrap(), b"state");
         assert!(store.state(Slot::Candidate).unwrap().is_none());
         assert_eq!((store.handled().unwrap(), store.memory().unwrap().unwrap()), (77, memory));
         let files = store.attempt(round, attempt).unwrap();
-        assert_eq!(files.get("body").unwrap().unwrap(), b"bytes");
+        assert_eq!(files.get(Part::Body).unwrap().unwrap(), b"bytes");
         store.forget_before(4).unwrap();
-        assert!(store.attempt(round, attempt).unwrap().get("body").unwrap().is_none());
+        assert!(store.attempt(round, attempt).unwrap().get(Part::Body).unwrap().is_none());
     }
 
     #[test]

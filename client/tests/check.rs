@@ -11,8 +11,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aggregator::FalseSum;
-use client::round::{Fault, RunError};
+use client::crash::{Crash, Moment, Place};
+use client::round::RunError;
 use common::{Federation, HOUSES, all_completed, logs, wait_for};
+use protocol::client::EffectKind;
 use proxy::{Attack, redirect};
 use tokio::task::JoinHandle;
 
@@ -121,11 +123,11 @@ async fn a_house_that_vanishes_before_the_check_is_looked_at_by_the_others_and_c
     let federation = Federation::impatient("clients").await;
     let given = redirect(&federation, "borough", Attack::Nothing).await;
     let mut options = federation.options("abbey");
-    options.fault = Some(Fault::AfterSubmit);
+    options.crash = Crash::at(Place::Accepted);
     let leaving = federation.spawn("abbey", options);
     let others: Vec<_> = HOUSES[1..].iter().map(|house| federation.spawn(house, federation.options(house))).collect();
     let left = tokio::time::timeout(Duration::from_secs(60), leaving).await.unwrap().unwrap();
-    assert!(matches!(left, Err(RunError::Fault(Fault::AfterSubmit))), "{left:?}");
+    assert!(matches!(left, Err(RunError::Stopped(_))), "{left:?}");
     let completed = all_completed(others).await;
     assert_eq!(completed.state.as_bytes(), &federation.expected(&[ALL]).digest());
     assert!(given.bodies.load(Ordering::Relaxed) >= 1, "the body of the house that has gone is downloaded");
@@ -194,12 +196,12 @@ async fn a_house_without_a_body_to_look_at_follows_the_others(attack: Attack) ->
     let direct = std::fs::read_to_string(&membership).unwrap();
     let given = redirect(&federation, "borough", attack).await;
     let mut options = federation.options("abbey");
-    options.fault = Some(Fault::AfterSubmit);
+    options.crash = Crash::at(Place::Accepted);
     let leaving = federation.spawn("abbey", options);
     let mut others: Vec<_> =
         HOUSES[1..].iter().map(|house| federation.spawn(house, federation.options(house))).collect();
     let left = tokio::time::timeout(Duration::from_secs(60), leaving).await.unwrap().unwrap();
-    assert!(matches!(left, Err(RunError::Fault(Fault::AfterSubmit))), "{left:?}");
+    assert!(matches!(left, Err(RunError::Stopped(_))), "{left:?}");
     while given.bodies.load(Ordering::Relaxed) == 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -246,12 +248,12 @@ async fn a_house_that_seals_a_wrong_share_is_proved_wrong_and_left_out_until_it_
     let federation = Federation::new("clients", 3, 0).await;
     redirect(&federation, "abbey", Attack::WrongShare).await;
     let mut options = federation.options("borough");
-    options.fault = Some(Fault::AfterComplaint);
+    options.crash = Crash::at(Place::Effect(EffectKind::SendComplaint, Moment::After));
     let complaining = federation.spawn("borough", options);
     let mut tasks: Vec<_> =
         ["abbey", "county", "dale"].iter().map(|house| federation.spawn(house, federation.options(house))).collect();
     let crashed = tokio::time::timeout(Duration::from_secs(60), complaining).await.unwrap().unwrap();
-    assert!(matches!(crashed, Err(RunError::Fault(Fault::AfterComplaint))), "{crashed:?}");
+    assert!(matches!(crashed, Err(RunError::Stopped(_))), "{crashed:?}");
     let accused = lines(&federation, "borough", "accused");
     assert!(accused[0].contains("`abbey` sealed a wrong key share to this member"), "{accused:?}");
     let home = aggregator::setup::open(&federation.house("aggregator")).await.unwrap();

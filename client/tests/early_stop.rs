@@ -7,9 +7,11 @@ mod common;
 use std::time::Duration;
 
 use adapter::State;
-use client::round::{Fault, RunError};
+use client::crash::{Crash, Moment, Place};
+use client::round::RunError;
 use client::trainer::Trainer;
 use common::{Federation, HOUSES, all_completed, integers, logs, wait_for};
+use protocol::client::EffectKind;
 use protocol::{HouseName, RoundNumber};
 use terms::{RoundShape, RoundSum, Terms};
 use training::{Part, TrainError, Trained};
@@ -63,24 +65,24 @@ async fn all_end_after_the_fourth_of_six_rounds(policy: &str) {
     logs();
     let mut federation = Federation::of_little_patience(policy).await;
     terms::check(&federation.charter).unwrap();
-    let run = |federation: &Federation, house: &str, fault| {
+    let run = |federation: &Federation, house: &str, crash| {
         let mut options = federation.options(house);
-        options.fault = fault;
+        options.crash = crash;
         let number = HOUSES.iter().position(|name| *name == house);
         let trainer = number.map(|number| Box::new(Scripted(number)) as Box<dyn Trainer>);
         let home = client::round::Home::open(&federation.house(house)).unwrap();
         tokio::spawn(client::round::run(home, trainer, options))
     };
-    let leaving = run(&federation, "dale", Some(Fault::AfterAnswer));
-    let killed = run(&federation, "abbey", None);
-    let mut tasks: Vec<_> = ["borough", "county", "notary"].map(|name| run(&federation, name, None)).into();
+    let leaving = run(&federation, "dale", Crash::at(Place::Effect(EffectKind::SendAnswer, Moment::After)));
+    let killed = run(&federation, "abbey", Crash::default());
+    let mut tasks: Vec<_> = ["borough", "county", "notary"].map(|name| run(&federation, name, Crash::default())).into();
     let left = tokio::time::timeout(Duration::from_secs(60), leaving).await.unwrap().unwrap();
-    assert!(matches!(left, Err(RunError::Fault(Fault::AfterAnswer))), "{left:?}");
+    assert!(matches!(left, Err(RunError::Stopped(_))), "{left:?}");
     wait_for(&federation.progress("abbey"), "applied", 3).await;
     killed.abort();
     let _ = killed.await;
     federation.crash_and_restart().await;
-    tasks.push(run(&federation, "abbey", None));
+    tasks.push(run(&federation, "abbey", Crash::default()));
     let completed = all_completed(tasks).await;
     let (all, three): (&[usize], &[usize]) = (&[0, 1, 2, 3], &[0, 1, 2]);
     let expected = expected(&federation, &[all, three, three, three]);
@@ -89,7 +91,7 @@ async fn all_end_after_the_fourth_of_six_rounds(policy: &str) {
 
     // The decision is in what is stored: nobody goes on after another start, and who was away comes to the same end.
     federation.crash_and_restart().await;
-    let back = ["dale", "abbey", "notary"].map(|name| run(&federation, name, None));
+    let back = ["dale", "abbey", "notary"].map(|name| run(&federation, name, Crash::default()));
     assert_eq!(all_completed(back.into()).await, completed);
     assert_eq!(federation.adapter("dale").digest(), expected.adapter().digest());
     let aggregator = federation.house("aggregator");

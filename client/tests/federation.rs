@@ -7,9 +7,11 @@ use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use client::round::{Fault, RunError};
+use client::crash::{Crash, Moment, Place};
+use client::round::RunError;
 use common::{Federation, HOUSES, all_completed, integers, logs, wait_for};
 use protocol::RoundNumber;
+use protocol::client::EffectKind;
 use rand::RngExt as _;
 use terms::Terms;
 use training::Part;
@@ -124,60 +126,6 @@ async fn a_trustee_answers_and_holds_no_data() {
     federation.stop().await;
 }
 
-/// A house ends at `fault` in the first round, as a crash would, and comes back. The others' contributions count in every
-/// round; its own is there or not, never twice.
-async fn a_crash_costs_at_most_its_own_contribution(fault: Fault) {
-    logs();
-    let federation = Federation::new("aggregator", 2, 1).await;
-    let mut options = federation.options("abbey");
-    options.fault = Some(fault);
-    let crashing = federation.spawn("abbey", options);
-    let mut tasks: Vec<_> =
-        HOUSES[1..].iter().map(|house| federation.spawn(house, federation.options(house))).collect();
-    let crashed = tokio::time::timeout(Duration::from_secs(60), crashing).await.unwrap().unwrap();
-    assert!(matches!(crashed, Err(RunError::Fault(at)) if at == fault), "{crashed:?}");
-    tasks.push(federation.spawn("abbey", federation.options("abbey")));
-    let completed = all_completed(tasks).await;
-    let reachable = federation.reachable(2, &[ALL, WITHOUT_FIRST]);
-    assert!(reachable.contains(completed.state.as_bytes()));
-    federation.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_house_that_crashes_before_it_submits_costs_at_most_its_contribution() {
-    a_crash_costs_at_most_its_own_contribution(Fault::BeforeSubmit).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_house_that_crashes_after_it_submitted_costs_at_most_its_contribution() {
-    a_crash_costs_at_most_its_own_contribution(Fault::AfterSubmit).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_house_that_crashes_before_its_checksum_costs_at_most_its_contribution() {
-    a_crash_costs_at_most_its_own_contribution(Fault::BeforeChecksum).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_house_that_crashes_after_its_checksum_costs_at_most_its_contribution() {
-    a_crash_costs_at_most_its_own_contribution(Fault::AfterChecksum).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_house_that_crashes_before_it_answers_costs_at_most_its_contribution() {
-    a_crash_costs_at_most_its_own_contribution(Fault::BeforeAnswer).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_house_that_crashes_after_it_answered_costs_at_most_its_contribution() {
-    a_crash_costs_at_most_its_own_contribution(Fault::AfterAnswer).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_house_that_crashes_before_its_outcome_costs_at_most_its_contribution() {
-    a_crash_costs_at_most_its_own_contribution(Fault::BeforeOutcome).await;
-}
-
 /// Houses are killed at any moment and started again; the aggregator too, now and then.
 #[tokio::test(flavor = "multi_thread")]
 async fn random_crashes_never_count_a_contribution_twice_or_split_the_houses() {
@@ -231,11 +179,11 @@ async fn a_house_catches_up(policy: &str) {
     logs();
     let federation = Federation::new(policy, 4, 0).await;
     let mut options = federation.options("abbey");
-    options.fault = Some(Fault::AfterAnswer);
+    options.crash = Crash::at(Place::Effect(EffectKind::SendAnswer, Moment::After));
     let leaving = federation.spawn("abbey", options);
     let staying: Vec<_> = HOUSES[1..].iter().map(|house| federation.spawn(house, federation.options(house))).collect();
     let left = tokio::time::timeout(Duration::from_secs(60), leaving).await.unwrap().unwrap();
-    assert!(matches!(left, Err(RunError::Fault(Fault::AfterAnswer))), "{left:?}");
+    assert!(matches!(left, Err(RunError::Stopped(_))), "{left:?}");
     let completed = all_completed(staying).await;
     let history = [ALL, WITHOUT_FIRST, WITHOUT_FIRST, WITHOUT_FIRST];
     assert_eq!(completed.state.as_bytes(), &federation.expected(&history).digest());

@@ -6,8 +6,10 @@ mod common;
 
 use std::path::Path;
 
-use client::round::{Fault, RunError};
+use client::crash::{Crash, Moment, Place};
+use client::round::RunError;
 use common::{Federation, HOUSES, all_completed, logs, wait_for};
+use protocol::client::EffectKind;
 
 /// Runs all houses until the first has contributed to two rounds, keeps a copy of its folder, and runs them until it has contributed twice more: the first of these is in a settled round.
 async fn spent_more_since(federation: &Federation, copied: &Path) {
@@ -127,10 +129,10 @@ async fn a_house_is_charged_for_no_more_attempts_than_the_charters_epsilon_is_fo
     logs();
     let federation = Federation::without_spare_attempts("aggregator").await;
     let mut options = federation.options("abbey");
-    options.fault = Some(Fault::BeforeSubmit);
+    options.crash = Crash::at(Place::Effect(EffectKind::Submit, Moment::Before));
     let leaving = federation.spawn("abbey", options);
     let tasks: Vec<_> = HOUSES[1..].iter().map(|house| federation.spawn(house, federation.options(house))).collect();
-    assert!(matches!(leaving.await.unwrap(), Err(RunError::Fault(Fault::BeforeSubmit))));
+    assert!(matches!(leaving.await.unwrap(), Err(RunError::Stopped(_))));
     for house in &HOUSES[1..] {
         wait_for(&federation.progress(house), "refused", 1).await;
         let lines = std::fs::read_to_string(federation.progress(house)).unwrap();

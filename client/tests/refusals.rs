@@ -8,7 +8,8 @@ mod proxy;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use client::round::{Fault, RunError};
+use client::crash::{Crash, Place};
+use client::round::RunError;
 use common::{Federation, HOUSES, all_completed, logs, wait_for};
 use protocol::{Contribution, Digest, HouseName, Message as _, Signed, Signer};
 use protos::convert::to_wire;
@@ -128,11 +129,11 @@ async fn a_second_contribution_and_one_in_anothers_name_are_refused() {
     let federation = Federation::new("aggregator", 1, 1).await;
     let house = federation.house("abbey");
     let mut options = federation.options("abbey");
-    options.fault = Some(Fault::AfterSubmit);
+    options.crash = Crash::at(Place::Accepted);
     let first = federation.spawn("abbey", options);
     let others: Vec<_> = HOUSES[1..].iter().map(|house| federation.spawn(house, federation.options(house))).collect();
     let stopped = first.await.unwrap();
-    assert!(matches!(stopped, Err(RunError::Fault(_))), "{stopped:?}");
+    assert!(matches!(stopped, Err(RunError::Stopped(_))), "{stopped:?}");
 
     let bytes = std::fs::read(house.join("state/rounds/1-1/manifest")).unwrap();
     let mut manifest = Signed::<Contribution>::from_bytes(&bytes).unwrap().unverified().unwrap();

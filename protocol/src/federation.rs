@@ -6,11 +6,18 @@ use crate::ids::Digest;
 use crate::roster::{Roster, RosterError};
 
 /// A charter and its roster.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Federation {
     charter: Charter,
     roster: Roster,
     roster_digest: Digest,
+}
+
+/// Which one it is: all of it would fill pages.
+impl std::fmt::Debug for Federation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Federation(charter {}, roster {})", self.charter.digest(), self.roster_digest)
+    }
 }
 
 impl Federation {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::{Arc, OnceLock};
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
@@ -80,10 +81,17 @@ impl Signer {
 ///
 /// The signature is over `"plainchant/v1/sign/" || LABEL || 0x00 || name || 0x00 || bytes`.
 pub struct Signed<T> {
+    parts: Arc<Parts>,
+    kind: PhantomData<fn() -> T>,
+}
+
+/// Never changed once made, so that what was found of them stays true; shared by all clones.
+struct Parts {
     body: Vec<u8>,
     signer: HouseName,
     signature: [u8; 64],
-    kind: PhantomData<fn() -> T>,
+    /// A key under which the signature was found to hold. The same message is verified at many steps of a round.
+    holds_under: OnceLock<PublicKey>,
 }
 
 impl<T: Statement> Signed<T> {
@@ -91,7 +99,25 @@ impl<T: Statement> Signed<T> {
     pub fn sign(statement: &T, signer: &Signer) -> Self {
         let body = statement.to_bytes();
         let signature = signer.sign_raw(&signed_bytes::<T>(signer.name(), &body));
-        Self { body, signer: signer.name.clone(), signature, kind: PhantomData }
+        Self::of(body, signer.name.clone(), signature)
+    }
+
+    fn of(body: Vec<u8>, signer: HouseName, signature: [u8; 64]) -> Self {
+        let holds_under = OnceLock::new();
+        Self { parts: Arc::new(Parts { body, signer, signature, holds_under }), kind: PhantomData }
+    }
+
+    fn holds(&self, key: &PublicKey) -> bool {
+        let Parts { body, signer, signature, holds_under } = &*self.parts;
+        if holds_under.get() == Some(key) {
+            return true;
+        }
+        let holds = key.holds(&signed_bytes::<T>(signer, body), signature);
+        if holds {
+            // Another thread may have been faster.
+            let _ = holds_under.set(*key);
+        }
+        holds
     }
 
     /// The statement, when its signer is in the roster, speaks for itself, and the signature holds.
@@ -100,7 +126,7 @@ impl<T: Statement> Signed<T> {
     /// [`Rejection::UnknownMember`], [`Rejection::BadSignature`], [`Rejection::WrongSpeaker`], [`Rejection::Malformed`].
     pub fn verify(&self, roster: &Roster) -> Result<T, Rejection> {
         let member =
-            roster.member(&self.signer).ok_or_else(|| Rejection::UnknownMember { name: self.signer.clone() })?;
+            roster.member(self.signer()).ok_or_else(|| Rejection::UnknownMember { name: self.signer().clone() })?;
         self.verify_by(member.signing_key())
     }
 
@@ -109,12 +135,12 @@ impl<T: Statement> Signed<T> {
     /// # Errors
     /// [`Rejection::BadSignature`], [`Rejection::WrongSpeaker`], [`Rejection::Malformed`].
     pub fn verify_by(&self, key: &PublicKey) -> Result<T, Rejection> {
-        let who = Party::named(&self.signer);
-        if !key.holds(&signed_bytes::<T>(&self.signer, &self.body), &self.signature) {
+        let who = Party::named(self.signer());
+        if !self.holds(key) {
             return Err(Rejection::BadSignature { who, label: T::LABEL });
         }
-        let statement = T::from_bytes(&self.body).map_err(|error| Rejection::Malformed { who: who.clone(), error })?;
-        if statement.speaker() != self.signer.as_str() {
+        let statement = T::from_bytes(self.body()).map_err(|error| Rejection::Malformed { who: who.clone(), error })?;
+        if statement.speaker() != self.signer().as_str() {
             return Err(Rejection::WrongSpeaker { who, speaker: statement.speaker().to_owned() });
         }
         Ok(statement)
@@ -125,27 +151,27 @@ impl<T: Statement> Signed<T> {
     /// # Errors
     /// [`EncodingError`] when the bytes are no `T`.
     pub fn unverified(&self) -> Result<T, EncodingError> {
-        T::from_bytes(&self.body)
+        T::from_bytes(self.body())
     }
 
     /// The digest of the statement, as [`Message::digest`] of it: two signatures over one statement have one digest.
     pub fn body_digest(&self) -> Digest {
-        Digest::of(T::LABEL, &self.body)
+        Digest::of(T::LABEL, self.body())
     }
 
     /// Who claims to have signed.
     pub fn signer(&self) -> &HouseName {
-        &self.signer
+        &self.parts.signer
     }
 
     /// The canonical bytes of the statement.
     pub fn body(&self) -> &[u8] {
-        &self.body
+        &self.parts.body
     }
 
     /// The signature.
     pub fn signature(&self) -> &[u8; 64] {
-        &self.signature
+        &self.parts.signature
     }
 
     /// Puts the parts together again (from the wire); nothing is checked before [`Signed::verify`].
@@ -156,7 +182,7 @@ impl<T: Statement> Signed<T> {
         if body.len() > MAX_BODY_BYTES {
             return Err(EncodingError::TooLong { field: "body", length: body.len(), limit: MAX_BODY_BYTES });
         }
-        Ok(Self { body, signer, signature, kind: PhantomData })
+        Ok(Self::of(body, signer, signature))
     }
 }
 
@@ -166,9 +192,9 @@ impl<T: Statement> Message for Signed<T> {
     fn write(&self, writer: &mut Writer) {
         // The label keeps the bytes of one signed type from being read as another's.
         writer.bytes(T::LABEL.as_bytes());
-        writer.name(&self.signer);
-        writer.fixed(&self.signature);
-        writer.bytes(&self.body);
+        writer.name(self.signer());
+        writer.fixed(self.signature());
+        writer.bytes(self.body());
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, EncodingError> {
@@ -178,19 +204,20 @@ impl<T: Statement> Message for Signed<T> {
         let signer = reader.name("signer")?;
         let signature = reader.array("signature")?;
         let body = reader.bytes("body", MAX_BODY_BYTES)?.to_vec();
-        Ok(Self { body, signer, signature, kind: PhantomData })
+        Ok(Self::of(body, signer, signature))
     }
 }
 
 impl<T> Clone for Signed<T> {
     fn clone(&self) -> Self {
-        Self { body: self.body.clone(), signer: self.signer.clone(), signature: self.signature, kind: PhantomData }
+        Self { parts: Arc::clone(&self.parts), kind: PhantomData }
     }
 }
 
 impl<T> PartialEq for Signed<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.body == other.body && self.signer == other.signer && self.signature == other.signature
+        let (one, two) = (&*self.parts, &*other.parts);
+        one.body == two.body && one.signer == two.signer && one.signature == two.signature
     }
 }
 
@@ -198,7 +225,7 @@ impl<T> Eq for Signed<T> {}
 
 impl<T: Statement> fmt::Debug for Signed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Signed<{}>({}, {})", T::LABEL, self.signer, self.body_digest())
+        write!(f, "Signed<{}>({}, {})", T::LABEL, self.signer(), self.body_digest())
     }
 }
 
@@ -210,4 +237,35 @@ fn signed_bytes<T: Message>(signer: &HouseName, body: &[u8]) -> Vec<u8> {
     bytes.push(0);
     bytes.extend_from_slice(body);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::message::Ready;
+    use crate::{Attempt, RoundNumber};
+
+    #[test]
+    fn a_signature_that_held_under_one_key_holds_under_no_other_and_a_clone_with_other_parts_is_checked_anew() {
+        let name = HouseName::new("abbey").unwrap();
+        let (signer, other) = (Signer::new(name.clone(), &[1; 32]), Signer::new(name.clone(), &[2; 32]));
+        let digest = Digest::sha256(b"x");
+        let ready = Ready {
+            charter: digest,
+            roster: digest,
+            round: RoundNumber::FIRST,
+            attempt: Attempt::FIRST,
+            member: name.clone(),
+        };
+        let signed = Signed::sign(&ready, &signer);
+        for _ in 0..2 {
+            assert!(signed.verify_by(&other.public_key()).is_err());
+            assert!(signed.clone().verify_by(&signer.public_key()).is_ok());
+        }
+        let mut body = signed.body().to_vec();
+        *body.last_mut().unwrap() ^= 1;
+        let altered = Signed::<Ready>::from_parts(body, name, *signed.signature()).unwrap();
+        assert!(matches!(altered.verify_by(&signer.public_key()), Err(Rejection::BadSignature { .. })));
+    }
 }

@@ -3,7 +3,7 @@
 //!
 //! 1. [`v1`] holds the generated messages, clients and servers.
 //! 2. [`convert`] turns bytes from a peer into `protocol` types, or says which field broke which rule.
-//! 3. [`limits`] is the one table of sizes that both ends enforce.
+//! 3. [`limits`] is the one table of sizes that both ends enforce, [`rpc`] the list of calls.
 //!
 //! Everything that matters is signed, so it travels as canonical bytes inside [`v1::Signed`]: what is verified is
 //! exactly what was signed, and protobuf's own freedom of encoding can not change it.
@@ -11,6 +11,7 @@
 pub mod convert;
 pub mod join;
 pub mod limits;
+pub mod rpc;
 
 /// Generated from `proto/plainchant/v1/federation.proto`; the comments there are its documentation.
 #[allow(

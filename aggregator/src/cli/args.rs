@@ -39,6 +39,8 @@ pub(super) enum Command {
     Status(Status),
     /// Let a house take part again that is isolated: `status` shows who is, and why.
     Readmit(Readmit),
+    /// Let a member in no more: its certificates stop working within seconds, also beside a running server.
+    Revoke(Revoke),
     /// Write the final adapter as a PEFT directory.
     Export(Export),
     /// Say how well the final adapter, or another, does on rows of your own.
@@ -104,6 +106,18 @@ pub(super) struct Readmit {
     /// The aggregator's directory.
     pub(super) dir: PathBuf,
     /// The house's name.
+    pub(super) name: String,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A key was stolen, or somebody has left. `invite` lets a revoked member come back with the same keys. Other keys need \
+    another roster, and so another federation."
+)]
+pub(super) struct Revoke {
+    /// The aggregator's directory.
+    pub(super) dir: PathBuf,
+    /// The member's name.
     pub(super) name: String,
 }
 

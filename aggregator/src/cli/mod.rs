@@ -20,7 +20,7 @@ use protocol::HouseName;
 use crate::isolation;
 use crate::server::ServeError;
 use crate::setup::{self, SetupError};
-use args::{Arguments, Command, Init, Invite, Readmit};
+use args::{Arguments, Command, Init, Invite, Readmit, Revoke};
 
 /// Wrong arguments, a wrong file, a directory that is in use.
 const USAGE: u8 = 2;
@@ -59,6 +59,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => serve::serve(args).await,
         Command::Status(args) => show::status(args).await,
         Command::Readmit(args) => readmit(args).await,
+        Command::Revoke(args) => revoke(args).await,
         Command::Export(args) => export::export(args).await,
         #[cfg(feature = "evaluate")]
         Command::Evaluate(args) => evaluate::run(args).await,
@@ -110,6 +111,15 @@ async fn readmit(args: Readmit) -> anyhow::Result<()> {
     home.store.close().await;
     anyhow::ensure!(readmitted, "`{name}` is not isolated; `status` shows who is");
     println!("`{name}` may take part again, from the next attempt on");
+    Ok(())
+}
+
+async fn revoke(args: Revoke) -> anyhow::Result<()> {
+    let name = HouseName::new(&args.name).map_err(|source| SetupError::Name { name: args.name.clone(), source })?;
+    let home = setup::open(&args.dir).await?;
+    let revoked = home.revoke(&name).await;
+    home.store.close().await;
+    println!("`{name}` is let in no more: {} of its certificates are revoked", revoked?);
     Ok(())
 }
 

@@ -251,7 +251,7 @@ impl Core {
             round: start.round,
             attempt: start.attempt,
             sequence: current.rows + 1,
-            kind: input.event.kind(),
+            kind: (&input.event).into(),
             body: input.to_bytes(),
         });
         plan.write_all(beside);

@@ -1,36 +1,143 @@
-//! Who is calling: the one function between a request and every federation call. What is not allowed here is denied.
+//! Who is calling: in front of all services, from the TLS certificate alone. What the table does not allow is denied here, and
+//! a service finds the caller with the request.
 
-use protocol::{HouseName, Signed, Statement};
-use tonic::Request;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use protocol::{Charter, HouseName, Role, Signed, Statement};
+use protos::rpc::Rpc;
+use tonic::codegen::http;
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::{Request, Status};
+use tower::{Layer, Service};
+
+use crate::authorisation::{Whom, whom};
 use crate::identity::certificate_digest;
 use crate::refusal::Refusal;
 use crate::store::Store;
 
 /// An enrolled member, as its TLS certificate says; there is no other way to make one.
 #[derive(Debug, Clone)]
-pub(crate) struct Caller(HouseName);
+pub(crate) struct Caller {
+    name: HouseName,
+    certificate: [u8; 32],
+}
 
 impl Caller {
+    /// Who makes this call.
+    pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Refusal> {
+        request.extensions().get::<Self>().cloned().ok_or(Refusal::NoCertificate)
+    }
+
     /// Its name.
     pub(crate) fn name(&self) -> &HouseName {
-        &self.0
+        &self.name
     }
 
     /// Refuses a message that another member signed, whoever passes it on.
     pub(crate) fn speaks_for_itself<T: Statement>(&self, message: &Signed<T>) -> Result<(), Refusal> {
-        if *message.signer() == self.0 {
+        if *message.signer() == self.name {
             return Ok(());
         }
-        Err(Refusal::NotTheCaller { caller: self.0.clone(), signer: message.signer().clone() })
+        Err(Refusal::NotTheCaller { caller: self.name.clone(), signer: message.signer().clone() })
+    }
+
+    /// Its certificate may have been revoked since the call began.
+    pub(crate) async fn still_stands(&self, store: &Store) -> Result<(), Refusal> {
+        member_of(store, self.certificate).await.map(drop)
     }
 }
 
-/// The member whose certificate the caller showed. TLS has checked that the federation's authority signed it, that it
-/// is in its time and that the caller holds its key.
-pub(crate) async fn authorise<T>(store: &Store, request: &Request<T>) -> Result<Caller, Refusal> {
-    let certificates = request.peer_certs().ok_or(Refusal::NoCertificate)?;
-    let certificate = certificates.first().ok_or(Refusal::NoCertificate)?;
-    let name = store.member_by_certificate(certificate_digest(certificate)).await?.ok_or(Refusal::NotEnrolled)?;
-    Ok(Caller(name))
+async fn member_of(store: &Store, certificate: [u8; 32]) -> Result<HouseName, Refusal> {
+    let stored = store.certificate(certificate).await?.ok_or(Refusal::NotEnrolled)?;
+    if stored.revoked { Err(Refusal::Revoked(stored.member)) } else { Ok(stored.member) }
+}
+
+/// The table, in front of all services.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    store: Store,
+    charter: Arc<Charter>,
+}
+
+impl Gate {
+    pub(crate) fn new(store: Store, charter: Charter) -> Self {
+        Self { store, charter: Arc::new(charter) }
+    }
+
+    /// Who calls, where the table lets it; `None` for a call that needs no certificate. TLS has checked that the federation's
+    /// authority signed it, that it is in its time and that the caller holds its key.
+    async fn admit(&self, path: &str, certificate: Option<[u8; 32]>) -> Result<Option<Caller>, Refusal> {
+        let rpc = Rpc::of_path(path).ok_or(Refusal::NoSuchCall)?;
+        let whom = whom(rpc);
+        if whom == Whom::Invited {
+            return Ok(None);
+        }
+        let certificate = certificate.ok_or(Refusal::NoCertificate)?;
+        let name = member_of(&self.store, certificate).await?;
+        let role = self.role(&name).ok_or(Refusal::NotEnrolled)?;
+        if !whom.includes(role) {
+            return Err(Refusal::NotForYou { caller: name, whom: whom.describe() });
+        }
+        Ok(Some(Caller { name, certificate }))
+    }
+
+    fn role(&self, name: &HouseName) -> Option<Role> {
+        self.charter.members().find(|(member, _)| member == name).map(|(_, role)| role)
+    }
+}
+
+impl<S> Layer<S> for Gate {
+    type Service = Gated<S>;
+
+    fn layer(&self, inner: S) -> Gated<S> {
+        Gated { gate: self.clone(), inner }
+    }
+}
+
+/// Services behind the gate.
+#[derive(Clone)]
+pub(crate) struct Gated<S> {
+    gate: Gate,
+    inner: S,
+}
+
+impl<S, B, R> Service<http::Request<B>> for Gated<S>
+where
+    S: Service<http::Request<B>, Response = http::Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+    R: Default + Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+        let gate = self.gate.clone();
+        // The one that was found ready makes the call.
+        let next = self.inner.clone();
+        let mut ready = std::mem::replace(&mut self.inner, next);
+        Box::pin(async move {
+            // Nothing but what TLS checked makes a caller.
+            request.extensions_mut().remove::<Caller>();
+            let peer =
+                request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>().and_then(TlsConnectInfo::peer_certs);
+            let certificate = peer.as_ref().and_then(|all| all.first()).map(|first| certificate_digest(first));
+            match gate.admit(request.uri().path(), certificate).await {
+                Ok(caller) => {
+                    if let Some(caller) = caller {
+                        request.extensions_mut().insert(caller);
+                    }
+                    ready.call(request).await
+                }
+                Err(refusal) => Ok(Status::from(refusal).into_http()),
+            }
+        })
+    }
 }

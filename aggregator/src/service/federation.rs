@@ -1,4 +1,4 @@
-//! The calls of enrolled members. Each begins by asking who calls.
+//! The calls of enrolled members, who came through the gate.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,15 +7,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::Stream;
 use protocol::{BodyChecksum, Digest, Message as _, OneTimeKeyOffer, PublicKey, Rejection, Signed};
-use protos::convert::{WireError, digest, signed, to_wire};
-use protos::limits::{CHECKSUMS_PER_CALL, KEYS_PER_OFFER};
+use protos::convert::{WireError, bounded, digest, signed, to_wire};
+use protos::limits::{CHECKSUMS_PER_CALL, KEYS_PER_OFFER, SIGNING_REQUEST_BYTES};
 use protos::v1;
 use protos::v1::federation_server::Federation;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::authorise::{Caller, authorise};
+use super::authorise::Caller;
 use super::{Shared, body, can_be_sealed_to, complaint, submit, watch};
+use crate::clock;
 use crate::refusal::Refusal;
 use crate::store::{Shelf, StoredKey};
 
@@ -36,8 +37,13 @@ impl FederationService {
         Self { shared }
     }
 
-    async fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Refusal> {
-        authorise(&self.shared.store, request).await
+    async fn renew(&self, caller: &Caller, request: &[u8]) -> Result<String, Refusal> {
+        let request = bounded("signing_request", request, SIGNING_REQUEST_BYTES, "1 to 4096")?;
+        let now_ms = clock::now_ms();
+        let issued = self.shared.identity.issue(caller.name().as_str(), request, now_ms)?;
+        self.shared.store.renew(caller.name(), issued.certificate_digest, now_ms).await?;
+        tracing::info!(member = %caller.name(), "certificate renewed");
+        Ok(issued.certificate_pem)
     }
 
     async fn offer(&self, caller: &Caller, offers: Vec<v1::Signed>) -> Result<v1::OfferKeysResponse, Refusal> {
@@ -138,6 +144,7 @@ impl FederationService {
             }
             state.extend_from_slice(&part.data);
         }
+        caller.still_stands(&self.shared.store).await?;
         self.shared.engine.final_state(state).await
     }
 }
@@ -152,16 +159,25 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::GetRosterRequest>,
     ) -> Result<Response<v1::GetRosterResponse>, Status> {
-        self.caller(&request).await?;
+        Caller::of(&request)?;
         let roster = self.shared.engine.roster().await?;
         Ok(Response::new(v1::GetRosterResponse { roster: roster.into() }))
+    }
+
+    async fn renew_certificate(
+        &self,
+        request: Request<v1::RenewCertificateRequest>,
+    ) -> Result<Response<v1::RenewCertificateResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let certificate = self.renew(&caller, &request.into_inner().signing_request).await?;
+        Ok(Response::new(v1::RenewCertificateResponse { certificate }))
     }
 
     async fn offer_keys(
         &self,
         request: Request<v1::OfferKeysRequest>,
     ) -> Result<Response<v1::OfferKeysResponse>, Status> {
-        let caller = self.caller(&request).await?;
+        let caller = Caller::of(&request)?;
         Ok(Response::new(self.offer(&caller, request.into_inner().offers).await?))
     }
 
@@ -169,7 +185,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::MarkReadyRequest>,
     ) -> Result<Response<v1::MarkReadyResponse>, Status> {
-        let caller = self.caller(&request).await?;
+        let caller = Caller::of(&request)?;
         let ready = signed("ready", request.into_inner().ready).map_err(Refusal::from)?;
         caller.speaks_for_itself(&ready)?;
         self.shared.engine.ready(ready).await?;
@@ -180,15 +196,15 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
-        self.caller(&request).await?;
-        Ok(Response::new(watch::events(Arc::clone(&self.shared), request.into_inner().after)))
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(watch::events(Arc::clone(&self.shared), caller, request.into_inner().after)))
     }
 
     async fn submit(
         &self,
         request: Request<Streaming<v1::SubmitRequest>>,
     ) -> Result<Response<v1::SubmitResponse>, Status> {
-        let caller = self.caller(&request).await?;
+        let caller = Caller::of(&request)?;
         Ok(Response::new(submit::submit(&self.shared, &caller, request.into_inner()).await?))
     }
 
@@ -196,7 +212,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::GetCohortRequest>,
     ) -> Result<Response<v1::GetCohortResponse>, Status> {
-        self.caller(&request).await?;
+        Caller::of(&request)?;
         Ok(Response::new(self.cohort(&request.into_inner().announcement).await?))
     }
 
@@ -204,7 +220,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::GetSealedSharesRequest>,
     ) -> Result<Response<v1::GetSealedSharesResponse>, Status> {
-        let caller = self.caller(&request).await?;
+        let caller = Caller::of(&request)?;
         let attempt = self.attempt(&request.into_inner().announcement).await?;
         let shares = self.shared.engine.sealed_shares(caller.name(), &attempt).await?;
         let shares = shares
@@ -218,7 +234,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::PutComplaintRequest>,
     ) -> Result<Response<v1::PutComplaintResponse>, Status> {
-        let caller = self.caller(&request).await?;
+        let caller = Caller::of(&request)?;
         complaint::complaint(&self.shared, &caller, request.into_inner()).await?;
         Ok(Response::new(v1::PutComplaintResponse {}))
     }
@@ -227,7 +243,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::PutChecksumsRequest>,
     ) -> Result<Response<v1::PutChecksumsResponse>, Status> {
-        let caller = self.caller(&request).await?;
+        let caller = Caller::of(&request)?;
         self.checksums(&caller, request.into_inner().checksums).await?;
         Ok(Response::new(v1::PutChecksumsResponse {}))
     }
@@ -236,7 +252,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::GetCheckedRequest>,
     ) -> Result<Response<v1::GetCheckedResponse>, Status> {
-        self.caller(&request).await?;
+        Caller::of(&request)?;
         let attempt = self.attempt(&request.into_inner().announcement).await?;
         let (claim, checksums) = self.shared.engine.checked(&attempt).await?;
         let (claim, checksums) = (Some(to_wire(&claim)), checksums.iter().map(to_wire).collect());
@@ -244,7 +260,7 @@ impl Federation for FederationService {
     }
 
     async fn get_body(&self, request: Request<v1::GetBodyRequest>) -> Result<Response<Self::GetBodyStream>, Status> {
-        let caller = self.caller(&request).await?;
+        let caller = Caller::of(&request)?;
         Ok(Response::new(body::body(&self.shared, &caller, request.into_inner()).await?))
     }
 
@@ -252,7 +268,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::PutAnswerRequest>,
     ) -> Result<Response<v1::PutAnswerResponse>, Status> {
-        let caller = self.caller(&request).await?;
+        let caller = Caller::of(&request)?;
         let answer = signed("answer", request.into_inner().answer).map_err(Refusal::from)?;
         caller.speaks_for_itself(&answer)?;
         self.shared.engine.answer(answer).await?;
@@ -260,7 +276,7 @@ impl Federation for FederationService {
     }
 
     async fn get_sum(&self, request: Request<v1::GetSumRequest>) -> Result<Response<Self::GetSumStream>, Status> {
-        self.caller(&request).await?;
+        Caller::of(&request)?;
         let sum = self.sum(&request.into_inner().announcement).await?;
         let chunks = (0..sum.len().div_ceil(SUM_CHUNK_BYTES)).map(move |index| {
             let first = index * SUM_CHUNK_BYTES;
@@ -273,7 +289,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::GetAnswersRequest>,
     ) -> Result<Response<v1::GetAnswersResponse>, Status> {
-        self.caller(&request).await?;
+        Caller::of(&request)?;
         let attempt = self.attempt(&request.into_inner().announcement).await?;
         let answers = self.shared.engine.answers(&attempt).await?;
         let answers = answers.iter().map(to_wire).collect();
@@ -284,7 +300,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::PutOutcomeRequest>,
     ) -> Result<Response<v1::PutOutcomeResponse>, Status> {
-        let caller = self.caller(&request).await?;
+        let caller = Caller::of(&request)?;
         let outcome = signed("outcome", request.into_inner().outcome).map_err(Refusal::from)?;
         caller.speaks_for_itself(&outcome)?;
         self.shared.engine.outcome(outcome).await?;
@@ -295,7 +311,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::PutApprovalRequest>,
     ) -> Result<Response<v1::PutApprovalResponse>, Status> {
-        let caller = self.caller(&request).await?;
+        let caller = Caller::of(&request)?;
         let approval = signed("approval", request.into_inner().approval).map_err(Refusal::from)?;
         caller.speaks_for_itself(&approval)?;
         let approvals = self.shared.engine.approve(approval).await?;
@@ -308,7 +324,7 @@ impl Federation for FederationService {
         &self,
         request: Request<Streaming<v1::PutFinalStateRequest>>,
     ) -> Result<Response<v1::PutFinalStateResponse>, Status> {
-        let caller = self.caller(&request).await?;
+        let caller = Caller::of(&request)?;
         self.final_state(&caller, request.into_inner()).await?;
         Ok(Response::new(v1::PutFinalStateResponse {}))
     }
@@ -317,13 +333,13 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::GetCheckpointRequest>,
     ) -> Result<Response<v1::GetCheckpointResponse>, Status> {
-        self.caller(&request).await?;
+        Caller::of(&request)?;
         let checkpoint = self.shared.engine.checkpoint().await?;
         Ok(Response::new(v1::GetCheckpointResponse { checkpoint }))
     }
 
     async fn get_proof(&self, request: Request<v1::GetProofRequest>) -> Result<Response<v1::GetProofResponse>, Status> {
-        self.caller(&request).await?;
+        Caller::of(&request)?;
         Ok(Response::new(self.proof(request.into_inner()).await?))
     }
 }

@@ -1,4 +1,4 @@
-//! The gRPC services: what arrives is checked for shape and caller here, and decided by the engine.
+//! The gRPC services: what arrives is checked for caller and shape here, and decided by the engine.
 
 mod authorise;
 mod body;
@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::identity::Identity;
 use crate::store::Store;
 
+pub(crate) use authorise::Gate;
 pub(crate) use enrolment::EnrolmentService;
 pub(crate) use federation::FederationService;
 

@@ -101,6 +101,7 @@ pub(super) async fn submit(
     let shelf = Shelf::Attempt(admission.contribution.announcement);
     let runs = receive(shared.store.blobs(), shelf, &mut stream, &admission).await?;
     let sealed = shared.store.blobs().put(shelf, sealed_to_bytes(&header.sealed_shares).into()).await?;
+    caller.still_stands(&shared.store).await?;
     shared.engine.contribute(StoredContribution { manifest, sealed, runs }).await?;
     Ok(v1::SubmitResponse {})
 }

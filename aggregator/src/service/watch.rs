@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::Stream;
 use prost::Message as _;
@@ -11,6 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::Shared;
+use super::authorise::Caller;
 use crate::refusal::Refusal;
 use crate::store::StoredEvent;
 
@@ -18,14 +20,16 @@ use crate::store::StoredEvent;
 const BATCH: u32 = 128;
 /// Events waiting for a slow watcher.
 const QUEUE: usize = 32;
+/// A watcher whose certificate is revoked is let go after this long at most.
+const RECHECK: Duration = Duration::from_secs(2);
 
 pub(crate) type Events = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
 
 /// Every event after `after`, then new ones until the caller or the program goes.
-pub(crate) fn events(shared: Arc<Shared>, after: u64) -> Events {
+pub(crate) fn events(shared: Arc<Shared>, caller: Caller, after: u64) -> Events {
     let (sender, receiver) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
-        if let Err(refusal) = pump(&shared, after, &sender).await {
+        if let Err(refusal) = pump(&shared, &caller, after, &sender).await {
             // The watcher is gone when this fails.
             let _ = sender.send(Err(refusal.into())).await;
         }
@@ -35,6 +39,7 @@ pub(crate) fn events(shared: Arc<Shared>, after: u64) -> Events {
 
 async fn pump(
     shared: &Shared,
+    caller: &Caller,
     mut after: u64,
     sender: &mpsc::Sender<Result<v1::Event, Status>>,
 ) -> Result<(), Refusal> {
@@ -53,10 +58,14 @@ async fn pump(
         if full {
             continue;
         }
-        tokio::select! {
-            changed = last.changed() => if changed.is_err() { return Err(Refusal::ShuttingDown) },
+        let waited = tokio::select! {
+            changed = last.changed() => if changed.is_err() { return Err(Refusal::ShuttingDown) } else { false },
             _ = draining.wait_for(|draining| *draining) => return Err(Refusal::ShuttingDown),
             () = sender.closed() => return Ok(()),
+            () = tokio::time::sleep(RECHECK) => true,
+        };
+        if waited {
+            caller.still_stands(&shared.store).await?;
         }
     }
 }

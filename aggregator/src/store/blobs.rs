@@ -11,10 +11,13 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 use protocol::Digest;
 
+use super::transition::{CrashHook, Moment, Transition};
+
 /// Where bodies are kept: any store of the `object_store` crate that can put-if-absent.
 #[derive(Clone)]
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
+    crash: Option<CrashHook>,
 }
 
 /// A family of blobs that live and go together.
@@ -70,7 +73,17 @@ impl Blobs {
         let failed = |source| BlobError::Folder { path: folder.to_path_buf(), source };
         std::fs::create_dir_all(folder).map_err(|error| failed(Box::new(error)))?;
         let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(Box::new(error)))?;
-        Ok(Self { store: Arc::new(store.with_fsync(true)) })
+        Ok(Self { store: Arc::new(store.with_fsync(true)), crash: None })
+    }
+
+    pub(super) fn with_crash_hook(self, hook: CrashHook) -> Self {
+        Self { crash: Some(hook), ..self }
+    }
+
+    fn at(&self, transition: Transition, moment: Moment) {
+        if let Some(hook) = &self.crash {
+            hook(transition, moment);
+        }
     }
 
     /// Keeps `bytes` and returns their digest; putting the same bytes again changes nothing.
@@ -80,10 +93,14 @@ impl Blobs {
     pub async fn put(&self, shelf: Shelf, bytes: Bytes) -> Result<Digest, BlobError> {
         let digest = Digest::sha256(&bytes);
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let transition = Transition::Put(shelf.into());
+        self.at(transition, Moment::Before);
         match self.store.put_opts(&shelf.place(&digest), PutPayload::from_bytes(bytes), options).await {
-            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(digest),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
+        self.at(transition, Moment::After);
+        Ok(digest)
     }
 
     /// The bytes with this digest, checked against it.
@@ -102,9 +119,14 @@ impl Blobs {
     pub async fn clear(&self, announcement: &Digest) -> Result<(), BlobError> {
         let prefix = Path::from(Shelf::Attempt(*announcement).path());
         let found: Vec<_> = self.store.list(Some(&prefix)).map_ok(|meta| meta.location).try_collect().await?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        self.at(Transition::Clear, Moment::Before);
         for location in found {
             self.store.delete(&location).await?;
         }
+        self.at(Transition::Clear, Moment::After);
         Ok(())
     }
 }

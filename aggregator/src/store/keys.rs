@@ -3,6 +3,7 @@
 use protocol::HouseName;
 use sqlx::Row as _;
 
+use super::transition::{Moment, Transition};
 use super::{Store, StoreError, from_column, to_column};
 
 /// An unused key of a member's stock.
@@ -20,6 +21,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn add_keys(&self, member: &HouseName, keys: &[StoredKey]) -> Result<u64, StoreError> {
+        if keys.is_empty() {
+            return self.stock(member).await;
+        }
+        self.at(Transition::Keys, Moment::Before);
         let mut transaction = self.pool.begin().await?;
         for key in keys {
             sqlx::query(
@@ -31,12 +36,10 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         }
-        let stock = sqlx::query_scalar("SELECT COUNT(*) FROM one_time_keys WHERE member = $1 AND used_round IS NULL")
-            .bind(member.as_str())
-            .fetch_one(&mut *transaction)
-            .await?;
+        self.at(Transition::Keys, Moment::Uncommitted);
         transaction.commit().await?;
-        from_column(stock, "the stock of keys")
+        self.at(Transition::Keys, Moment::After);
+        self.stock(member).await
     }
 
     /// The unused keys of a member.
@@ -44,7 +47,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn stock(&self, member: &HouseName) -> Result<u64, StoreError> {
-        self.add_keys(member, &[]).await
+        let stock = sqlx::query_scalar("SELECT COUNT(*) FROM one_time_keys WHERE member = $1 AND used_round IS NULL")
+            .bind(member.as_str())
+            .fetch_one(&self.pool)
+            .await?;
+        from_column(stock, "the stock of keys")
     }
 
     /// A member's next unused key: the one with the smallest number.

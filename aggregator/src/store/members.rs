@@ -1,9 +1,10 @@
 //! Who may join, and who has.
 
 use protocol::HouseName;
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, Sqlite, Transaction};
 
+use super::transition::{Moment, Transition};
 use super::{Store, StoreError, fixed, from_column, to_column};
 
 /// Somebody with a certificate of the federation.
@@ -70,12 +71,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn invite(&self, token_digest: [u8; 32], name: &HouseName, expires_at_ms: u64) -> Result<(), StoreError> {
+        self.at(Transition::Invite, Moment::Before);
+        let mut transaction = self.pool.begin().await?;
         sqlx::query("INSERT INTO invitations (token_digest, name, expires_at_ms) VALUES ($1, $2, $3)")
             .bind(token_digest.as_slice())
             .bind(name.as_str())
             .bind(to_column(expires_at_ms, "time")?)
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+        self.at(Transition::Invite, Moment::Uncommitted);
+        transaction.commit().await?;
+        self.at(Transition::Invite, Moment::After);
         Ok(())
     }
 
@@ -99,6 +105,7 @@ impl Store {
     /// [`EnrolError`]: the caller's fault, but for [`EnrolError::Store`].
     pub async fn enrol(&self, token_digest: [u8; 32], new: &NewMember) -> Result<EnrolledMember, EnrolError> {
         let name = || new.name.clone();
+        self.at(Transition::Enrol, Moment::Before);
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let row =
             sqlx::query("SELECT expires_at_ms, used_at_ms FROM invitations WHERE token_digest = $1 AND name = $2")
@@ -119,6 +126,13 @@ impl Store {
         if from_column::<u64>(row.try_get("expires_at_ms")?, "invitation")? <= new.joined_at_ms {
             return Err(EnrolError::Expired { name: name() });
         }
+        if self.takes_back(&mut transaction, new).await? {
+            self.use_up(&mut transaction, token_digest, new).await?;
+            self.at(Transition::Enrol, Moment::Uncommitted);
+            transaction.commit().await?;
+            self.at(Transition::Enrol, Moment::After);
+            return Ok(new.clone());
+        }
         let inserted = sqlx::query(
             "INSERT INTO members (name, signing_key, mailbox_key, certificate, certificate_digest, joined_at_ms)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
@@ -134,13 +148,49 @@ impl Store {
         if inserted.rows_affected() != 1 {
             return Err(EnrolError::Taken { name: name() });
         }
+        self.use_up(&mut transaction, token_digest, new).await?;
+        self.at(Transition::Enrol, Moment::Uncommitted);
+        transaction.commit().await?;
+        self.at(Transition::Enrol, Moment::After);
+        Ok(new.clone())
+    }
+
+    /// A member whose certificates are all revoked comes back with the keys that the roster pins: it gets another certificate.
+    async fn takes_back(&self, transaction: &mut Transaction<'_, Sqlite>, new: &NewMember) -> Result<bool, EnrolError> {
+        let changed = sqlx::query(
+            "UPDATE members SET certificate = $1, certificate_digest = $2
+             WHERE name = $3 AND signing_key = $4 AND mailbox_key = $5
+             AND name NOT IN (SELECT member FROM certificates WHERE revoked_at_ms IS NULL)",
+        )
+        .bind(&new.certificate)
+        .bind(new.certificate_digest.as_slice())
+        .bind(new.name.as_str())
+        .bind(new.signing_key.as_slice())
+        .bind(new.mailbox_key.as_slice())
+        .execute(&mut **transaction)
+        .await?;
+        Ok(changed.rows_affected() == 1)
+    }
+
+    /// The invitation is used, and the certificate counts.
+    async fn use_up(
+        &self,
+        transaction: &mut Transaction<'_, Sqlite>,
+        token_digest: [u8; 32],
+        new: &NewMember,
+    ) -> Result<(), EnrolError> {
         sqlx::query("UPDATE invitations SET used_at_ms = $1 WHERE token_digest = $2")
             .bind(to_column(new.joined_at_ms, "time")?)
             .bind(token_digest.as_slice())
-            .execute(&mut *transaction)
+            .execute(&mut **transaction)
             .await?;
-        transaction.commit().await?;
-        Ok(new.clone())
+        sqlx::query("INSERT INTO certificates (digest, member, issued_at_ms) VALUES ($1, $2, $3)")
+            .bind(new.certificate_digest.as_slice())
+            .bind(new.name.as_str())
+            .bind(to_column(new.joined_at_ms, "time")?)
+            .execute(&mut **transaction)
+            .await?;
+        Ok(())
     }
 
     /// Everybody who has joined, by name.
@@ -149,18 +199,6 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn members(&self) -> Result<Vec<EnrolledMember>, StoreError> {
         sqlx::query("SELECT * FROM members ORDER BY name").fetch_all(&self.pool).await?.iter().map(member).collect()
-    }
-
-    /// Who holds the certificate with this digest.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn member_by_certificate(&self, digest: [u8; 32]) -> Result<Option<HouseName>, StoreError> {
-        let name: Option<String> = sqlx::query_scalar("SELECT name FROM members WHERE certificate_digest = $1")
-            .bind(digest.as_slice())
-            .fetch_optional(&self.pool)
-            .await?;
-        name.map(|name| house(&name)).transpose()
     }
 }
 
@@ -225,7 +263,8 @@ mod tests {
         let taken = store.enrol([3; 32], &same_mailbox).await;
         assert!(matches!(taken, Err(EnrolError::Taken { .. })), "no roster has one mailbox twice: {taken:?}");
         assert!(store.is_invited([3; 32], &berta).await.unwrap() && !store.is_invited([3; 32], &anna).await.unwrap());
-        assert_eq!(store.member_by_certificate([1; 32]).await.unwrap(), Some(anna));
-        assert_eq!(store.member_by_certificate([7; 32]).await.unwrap(), None);
+        let found = store.certificate([1; 32]).await.unwrap().unwrap();
+        assert_eq!((found.member, found.revoked), (anna, false));
+        assert_eq!(store.certificate([7; 32]).await.unwrap(), None);
     }
 }

@@ -4,21 +4,26 @@
 //! anybody is answered. The statements are SQL that SQLite and PostgreSQL both take.
 
 mod blobs;
+mod certificates;
 mod keys;
 mod members;
 mod rounds;
+mod transition;
 mod writes;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 pub use blobs::{BlobError, Blobs, Shelf};
+pub use certificates::StoredCertificate;
 pub use keys::StoredKey;
 pub use members::{EnrolError, EnrolledMember, NewMember};
 pub use rounds::{StoredAttempt, StoredContribution, StoredEvent, StoredStep};
+pub use transition::{CrashHook, Moment, Place, Transition};
 pub use writes::{Setting, Write};
 
 const DATABASE: &str = "plainchant.db";
@@ -32,6 +37,7 @@ const CONNECTIONS: u32 = 4;
 pub struct Store {
     pool: SqlitePool,
     blobs: Blobs,
+    crash: Option<CrashHook>,
 }
 
 /// Why the storage could not be used: a failure, never a peer's fault.
@@ -88,7 +94,21 @@ impl Store {
             .await
             .map_err(|source| StoreError::Open { path, source })?;
         sqlx::migrate!("./migrations").run(&pool).await?;
-        Ok(Self { pool, blobs: Blobs::open(&dir.join(BLOBS))? })
+        Ok(Self { pool, blobs: Blobs::open(&dir.join(BLOBS))?, crash: None })
+    }
+
+    /// The same storage, with a hook at every durable change: for tests of crashes.
+    #[must_use]
+    pub fn with_crash_hook(mut self, hook: CrashHook) -> Self {
+        self.blobs = self.blobs.with_crash_hook(Arc::clone(&hook));
+        self.crash = Some(hook);
+        self
+    }
+
+    fn at(&self, transition: Transition, moment: Moment) {
+        if let Some(hook) = &self.crash {
+            hook(transition, moment);
+        }
     }
 
     /// True when `dir` holds a database.

@@ -1,12 +1,15 @@
 //! The engine's writes: a batch is one transaction.
 
+use protocol::server::EventKind;
 use protocol::{Attempt, Digest, HouseName, Message as _, RoundNumber};
 use sqlx::{Sqlite, Transaction};
+use strum::EnumIter;
 
+use super::transition::{Moment, Transition};
 use super::{Store, StoreError, StoredContribution, to_column};
 
 /// A value that exists once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, EnumIter)]
 pub enum Setting {
     /// The frozen roster, canonical bytes.
     Roster,
@@ -43,7 +46,7 @@ pub enum Write {
         /// Its place among the attempt's inputs, from 1.
         sequence: u64,
         /// What it is.
-        kind: &'static str,
+        kind: EventKind,
         /// Its canonical bytes.
         body: Vec<u8>,
     },
@@ -130,11 +133,21 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
+        let transition = Transition::of(writes);
+        let at = |moment| {
+            if let Some(transition) = transition {
+                self.at(transition, moment);
+            }
+        };
+        at(Moment::Before);
         let mut transaction = self.pool.begin().await?;
         for write in writes {
             apply(&mut transaction, write).await?;
         }
-        Ok(transaction.commit().await?)
+        at(Moment::Uncommitted);
+        transaction.commit().await?;
+        at(Moment::After);
+        Ok(())
     }
 }
 
@@ -150,7 +163,7 @@ async fn apply(transaction: &mut Transaction<'_, Sqlite>, write: &Write) -> Resu
                 .bind(i64::from(round.get()))
                 .bind(i64::from(attempt.get()))
                 .bind(to_column(*sequence, "step")?)
-                .bind(*kind)
+                .bind(<&str>::from(*kind))
                 .bind(body)
         }
         Write::Contribution { announcement, stored } => sqlx::query(

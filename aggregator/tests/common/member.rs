@@ -37,15 +37,24 @@ pub struct Member {
 impl Member {
     /// Joins over the wire.
     pub async fn join(site: &Site, addr: SocketAddr, name: &str, secret: u8) -> Self {
+        Self::try_join(site, addr, name, secret).await.unwrap()
+    }
+
+    /// The request to join with this member's keys.
+    pub fn join_request(&self, token: &[u8], secret: u8) -> v1::JoinRequest {
+        join_request(self.signer.name().as_str(), token, &self.tls, secret, &self.mailbox)
+    }
+
+    pub async fn try_join(site: &Site, addr: SocketAddr, name: &str, secret: u8) -> Result<Self, Status> {
         let invitation = site.invite(name).await;
         let (tls, signer) = (KeyPair::generate().unwrap(), signer(name, secret));
         let mailbox = SealingKey::generate(&mut rand::rng());
         let request = join_request(name, &invitation.token, &tls, secret, &mailbox);
         let mut enrolment = EnrolmentClient::new(channel(addr, &site.authority, None));
-        let response = enrolment.join(request).await.unwrap().into_inner();
+        let response = enrolment.join(request).await?.into_inner();
         assert_eq!(response.charter, site.charter.text().as_bytes());
         let client = FederationClient::new(channel(addr, &site.authority, Some((&response.certificate, &tls))));
-        Self { signer, tls, mailbox, certificate: response.certificate, client, keys: Vec::new() }
+        Ok(Self { signer, tls, mailbox, certificate: response.certificate, client, keys: Vec::new() })
     }
 
     pub fn connect(&mut self, addr: SocketAddr, authority: &[u8]) {

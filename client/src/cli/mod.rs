@@ -137,6 +137,7 @@ impl From<RunError> for Failure {
             | RunError::Refused(_)
             | RunError::NoTrainer(_)
             | RunError::UnapprovedRoster { .. }
+            | RunError::CertificateEnded { .. }
             | RunError::Model(_)
             | RunError::Train(_)
             | RunError::Terms(_) => Self::usage(error),

@@ -5,10 +5,10 @@ use protocol::{Announcement, Contribution};
 use protos::v1;
 use secure_sum::Layout;
 
-use super::contribute::BODY;
 use super::member::Member;
 use super::{RunError, is_refusal, lost};
 use crate::progress::Phase;
+use crate::store::Part;
 
 impl Member {
     /// This house's own body as it was sent, while it is kept and its file is sound.
@@ -18,7 +18,7 @@ impl Member {
         layout: &Layout,
         manifest: &Contribution,
     ) -> Result<Option<Vec<u8>>, RunError> {
-        let body = self.store.attempt(announcement.round, announcement.attempt)?.get(BODY)?;
+        let body = self.store.attempt(announcement.round, announcement.attempt)?.get(Part::Body)?;
         let sound = |body: &Vec<u8>| ciphertext_digest(body.chunks(layout.chunk_bytes())) == manifest.ciphertext;
         Ok(body.filter(sound))
     }

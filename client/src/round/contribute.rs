@@ -13,7 +13,7 @@ use protos::convert::to_wire;
 use protos::limits::{COMMITTEE_MEMBERS, RUN_BYTES, SEALED_SHARE_BYTES};
 use protos::v1;
 use protos::v1::federation_client::FederationClient;
-use protos::v1::submit_request::Part;
+use protos::v1::submit_request::Part as Sent;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use secure_sum::{Committee, Layout, MaskSeed, OneTimeKey};
@@ -22,17 +22,16 @@ use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 use super::member::Member;
-use super::{Fault, RunError, is_refusal, lost, now_ms};
+use super::{RunError, is_refusal, lost, now_ms};
 use crate::connection::Backoff;
+use crate::crash::{Line, Place};
 use crate::identity::Identity;
 use crate::progress::{Phase, timed};
 use crate::sealing;
+use crate::store::Part;
 use crate::trainer::Trainer;
 use training::TrainError;
 
-const MANIFEST: &str = "manifest";
-const SEALED: &str = "sealed";
-pub(super) const BODY: &str = "body";
 /// Between the time at which contributions leave and the close, late ones leave at one of this many moments, so that when
 /// a batch was done is not seen.
 const LATE_DEPARTURES: u64 = 8;
@@ -102,7 +101,7 @@ impl Member {
             // Reserved and not kept: a crash before anything left, so the charge still stands for this one release.
             if !entries.iter().all(|entry| ledger.is_reserved(entry)) {
                 training::within_charged(&self.identity.charter, ledger.entries(), &entries)?;
-                ledger.reserve(&entries)?;
+                self.options.crash.line(Line::Reserve, || Ok::<_, RunError>(ledger.reserve(&entries)?))?;
             }
             self.keep_ledger_head()?;
         }
@@ -150,9 +149,9 @@ impl Member {
         view.seconds.encrypt = made.encrypt;
         view.loss = made.loss;
         let files = self.store.attempt(round, attempt)?;
-        files.put(BODY, &made.body)?;
-        files.put(SEALED, &write_sealed(&made.sealed))?;
-        files.put(MANIFEST, &made.signed.to_bytes())?;
+        files.put(Part::Body, &made.body)?;
+        files.put(Part::SealedShares, &write_sealed(&made.sealed))?;
+        files.put(Part::Manifest, &made.signed.to_bytes())?;
         self.offer(Event::Contributed(made.signed))
     }
 
@@ -162,10 +161,8 @@ impl Member {
         if self.work.submitting == Some(view.digest) {
             return Ok(());
         }
-        self.fault(Fault::BeforeSubmit)?;
-        let Some(view) = &mut self.view else { return Ok(()) };
         let files = self.store.attempt(view.announcement.round, view.announcement.attempt)?;
-        let (Some(sealed), Some(body)) = (files.get(SEALED)?, files.get(BODY)?) else {
+        let (Some(sealed), Some(body)) = (files.get(Part::SealedShares)?, files.get(Part::Body)?) else {
             tracing::error!("the contribution that was promised is not kept any more; it cannot be sent again");
             return Ok(());
         };
@@ -173,7 +170,8 @@ impl Member {
         let announcement = view.announcement.clone();
         let entries = self.entries(&announcement)?;
         if let (false, Some(ledger)) = (entries.is_empty(), &mut self.ledger) {
-            ledger.confirm(&entries, *signed.body_digest().as_bytes())?;
+            let digest = *signed.body_digest().as_bytes();
+            self.options.crash.line(Line::Confirm, || Ok::<_, RunError>(ledger.confirm(&entries, digest)?))?;
             self.keep_ledger_head()?;
         }
         let Some(view) = &mut self.view else { return Ok(()) };
@@ -213,7 +211,7 @@ impl Member {
             Ok(seconds) => {
                 view.seconds.network += seconds;
                 self.report(round, attempt, Phase::Contributed, None);
-                self.fault(Fault::AfterSubmit)
+                Ok(self.options.crash.reach(Place::Accepted)?)
             }
             Err(status) if is_refusal(&status) => {
                 tracing::warn!(%round, %attempt, "the contribution was not taken: {}", status.message());
@@ -229,7 +227,7 @@ impl Member {
     /// The contribution to `announcement` that was kept before a crash.
     fn kept(&self, announcement: &Announcement) -> Result<Option<Signed<Contribution>>, RunError> {
         let files = self.store.attempt(announcement.round, announcement.attempt)?;
-        let Some(bytes) = files.get(MANIFEST)? else { return Ok(None) };
+        let Some(bytes) = files.get(Part::Manifest)? else { return Ok(None) };
         let signed = Signed::<Contribution>::from_bytes(&bytes).map_err(|e| RunError::Malformed(e.to_string()))?;
         let manifest = signed.unverified().map_err(|e| RunError::Malformed(e.to_string()))?;
         Ok((manifest.announcement == announcement.digest()).then_some(signed))
@@ -349,9 +347,9 @@ fn parts(signed: &Signed<Contribution>, sealed: Vec<Vec<u8>>, body: Bytes, chunk
     let runs = (0..body.len().div_ceil(chunk)).step_by(chunks_a_run).map(|first| {
         let end = ((first + chunks_a_run) * chunk).min(body.len());
         let first_chunk = u32::try_from(first).unwrap_or(u32::MAX);
-        Part::Run(v1::ChunkRun { first: first_chunk, data: body.slice(first * chunk..end) })
+        Sent::Run(v1::ChunkRun { first: first_chunk, data: body.slice(first * chunk..end) })
     });
-    std::iter::once(Part::Header(header)).chain(runs).map(|part| v1::SubmitRequest { part: Some(part) }).collect()
+    std::iter::once(Sent::Header(header)).chain(runs).map(|part| v1::SubmitRequest { part: Some(part) }).collect()
 }
 
 fn write_sealed(sealed: &[Vec<u8>]) -> Vec<u8> {

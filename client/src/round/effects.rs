@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use protocol::client::{Effect, Event, Input, Round};
+use protocol::client::{Effect, EffectKind, Event, Input, Round};
 use protocol::{Attempt, Digest, Outcome, Ready, Rejection, RoundNumber, Signed, Verdict};
 use protos::convert::to_wire;
 use protos::v1;
 
 use super::member::Member;
 use super::{RunError, is_refusal, lost, now_ms};
+use crate::crash::{Moment, Place};
 use crate::progress::Phase;
 use crate::store::Slot;
 
@@ -61,13 +62,15 @@ impl Member {
     /// Carries out what is pending, in order. What a lost connection stops stays pending.
     pub(super) async fn pump(&mut self) -> Result<(), RunError> {
         while let Some(effect) = self.pending.pop_front() {
-            let again = effect.clone();
+            let (again, kind) = (effect.clone(), EffectKind::from(&effect));
+            self.options.crash.reach(Place::Effect(kind, Moment::Before))?;
             if let Err(error) = self.carry(effect).await {
                 if matches!(error, RunError::Lost(_)) {
                     self.pending.push_front(again);
                 }
                 return Err(error);
             }
+            self.options.crash.reach(Place::Effect(kind, Moment::After))?;
         }
         Ok(())
     }

@@ -227,11 +227,6 @@ impl Member {
         report.reason = reason;
         self.options.progress.report(&report);
     }
-
-    /// Ends here when a test asked for it.
-    pub(super) fn fault(&self, at: super::Fault) -> Result<(), RunError> {
-        if self.options.fault == Some(at) { Err(RunError::Fault(at)) } else { Ok(()) }
-    }
 }
 
 /// The house's limits, as the protocol checks them.

@@ -18,6 +18,7 @@ mod effects;
 mod finish;
 mod member;
 mod open;
+mod renew;
 mod stock;
 mod watch;
 
@@ -31,6 +32,7 @@ pub use watch::run;
 
 use crate::config::ConfigError;
 use crate::connection::{Backoff, ConnectError};
+use crate::crash::{Crash, Stopped};
 use crate::files::FileError;
 use crate::identity::IdentityError;
 use crate::policy::PolicyError;
@@ -50,29 +52,8 @@ pub struct Options {
     pub key_stock: usize,
     /// Where to save the adapter after every round, as a PEFT directory.
     pub adapter_dir: Option<PathBuf>,
-    /// For tests: ends there, as a crash would.
-    pub fault: Option<Fault>,
-}
-
-/// A place where a test can end a member, as a crash would.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// The contribution is stored; nothing was sent.
-    BeforeSubmit,
-    /// The aggregator accepted the contribution.
-    AfterSubmit,
-    /// The aggregator accepted a complaint.
-    AfterComplaint,
-    /// A sum is claimed; no checksum was sent.
-    BeforeChecksum,
-    /// The aggregator accepted the checksum.
-    AfterChecksum,
-    /// The cohort list is promised an answer; nothing was sent.
-    BeforeAnswer,
-    /// The aggregator accepted the answer.
-    AfterAnswer,
-    /// The sum is applied to a copy; no outcome was sent.
-    BeforeOutcome,
+    /// For tests: ends it somewhere, as a crash would.
+    pub crash: Crash,
 }
 
 /// How the federation ended for this member.
@@ -103,6 +84,16 @@ pub enum RunError {
     /// The address.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// The certificate was not renewed in time.
+    #[error(
+        "this member's certificate ended {days} days ago; ask the model builder to `revoke` and `invite` {name} again, and join with that in the same folder"
+    )]
+    CertificateEnded {
+        /// Days since.
+        days: i64,
+        /// This member.
+        name: protocol::HouseName,
+    },
     /// The local state.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -187,9 +178,9 @@ pub enum RunError {
     /// A background task ended without a result.
     #[error("a background task ended without a result")]
     Task,
-    /// A test's fault.
-    #[error("stopped by a test at {0:?}")]
-    Fault(Fault),
+    /// A test.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
 }
 
 impl From<hub::HubError> for RunError {
@@ -219,7 +210,7 @@ impl Default for Options {
             backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(30)),
             key_stock: 64,
             adapter_dir: None,
-            fault: None,
+            crash: Crash::default(),
         }
     }
 }

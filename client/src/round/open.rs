@@ -17,7 +17,7 @@ use terms::RoundSum;
 
 use super::answer::commitments;
 use super::member::Member;
-use super::{Fault, RunError, is_refusal, lost};
+use super::{RunError, is_refusal, lost};
 use crate::identity::Identity;
 use crate::progress::Phase;
 use crate::store::Slot;
@@ -67,7 +67,6 @@ impl Member {
             Opened::Void(reason) => Verdict::Void { reason },
             Opened::Applied(state) => self.keep_candidate(*state)?,
         };
-        self.fault(Fault::BeforeOutcome)?;
         self.offer(Event::Combined(verdict))
     }
 

@@ -18,7 +18,7 @@ use protos::v1::event::Kind;
 
 use super::contribute::Done;
 use super::member::{Home, Member, View};
-use super::{Completed, Options, RunError, is_refusal, lost, stock};
+use super::{Completed, Options, RunError, is_refusal, lost, renew, stock};
 use crate::connection;
 use crate::progress::{Phase, Seconds};
 use crate::sealing;
@@ -33,9 +33,15 @@ const SETTLED_CONNECTION: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// [`RunError`]: what this house refuses, or cannot go on with.
-pub async fn run(home: Home, trainer: Option<Box<dyn Trainer>>, mut options: Options) -> Result<Completed, RunError> {
+pub async fn run(
+    mut home: Home,
+    trainer: Option<Box<dyn Trainer>>,
+    mut options: Options,
+) -> Result<Completed, RunError> {
+    home.store.set_crash(options.crash.clone());
     home.config.policy.check(&home.identity.charter)?;
     terms::check(&home.identity.charter)?;
+    renew::left_s(&home.identity)?;
     let mut client = connection::federation(&home.identity)?;
     let roster = stock::roster(&home, &mut client, &mut options).await?;
     let mut member = Member::new(home, roster, trainer, client, options)?;
@@ -59,6 +65,7 @@ pub async fn run(home: Home, trainer: Option<Box<dyn Trainer>>, mut options: Opt
 impl Member {
     /// One connection's worth of events.
     async fn session(&mut self) -> Result<Completed, RunError> {
+        self.renew_certificate().await?;
         self.offer_keys().await?;
         self.pump().await?;
         let request = v1::WatchEventsRequest { after: self.store.handled()? };

@@ -4,7 +4,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use protocol::message::{SHARE_INFO, ciphertext_digest, share_aad};
-use protocol::{Announcement, BodyChecksum, Contribution, Digest, HouseName, Message as _, Signed, Signer, SumClaim};
+use protocol::{
+    Announcement, Answer, AnswerPayload, BodyChecksum, Contribution, Digest, HouseName, Message as _, Signed, Signer,
+    SumClaim,
+};
 use protos::convert;
 use protos::v1;
 use protos::v1::event::Kind;
@@ -67,6 +70,18 @@ impl Malice {
             said.value[1] ^= 1;
         }
         convert::to_wire(&Signed::sign(&said, &self.signer))
+    }
+
+    /// The answer of another share sum; the signature is its own.
+    pub(super) fn false_answer(&self, signed: v1::Signed) -> v1::Signed {
+        let signed: Signed<Answer> = convert::signed("answer", Some(signed)).unwrap();
+        let mut answer = signed.unverified().unwrap();
+        if let AnswerPayload::Open(sum) = &mut answer.payload {
+            // The lowest byte of the first scalar, behind version and layout.
+            let last = sum.len() - 32;
+            sum[last] ^= 1;
+        }
+        convert::to_wire(&Signed::sign(&answer, &self.signer))
     }
 
     /// A contribution with a wrong share for one member: sealed as it should be, but of another key. Or one whose first chunk

@@ -94,7 +94,7 @@ pub(crate) struct Federation {
 }
 
 /// Contributes [`integers`].
-pub(crate) struct Known(usize);
+pub(crate) struct Known(pub(crate) usize);
 
 impl Trainer for Known {
     fn contribution(&mut self, part: &Part<'_>, state: &State) -> Result<Trained, TrainError> {
@@ -190,7 +190,41 @@ impl Federation {
         Self::under(&template, "aggregator", 2, 0, &[]).await
     }
 
+    /// Many rounds, each of which may be tried as often as it takes: nothing runs yet, and nobody has joined. Each house's invitation
+    /// is in the file `invitation` of its folder.
+    pub(crate) async fn that_dies_often(policy: &str, rounds: u32) -> Self {
+        let template = CHARTER
+            .replace("epsilon = 1.5", "epsilon = 8.0")
+            .replace("max_attempts = 20", "max_attempts = 1000\ncharged = 400");
+        let (federation, invitations) = Self::prepared(&template, policy, rounds, 1, &[]).await;
+        for (house, invitation) in invitations {
+            let dir = federation.house(&house);
+            std::fs::create_dir_all(&dir).unwrap();
+            std::fs::write(dir.join("client.toml"), CONFIG).unwrap();
+            std::fs::write(dir.join("invitation"), invitation).unwrap();
+        }
+        federation
+    }
+
     async fn under(charter: &str, policy: &str, rounds: u32, may_vanish: u32, trustees: &[&str]) -> Self {
+        let (mut federation, invitations) = Self::prepared(charter, policy, rounds, may_vanish, trustees).await;
+        federation.serve().await;
+        for (house, invitation) in invitations {
+            client::join::join(&federation.house(&house), &invitation.parse().unwrap()).await.unwrap();
+            let config = if trustees.contains(&house.as_str()) { TRUSTEE } else { CONFIG };
+            std::fs::write(federation.house(&house).join("client.toml"), config).unwrap();
+        }
+        federation
+    }
+
+    /// An aggregator's folder, and everybody's invitation.
+    async fn prepared(
+        charter: &str,
+        policy: &str,
+        rounds: u32,
+        may_vanish: u32,
+        trustees: &[&str],
+    ) -> (Self, Vec<(String, String)>) {
         let dir = tempfile::tempdir().unwrap();
         let mut template = charter
             .replace("POLICY", policy)
@@ -209,28 +243,20 @@ impl Federation {
             .await
             .unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut federation = Self { addr: port, charter: home.charter.clone(), dir, fault: None, server: None };
+        let federation = Self { addr: port, charter: home.charter.clone(), dir, fault: None, server: None };
         let mut invitations = Vec::new();
         for house in HOUSES.iter().chain(trustees) {
             let name = HouseName::new(house).unwrap();
             let url = format!("https://{}", federation.addr);
-            invitations.push((house, home.invite(&name, &url, &mut rand::rng()).await.unwrap()));
+            let invitation = home.invite(&name, &url, &mut rand::rng()).await.unwrap();
+            invitations.push(((*house).to_owned(), invitation.to_string()));
         }
         home.store.close().await;
-        federation.serve().await;
-        for (house, invitation) in invitations {
-            let text = invitation.to_string();
-            client::join::join(&federation.house(house), &text.parse().unwrap()).await.unwrap();
-            let config = if trustees.contains(house) { TRUSTEE } else { CONFIG };
-            std::fs::write(federation.house(house).join("client.toml"), config).unwrap();
-        }
-        federation
+        (federation, invitations)
     }
 
     pub(crate) async fn serve(&mut self) {
-        let mut config = server::Config::new(self.dir.path().join("aggregator"), self.addr);
-        config.pace.gather = Duration::from_millis(600);
-        config.pace.others = Duration::from_millis(300);
+        let mut config = server_config(&self.house("aggregator"), self.addr);
         config.fault = self.fault;
         self.server = Some(server::start(config).await.unwrap());
     }
@@ -239,6 +265,11 @@ impl Federation {
     pub(crate) async fn crash_and_restart(&mut self) {
         self.server.take().unwrap().kill().await;
         self.serve().await;
+    }
+
+    /// Ends the aggregator; its folder and address are free.
+    pub(crate) async fn halt(&mut self) {
+        self.server.take().unwrap().shutdown().await.unwrap();
     }
 
     /// Ends the aggregator; the folders stay until what this gives is dropped.
@@ -256,12 +287,12 @@ impl Federation {
     }
 
     pub(crate) fn options(&self, name: &str) -> Options {
-        Options {
-            progress: Progress::to_file(&self.progress(name)).unwrap(),
-            backoff: Backoff::new(Duration::from_millis(50), Duration::from_millis(200)),
-            key_stock: 32,
-            ..Options::for_dir(&self.house(name))
-        }
+        options(&self.house(name))
+    }
+
+    /// Where everybody's folders are.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Runs a house with this trainer as a task of its own.
@@ -309,6 +340,24 @@ impl Federation {
         }
         histories.iter().map(|history| self.expected(history).digest()).collect()
     }
+}
+
+/// How a member runs in these tests.
+pub(crate) fn options(house: &Path) -> Options {
+    Options {
+        progress: Progress::to_file(&house.join("progress.jsonl")).unwrap(),
+        backoff: Backoff::new(Duration::from_millis(50), Duration::from_millis(200)),
+        key_stock: 32,
+        ..Options::for_dir(house)
+    }
+}
+
+/// How the aggregator runs in these tests.
+pub(crate) fn server_config(dir: &Path, addr: SocketAddr) -> server::Config {
+    let mut config = server::Config::new(dir, addr);
+    config.pace.gather = Duration::from_millis(600);
+    config.pace.others = Duration::from_millis(300);
+    config
 }
 
 /// Attempts may fail, as many as come.

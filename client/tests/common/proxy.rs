@@ -51,6 +51,8 @@ pub(crate) enum Attack {
     OtherBody,
     /// The member is the malicious one: it says a false checksum of its own body.
     FalseChecksum,
+    /// The member is the malicious one: its answers are those of other shares.
+    FalseAnswer,
     /// The member is the malicious one: to `borough` it seals a share of another key, once.
     WrongShare,
     /// The member is the malicious one: each body has a chunk that is no encryption. All else about it is right.
@@ -161,6 +163,7 @@ impl Federation for Proxy {
 
     forward! {
         get_roster: v1::GetRosterRequest => v1::GetRosterResponse,
+        renew_certificate: v1::RenewCertificateRequest => v1::RenewCertificateResponse,
         offer_keys: v1::OfferKeysRequest => v1::OfferKeysResponse,
         mark_ready: v1::MarkReadyRequest => v1::MarkReadyResponse,
         put_complaint: v1::PutComplaintRequest => v1::PutComplaintResponse,
@@ -269,7 +272,11 @@ impl Federation for Proxy {
         request: Request<v1::PutAnswerRequest>,
     ) -> Result<Response<v1::PutAnswerResponse>, Status> {
         self.given.answers.fetch_add(1, Ordering::Relaxed);
-        self.real.clone().put_answer(request.into_inner()).await
+        let mut request = request.into_inner();
+        if self.attack == Attack::FalseAnswer {
+            request.answer = request.answer.map(|answer| self.member.false_answer(answer));
+        }
+        self.real.clone().put_answer(request).await
     }
 
     async fn get_sum(&self, request: Request<v1::GetSumRequest>) -> Result<Response<Self::GetSumStream>, Status> {

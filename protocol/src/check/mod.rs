@@ -22,6 +22,16 @@ use crate::signed::Signed;
 /// # Errors
 /// [`Rejection`] naming the field that is wrong.
 pub fn announcement(federation: &Federation, signed: &Signed<Announcement>) -> Result<Announcement, Rejection> {
+    let announced = announcement_but_seats(federation, signed)?;
+    seats(federation, &announced)?;
+    Ok(announced)
+}
+
+/// [`announcement`], but for the committee's seats: a signature each, and so left for last.
+pub(crate) fn announcement_but_seats(
+    federation: &Federation,
+    signed: &Signed<Announcement>,
+) -> Result<Announcement, Rejection> {
     let who = Party::Aggregator;
     let charter = federation.charter();
     let announced = signed.verify_by(charter.aggregator_key())?;
@@ -43,7 +53,6 @@ pub fn announcement(federation: &Federation, signed: &Signed<Announcement>) -> R
     bad_unless(deadlines == chartered, "deadlines", || {
         format!("{deadlines:?} ms are not the charter's {chartered:?} ms")
     })?;
-    committee(federation, &announced)?;
     Ok(announced)
 }
 
@@ -266,7 +275,8 @@ fn expected_set(federation: &Federation, announced: &Announcement) -> Result<(),
     Ok(())
 }
 
-fn committee(federation: &Federation, announced: &Announcement) -> Result<(), Rejection> {
+/// Each seat of an announcement is the roster's, with a key that its member signed.
+pub(crate) fn seats(federation: &Federation, announced: &Announcement) -> Result<(), Rejection> {
     let roster = federation.roster();
     let (found, k) = (announced.committee.len(), roster.committee().len());
     bad_unless(found == k, "committee", || format!("{found} seats for {k} members"))?;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use strum::{EnumDiscriminants, EnumIter, IntoStaticStr};
+
 use super::Round;
 use super::memory::Memory;
 use crate::checked::Checked;
@@ -22,7 +24,9 @@ pub struct Input {
 }
 
 /// What happened.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, EnumDiscriminants)]
+#[strum_discriminants(name(EventKind), derive(IntoStaticStr), strum(serialize_all = "kebab-case"))]
+#[strum_discriminants(doc = "The kind of an [`Event`].")]
 pub enum Event {
     /// The aggregator gathers this attempt, and this house can take part.
     BecomeReady {
@@ -95,27 +99,18 @@ pub enum Event {
 impl Event {
     /// A stable name of the kind.
     pub fn kind(&self) -> &'static str {
-        match self {
-            Self::BecomeReady { .. } => "become-ready",
-            Self::Announced { .. } => "announced",
-            Self::Contributed(_) => "contributed",
-            Self::Cohort(_) => "cohort",
-            Self::Claimed(_) => "claimed",
-            Self::Checksummed(_) => "checksummed",
-            Self::Complained(_) => "complained",
-            Self::Checked { .. } => "checked",
-            Self::Answered(_) => "answered",
-            Self::FalseAnswer(_) => "false-answer",
-            Self::Combined(_) => "combined",
-            Self::Settled { .. } => "settled",
-            Self::CaughtUp { .. } => "caught-up",
-            Self::Abandoned { .. } => "abandoned",
-        }
+        EventKind::from(self).into()
     }
 }
 
 /// What the caller carries out, in order.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, EnumDiscriminants)]
+#[strum_discriminants(
+    name(EffectKind),
+    derive(EnumIter, IntoStaticStr, Hash, PartialOrd, Ord),
+    strum(serialize_all = "kebab-case")
+)]
+#[strum_discriminants(doc = "The kind of an [`Effect`].")]
 #[expect(clippy::large_enum_variant, reason = "a handful of effects a round; boxes would only clutter the callers")]
 pub enum Effect {
     /// Store this durably (fsync) before the effects after it.

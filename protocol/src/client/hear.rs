@@ -61,7 +61,7 @@ pub(super) fn announcement(
     epsilon_after: f64,
     record_proof: Option<&[Digest]>,
 ) -> Result<Step, Rejection> {
-    let announced = check::announcement(me.federation(), signed)?;
+    let announced = check::announcement_but_seats(me.federation(), signed)?;
     let digest = signed.body_digest();
     let heard = |announced: Announcement, sequence| {
         let contributes = me.is_house() && announced.expects(me.name());
@@ -82,6 +82,8 @@ pub(super) fn announcement(
     }
     record(me, memory, &announced, record_proof)?;
     within_policy(me, &announced, at_ms, epsilon_after)?;
+    // The same bytes were checked before, where something is promised about them already.
+    check::seats(me.federation(), &announced)?;
     let sequence = own_sequence(me, &announced)?;
     if let Some(sequence) = sequence.filter(|sequence| *sequence < memory.next_sequence) {
         return Err(Rejection::OneTimeKeyReused { sequence, next: memory.next_sequence });

@@ -29,7 +29,7 @@ pub use announced::Announced;
 pub use answered::Answered;
 pub use combined::Combined;
 pub use contributed::Contributed;
-pub use event::{Effect, Event, Input, Step};
+pub use event::{Effect, EffectKind, Event, Input, Step};
 pub use hear::Heard;
 pub use idle::{Idle, Ready};
 pub use listed::Listed;

@@ -1,5 +1,7 @@
 //! What can happen to a round, as it is stored: one row an accepted input.
 
+use strum::{EnumDiscriminants, EnumIter, IntoStaticStr};
+
 use crate::encoding::{EncodingError, Message, Reader, Writer};
 use crate::ids::MemberIndex;
 use crate::message::{Announcement, Answer, BodyChecksum, Complaint, Contribution, Outcome, Ready, SumClaim};
@@ -15,7 +17,13 @@ pub struct Input {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, EnumDiscriminants)]
+#[strum_discriminants(
+    name(EventKind),
+    derive(EnumIter, IntoStaticStr, Hash, PartialOrd, Ord),
+    strum(serialize_all = "kebab-case")
+)]
+#[strum_discriminants(doc = "The kind of an [`Event`].")]
 pub enum Event {
     /// A house says ready.
     Ready(Signed<Ready>),
@@ -44,19 +52,7 @@ pub enum Event {
 impl Event {
     /// A stable name of the kind, for rows and rejections.
     pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Ready(_) => "ready",
-            Self::Announced(_) => "announced",
-            Self::Contribution(_) => "contribution",
-            Self::Tick => "tick",
-            Self::Claimed(_) => "claimed",
-            Self::Checksum(_) => "checksum",
-            Self::Complaint(_) => "complaint",
-            Self::Answer(_) => "answer",
-            Self::FalseAnswer(_) => "false-answer",
-            Self::Outcome(_) => "outcome",
-            Self::Stop => "stop",
-        }
+        EventKind::from(self).into()
     }
 }
 

@@ -30,7 +30,7 @@ pub use effect::{Effect, Step};
 pub use ended::{Abandoned, Finished};
 pub use frame::{Announced, Fixed, Start};
 pub use gathering::Gathering;
-pub use input::{Event, Input};
+pub use input::{Event, EventKind, Input};
 pub use isolation::{Choice, Ground, Isolation, Past};
 pub use opening::Opening;
 pub use settling::Settling;

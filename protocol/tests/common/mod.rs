@@ -26,7 +26,7 @@ pub const FOUR: Shape =
     Shape { houses: 4, trustees: 0, threshold: 3, min_cohort: 3, may_vanish: 1, policy: "aggregator", committee: None };
 
 /// When the test rounds are announced.
-pub const NOW_MS: u64 = 1_000_000;
+pub const NOW_MS: u64 = 1_000_000_000;
 
 /// A federation and everybody's signing keys.
 pub struct World {

@@ -20,7 +20,7 @@ pub struct Past {
 pub struct Aggregator {
     pub round: Round,
     start: Start,
-    rows: Vec<Vec<u8>>,
+    rows: Vec<Input>,
     pub log: log::Log,
     last_leaf: Option<(RoundNumber, Attempt)>,
     next_sequence: u64,
@@ -60,7 +60,7 @@ impl Aggregator {
 impl Simulation {
     /// Offers an event to the aggregator's round: step, store, act, with crashes in between.
     pub fn serve(&mut self, event: Event) {
-        let input = Input { at_ms: self.now_ms, event };
+        let input = Input { at_ms: self.server_ms(), event };
         let step = match self.aggregator.round.step(&input) {
             Ok(step) => step,
             Err(rejection) => return self.checker.rejects("the aggregator", &rejection),
@@ -71,7 +71,9 @@ impl Simulation {
             return;
         }
         if step.store {
-            self.aggregator.rows.push(input.to_bytes());
+            // The row is what comes back from its bytes; its signatures need not be checked twice for that.
+            assert_eq!(Input::from_bytes(&input.to_bytes()).unwrap(), input);
+            self.aggregator.rows.push(input);
         }
         self.aggregator.round = step.next;
         if one_in(&mut self.rng, 100) {
@@ -80,9 +82,7 @@ impl Simulation {
             return;
         }
         self.carry_out(step.effects);
-        if let Some(deadline_ms) = self.aggregator.round.next_deadline_ms() {
-            self.at(deadline_ms, Parcel::Tick);
-        }
+        self.tick_at_deadline();
     }
 
     /// A round may wait for ever for outcomes: lying houses, and houses that were shown another set. After twenty
@@ -119,7 +119,8 @@ impl Simulation {
         let choice = isolation.expected(gathering.ready(), need, houses);
         let Some(expected) = choice.expected().map(<[HouseName]>::to_vec) else { return };
         aggregator.next_sequence += 1;
-        let announcement = self.world.announcement(start, expected, aggregator.next_sequence, self.now_ms);
+        let sequence = aggregator.next_sequence;
+        let announcement = self.world.announcement(start, expected, sequence, self.server_ms());
         self.serve(Event::Announced(self.world.sign_announcement(&announcement)));
     }
 
@@ -147,9 +148,8 @@ impl Simulation {
     fn restart_aggregator(&mut self) {
         self.checker.server_crashes += 1;
         let aggregator = &mut self.aggregator;
-        let rows: Vec<Input> = aggregator.rows.iter().map(|row| Input::from_bytes(row).unwrap()).collect();
         let federation = Arc::clone(&self.world.federation);
-        let replayed = Round::replay(federation, aggregator.start.clone(), &rows).unwrap();
+        let replayed = Round::replay(federation, aggregator.start.clone(), &aggregator.rows).unwrap();
         assert_eq!(replayed.name(), aggregator.round.name());
         assert_eq!(replayed.notices(), aggregator.round.notices());
         assert_eq!(replayed.claim(), aggregator.round.claim(), "a claim outlives every crash");
@@ -157,9 +157,7 @@ impl Simulation {
         aggregator.folded = None;
         let pending = aggregator.round.pending();
         self.carry_out(pending);
-        if let Some(deadline_ms) = self.aggregator.round.next_deadline_ms() {
-            self.at(deadline_ms, Parcel::Tick);
-        }
+        self.tick_at_deadline();
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {

@@ -21,6 +21,7 @@ pub struct Checker {
     /// Rejections by rule.
     pub rejections: BTreeMap<&'static str, usize>,
     nobodys_voids: Vec<Digest>,
+    pub clock_jumps: usize,
     pub server_crashes: usize,
     pub member_crashes: usize,
     pub abandoned: BTreeMap<&'static str, usize>,
@@ -33,7 +34,8 @@ pub struct Checker {
 
 /// Rules that faults of the network, crashes, or the two-faced lists, claims and false outcomes of this simulation may
 /// break.
-const EXPECTED: [&str; 13] = [
+const EXPECTED: [&str; 14] = [
+    "against-policy",
     "wrong-state",
     "wrong-attempt",
     "wrong-round",
@@ -137,11 +139,12 @@ impl Checker {
         Verdict::Applied { state: Digest::of("state", &[adapter.as_bytes(), sum].concat()), last: false }
     }
 
-    /// At the end the culprit is isolated, and nobody else is but by a proof.
-    pub fn isolates(&self, isolation: &Isolation) {
+    /// At the end of many rounds the culprit is isolated, and never anybody else but by a proof.
+    pub fn isolates(&self, isolation: &Isolation, rounds: u32) {
         let inferred: Vec<&HouseName> =
             isolation.isolated().filter(|(_, ground)| *ground == Ground::Inferred).map(|(house, _)| house).collect();
-        assert_eq!(inferred, self.culprit.iter().collect::<Vec<_>>(), "{isolation:?}");
+        let culprit: Vec<&HouseName> = self.culprit.iter().collect();
+        assert!(inferred == culprit || rounds == 1 && inferred.is_empty(), "{isolation:?}");
     }
 
     pub fn rejects(&mut self, who: &str, rejection: &Rejection) {

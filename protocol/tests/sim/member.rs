@@ -17,6 +17,8 @@ pub struct Member {
     /// Counts restarts: what a former life had begun is lost.
     pub life: u32,
     pub away_until_ms: u64,
+    /// By how much its clock is wrong.
+    pub clock_ms: i64,
     erased: Option<u64>,
     /// The sum of the last `Checked` that it accepted in this life.
     checked: Option<Digest>,
@@ -31,7 +33,7 @@ impl Member {
         let memory = Memory::new(initial());
         let disk = memory.to_bytes();
         let state = Round::start(Arc::clone(&me), memory);
-        Self { state, me, disk, life: 0, away_until_ms: 0, erased: None, checked: None, training: None }
+        Self { state, me, disk, life: 0, away_until_ms: 0, clock_ms: 0, erased: None, checked: None, training: None }
     }
 }
 
@@ -79,7 +81,8 @@ impl Simulation {
 
     /// Offers an event to a member, and carries out the effects until it crashes.
     pub fn offer(&mut self, member: usize, event: Event) {
-        let input = Input { at_ms: self.now_ms, event };
+        let at_ms = self.now_ms.saturating_add_signed(self.members[member].clock_ms);
+        let input = Input { at_ms, event };
         let step = match self.members[member].state.step(&input) {
             Ok(step) => step,
             Err(rejection) => return self.checker.rejects("a member", &rejection),

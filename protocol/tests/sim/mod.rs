@@ -42,6 +42,8 @@ pub struct Simulation {
     rng: ChaCha8Rng,
     now_ms: u64,
     rounds: u32,
+    /// By how much the aggregator's clock is wrong.
+    server_clock_ms: i64,
     queue: BTreeMap<(u64, u64), Parcel>,
     parcels: u64,
 }
@@ -55,8 +57,18 @@ impl Simulation {
         let rng = ChaCha8Rng::seed_from_u64(seed);
         let culprit = culprit.map(|n| world.members[n].name().clone());
         let (checker, queue) = (Checker::new(culprit), BTreeMap::new());
-        let mut simulation =
-            Self { world, aggregator, members, checker, rng, now_ms: NOW_MS, rounds, queue, parcels: 0 };
+        let mut simulation = Self {
+            world,
+            aggregator,
+            members,
+            checker,
+            rng,
+            now_ms: NOW_MS,
+            rounds,
+            server_clock_ms: 0,
+            queue,
+            parcels: 0,
+        };
         for member in 0..simulation.members.len() {
             simulation.at(NOW_MS + member as u64, Parcel::Poll(member));
         }
@@ -77,7 +89,7 @@ impl Simulation {
         }
         assert_eq!(self.aggregator.history.len(), self.rounds as usize);
         assert!(self.aggregator.log.size() >= u64::from(self.rounds));
-        self.checker.isolates(&self.aggregator.isolation(&self.world.federation));
+        self.checker.isolates(&self.aggregator.isolation(&self.world.federation), self.rounds);
     }
 
     fn open(&mut self, parcel: Parcel) {
@@ -100,12 +112,43 @@ impl Simulation {
                     }
                 }
                 self.look_after();
+                self.clocks_jump(member);
                 if one_in(&mut self.rng, 150) {
                     self.leave(member);
                 }
                 let wait_ms = self.rng.random_range(6_000..16_000);
                 self.at(self.now_ms + wait_ms, Parcel::Poll(member));
             }
+        }
+    }
+
+    /// Now and then a clock jumps by up to an hour, and comes right again later.
+    fn clocks_jump(&mut self, member: usize) {
+        let mut jump = |wrong_ms: i64| match wrong_ms {
+            0 if one_in(&mut self.rng, 300) => self.rng.random_range(-3_600_000..3_600_000),
+            0 => 0,
+            _ if one_in(&mut self.rng, 10) => 0,
+            wrong_ms => wrong_ms,
+        };
+        let before_ms = self.server_clock_ms;
+        self.members[member].clock_ms = jump(self.members[member].clock_ms);
+        self.server_clock_ms = jump(self.server_clock_ms);
+        if self.server_clock_ms != before_ms {
+            self.checker.clock_jumps += 1;
+            self.tick_at_deadline();
+        }
+    }
+
+    /// The aggregator's clock.
+    fn server_ms(&self) -> u64 {
+        self.now_ms.saturating_add_signed(self.server_clock_ms)
+    }
+
+    /// Wakes the aggregator when its own clock shows the next deadline.
+    fn tick_at_deadline(&mut self) {
+        if let Some(deadline_ms) = self.aggregator.round.next_deadline_ms() {
+            let wait_ms = deadline_ms.saturating_sub(self.server_ms());
+            self.at(self.now_ms + wait_ms, Parcel::Tick);
         }
     }
 
