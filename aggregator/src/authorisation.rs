@@ -50,6 +50,7 @@ pub const fn whom(rpc: Rpc) -> Whom {
         Rpc::OfferKeys => Whom::Committee,
         Rpc::MarkReady => Whom::Houses,
         Rpc::WatchEvents => Whom::Members,
+        Rpc::FindUpload => Whom::Houses,
         Rpc::Submit => Whom::Houses,
         Rpc::GetCohort => Whom::Members,
         Rpc::GetSealedShares => Whom::Committee,

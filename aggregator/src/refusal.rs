@@ -166,6 +166,12 @@ pub enum SubmissionFault {
         /// What is wrong.
         reason: String,
     },
+    /// A resumed submission that starts where nothing kept ends.
+    #[error("it goes on at chunk {found}, which is no place where what is kept ends; ask again how much is kept")]
+    Resumed {
+        /// Where it goes on.
+        found: u32,
+    },
     /// A run that does not start where the one before ended.
     #[error("a run starts at chunk {found}; chunk {expected} comes next")]
     Order {

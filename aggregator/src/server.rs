@@ -26,6 +26,8 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 const CONNECTION_AGE: Duration = Duration::from_secs(3_600);
 /// How long calls may go on over a connection of that age; watchers then connect anew.
 const CONNECTION_GRACE: Duration = Duration::from_secs(600);
+/// Small enough to be sent again, large enough to be few files.
+const BLOB_BYTES: usize = 4 << 20;
 const HEADER_BYTES: u32 = 16 << 10;
 const RESETS: usize = 20;
 /// Longest join request: a signing request, four keys and a name fit with room.
@@ -43,6 +45,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How long gathering waits for houses.
     pub pace: Pace,
+    /// Runs of contributions are kept in blobs of about this many bytes: what is lost at most when a stream breaks off.
+    pub blob_bytes: usize,
     /// For tests: the sum is a false one.
     pub fault: Option<FalseSum>,
     /// For tests: called at every durable change.
@@ -53,7 +57,7 @@ impl Config {
     /// `dir` on `listen`, at the default pace.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>, listen: SocketAddr) -> Self {
-        Self { dir: dir.into(), listen, pace: Pace::default(), fault: None, crash: None }
+        Self { dir: dir.into(), listen, pace: Pace::default(), blob_bytes: BLOB_BYTES, fault: None, crash: None }
     }
 }
 
@@ -107,7 +111,8 @@ pub async fn start(config: Config) -> Result<Handle, ServeError> {
     let engine = Engine::start(&home, config.pace, config.fault).await?;
     let (draining, drained) = watch::channel(false);
     let gate = Gate::new(home.store.clone(), home.charter.clone());
-    let shared = Shared::new(home.charter, home.identity, home.store, engine.clone(), drained.clone());
+    let shared =
+        Shared::new(home.charter, home.identity, home.store, engine.clone(), drained.clone(), config.blob_bytes);
 
     let federation = FederationServer::new(FederationService::new(shared.clone()))
         .max_decoding_message_size(MESSAGE_BYTES)

@@ -52,7 +52,7 @@ fn in_an_honest_run(transition: Transition, policy: &str) -> bool {
             Setting::State => policy == "aggregator",
             Setting::Halted => false,
         },
-        Transition::Enrol | Transition::Keys | Transition::Clear => true,
+        Transition::Enrol | Transition::Keys | Transition::Upload | Transition::Clear => true,
         Transition::Put(Blob::Attempt | Blob::Kept) | Transition::Approval => true,
         Transition::Invite | Transition::Renew | Transition::Revoke | Transition::Readmission => false,
     }
@@ -94,8 +94,8 @@ fn seed() -> u64 {
 }
 
 fn moments(transition: Transition) -> impl Iterator<Item = (String, bool)> {
-    let rare = !matches!(transition, Transition::Step(_) | Transition::Put(_) | Transition::Clear);
-    transition.moments().iter().map(move |moment| (format!("{transition:?} {moment:?}"), rare))
+    let often = matches!(transition, Transition::Step(_) | Transition::Put(_) | Transition::Upload | Transition::Clear);
+    transition.moments().iter().map(move |moment| (format!("{transition:?} {moment:?}"), !often))
 }
 
 fn place_of_a_house(place: &Place) -> (String, bool) {

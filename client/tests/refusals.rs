@@ -143,7 +143,7 @@ async fn a_second_contribution_and_one_in_anothers_name_are_refused() {
     let authority = std::fs::read_to_string(federation.house("aggregator").join("authority.pem")).unwrap();
     let mut raw = as_member(&house, federation.addr, &authority).await;
     let submit = |signed: &Signed<Contribution>| {
-        let header = v1::SubmitHeader { contribution: Some(to_wire(signed)), sealed_shares: Vec::new() };
+        let header = v1::SubmitHeader { contribution: Some(to_wire(signed)), sealed_shares: Vec::new(), first: 0 };
         let part = v1::submit_request::Part::Header(header);
         futures::stream::iter(vec![v1::SubmitRequest { part: Some(part) }])
     };

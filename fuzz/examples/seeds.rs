@@ -130,7 +130,7 @@ fn texts() -> io::Result<()> {
 fn wires() -> io::Result<()> {
     let (world, digest) = (World::new(&FOUR), Digest::sha256(b"seed"));
     let contribution = Some(convert::to_wire(&world.contribution(1, digest, b"content")));
-    let header = v1::SubmitHeader { contribution, sealed_shares: vec![b"sealed".to_vec().into()] };
+    let header = v1::SubmitHeader { contribution, sealed_shares: vec![b"sealed".to_vec().into()], first: 7 };
     let outcome = convert::to_wire(&world.outcome(0, digest, digest, Verdict::Applied { state: digest, last: false }));
     let settled = v1::Settled { outcomes: vec![outcome.clone()], ..Default::default() };
     let ready = Some(convert::to_wire(&world.ready(0, &world.start())));

@@ -200,6 +200,15 @@ impl Federation for FederationService {
         Ok(Response::new(watch::events(Arc::clone(&self.shared), caller, request.into_inner().after)))
     }
 
+    async fn find_upload(
+        &self,
+        request: Request<v1::FindUploadRequest>,
+    ) -> Result<Response<v1::FindUploadResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let manifest = signed("contribution", request.into_inner().contribution).map_err(Refusal::from)?;
+        Ok(Response::new(submit::find(&self.shared, &caller, manifest).await?))
+    }
+
     async fn submit(
         &self,
         request: Request<Streaming<v1::SubmitRequest>>,

@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) downloads: submit::Slots,
     /// Whose complaint is being judged.
     pub(crate) complaints: submit::Slots,
+    /// Runs of contributions are kept in blobs of about this many bytes.
+    pub(crate) blob_bytes: usize,
     /// The sum asked for last.
     pub(crate) latest_sum: tokio::sync::Mutex<Option<(Digest, Bytes)>>,
 }
@@ -46,12 +48,24 @@ impl Shared {
         store: Store,
         engine: Engine,
         draining: tokio::sync::watch::Receiver<bool>,
+        blob_bytes: usize,
     ) -> Arc<Self> {
         let submissions = submit::Slots::new("another submission of yours is under way");
         let downloads = submit::Slots::new("another body is on its way to you");
         let complaints = submit::Slots::new("another complaint of yours is being judged");
         let latest_sum = tokio::sync::Mutex::default();
-        Arc::new(Self { charter, identity, store, engine, draining, submissions, downloads, complaints, latest_sum })
+        Arc::new(Self {
+            charter,
+            identity,
+            store,
+            engine,
+            draining,
+            submissions,
+            downloads,
+            complaints,
+            blob_bytes,
+            latest_sum,
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! One contribution's stream: the header is checked against its signature and the round, every chunk as it comes, and
-//! all of it against the signed digest. Only then does the engine hear of it.
+//! all of it against the signed digest. Only then does the engine hear of it. Runs are noted as they come, so that a stream that broke
+//! off goes on where it was.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,15 +21,12 @@ use super::authorise::Caller;
 use super::{Shared, sealing_key};
 use crate::engine::{Admission, sealed_to_bytes};
 use crate::refusal::{Refusal, SubmissionFault};
-use crate::store::{Blobs, Shelf, StoredContribution};
+use crate::store::{KeptRun, Shelf, StoredContribution, Upload};
 
 /// A sender that is silent for this long is dropped.
 const IDLE: Duration = Duration::from_secs(30);
-/// Runs are kept in blobs of about this many bytes.
-const BLOB_BYTES: usize = 4 << 20;
-
-/// How often a member may begin to send a contribution to one attempt: what a try that failed left on the disk stays there
-/// until the attempt is over.
+/// How often a member may begin anew to send a contribution to one attempt: what a try that failed left on the disk stays there
+/// until the attempt is over. One that goes on where it broke off leaves nothing.
 const MAX_TRIES: u32 = 32;
 
 /// Who has a stream under way: one each; and how often each has tried in the attempt that it tried last.
@@ -96,10 +94,14 @@ pub(super) async fn submit(
         None => return Ok(v1::SubmitResponse {}),
     };
     check_sealed(&header.sealed_shares, &admission.contribution)?;
-    shared.submissions.count_try(caller.name(), admission.contribution.announcement)?;
+    if header.first == 0 {
+        shared.submissions.count_try(caller.name(), admission.contribution.announcement)?;
+    }
     let admission = check_dealing(admission, header.sealed_shares.clone()).await?;
+    let upload = upload_of(&manifest, &admission.contribution);
+    let mut receiver = Receiver::resume(shared, upload, &admission.layout, header.first).await?;
+    let runs = receiver.receive(&mut stream, admission.contribution.ciphertext).await?;
     let shelf = Shelf::Attempt(admission.contribution.announcement);
-    let runs = receive(shared.store.blobs(), shelf, &mut stream, &admission).await?;
     let sealed = shared.store.blobs().put(shelf, sealed_to_bytes(&header.sealed_shares).into()).await?;
     caller.still_stands(&shared.store).await?;
     shared.engine.contribute(StoredContribution { manifest, sealed, runs }).await?;
@@ -164,36 +166,106 @@ fn check_envelope(contribution: &Contribution, seat: u8, key: &[u8; 32], sealed:
     envelope.check().map_err(|error| fault(error.to_string()).into())
 }
 
-/// Reads, checks and keeps all chunks; returns the digests of the blobs that hold them, in order.
-async fn receive(
-    blobs: &Blobs,
-    shelf: Shelf,
-    stream: &mut Streaming<v1::SubmitRequest>,
-    admission: &Admission,
-) -> Result<Vec<Digest>, Refusal> {
-    let layout = &admission.layout;
-    let mut chunks = Vec::with_capacity(layout.chunk_count());
-    let (mut runs, mut buffer) = (Vec::new(), BytesMut::new());
-    while let Some(part) = next(stream).await? {
-        let Part::Run(run) = part else { return Err(SubmissionFault::Header.into()) };
-        check_run(layout, run.first, &run.data, &mut chunks)?;
-        buffer.extend_from_slice(&run.data);
-        if buffer.len() >= BLOB_BYTES {
-            runs.push(blobs.put(shelf, buffer.split().freeze()).await?);
+/// How much of a contribution is kept, so that its house sends the rest.
+pub(super) async fn find(
+    shared: &Shared,
+    caller: &Caller,
+    manifest: Signed<Contribution>,
+) -> Result<v1::FindUploadResponse, Refusal> {
+    caller.speaks_for_itself(&manifest)?;
+    let Some(admission) = shared.engine.admit(manifest.clone()).await? else {
+        return Ok(v1::FindUploadResponse { chunks: admitted_chunks(&manifest), accepted: true });
+    };
+    let kept = shared.store.kept_runs(&upload_of(&manifest, &admission.contribution)).await?;
+    let chunks = kept.iter().map(|run| run.chunks).sum::<usize>();
+    Ok(v1::FindUploadResponse { chunks: u32::try_from(chunks).unwrap_or(0), accepted: false })
+}
+
+fn admitted_chunks(manifest: &Signed<Contribution>) -> u32 {
+    manifest.unverified().map_or(0, |contribution| contribution.chunk_count)
+}
+
+fn upload_of(manifest: &Signed<Contribution>, contribution: &Contribution) -> Upload {
+    Upload {
+        announcement: contribution.announcement,
+        member: contribution.member.clone(),
+        manifest: manifest.body_digest(),
+    }
+}
+
+/// Reads, checks and keeps chunks.
+struct Receiver<'a> {
+    shared: &'a Shared,
+    layout: &'a Layout,
+    upload: Upload,
+    /// Digests of the chunks so far.
+    chunks: Vec<Digest>,
+    /// Blobs of the runs so far.
+    runs: Vec<Digest>,
+    /// What came since the last blob.
+    buffer: BytesMut,
+}
+
+impl<'a> Receiver<'a> {
+    /// Goes on after the `first` chunks, which are kept.
+    async fn resume(shared: &'a Shared, upload: Upload, layout: &'a Layout, first: u32) -> Result<Self, Refusal> {
+        let (mut chunks, mut runs) = (Vec::with_capacity(layout.chunk_count()), Vec::new());
+        if first > 0 {
+            let blobs = shared.store.blobs();
+            for run in shared.store.kept_runs(&upload).await? {
+                if chunks.len() >= first as usize {
+                    break;
+                }
+                // They were checked when they came; their digests make the contribution's.
+                let bytes = blobs.get(Shelf::Attempt(upload.announcement), &run.blob).await?;
+                chunks.extend(bytes.chunks(layout.chunk_bytes()).map(Digest::sha256));
+                runs.push(run.blob);
+            }
+            if chunks.len() != first as usize {
+                return Err(SubmissionFault::Resumed { found: first }.into());
+            }
         }
+        Ok(Self { shared, layout, upload, chunks, runs, buffer: BytesMut::new() })
     }
-    if chunks.len() != layout.chunk_count() {
-        let (found, expected) = (chunks.len(), layout.chunk_count());
-        return Err(SubmissionFault::Truncated { found, expected }.into());
+
+    /// All that is left, up to the end of the stream; gives the blobs of the whole contribution, in order.
+    async fn receive(
+        &mut self,
+        stream: &mut Streaming<v1::SubmitRequest>,
+        expected: Digest,
+    ) -> Result<Vec<Digest>, Refusal> {
+        while let Some(part) = next(stream).await? {
+            let Part::Run(run) = part else { return Err(SubmissionFault::Header.into()) };
+            check_run(self.layout, run.first, &run.data, &mut self.chunks)?;
+            self.buffer.extend_from_slice(&run.data);
+            if self.buffer.len() >= self.shared.blob_bytes {
+                self.keep().await?;
+            }
+        }
+        if self.chunks.len() != self.layout.chunk_count() {
+            let (found, expected) = (self.chunks.len(), self.layout.chunk_count());
+            return Err(SubmissionFault::Truncated { found, expected }.into());
+        }
+        let found = ciphertext_digest_of(&self.chunks);
+        if found != expected {
+            self.shared.store.forget_upload(&self.upload).await?;
+            return Err(SubmissionFault::Digest { found, expected }.into());
+        }
+        if !self.buffer.is_empty() {
+            self.keep().await?;
+        }
+        Ok(std::mem::take(&mut self.runs))
     }
-    let (found, expected) = (ciphertext_digest_of(&chunks), admission.contribution.ciphertext);
-    if found != expected {
-        return Err(SubmissionFault::Digest { found, expected }.into());
+
+    /// What came is on the disk, and need not come again.
+    async fn keep(&mut self) -> Result<(), Refusal> {
+        let data = self.buffer.split().freeze();
+        let chunks = data.len() / self.layout.chunk_bytes();
+        let blob = self.shared.store.blobs().put(Shelf::Attempt(self.upload.announcement), data).await?;
+        self.shared.store.keep_run(&self.upload, self.runs.len(), &KeptRun { blob, chunks }).await?;
+        self.runs.push(blob);
+        Ok(())
     }
-    if !buffer.is_empty() {
-        runs.push(blobs.put(shelf, buffer.freeze()).await?);
-    }
-    Ok(runs)
 }
 
 fn check_run(layout: &Layout, first: u32, data: &[u8], chunks: &mut Vec<Digest>) -> Result<(), SubmissionFault> {

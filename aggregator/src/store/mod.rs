@@ -9,6 +9,7 @@ mod keys;
 mod members;
 mod rounds;
 mod transition;
+mod uploads;
 mod writes;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub use keys::StoredKey;
 pub use members::{EnrolError, EnrolledMember, NewMember};
 pub use rounds::{StoredAttempt, StoredContribution, StoredEvent, StoredStep};
 pub use transition::{CrashHook, Moment, Place, Transition};
+pub use uploads::{KeptRun, Upload};
 pub use writes::{Setting, Write};
 
 const DATABASE: &str = "plainchant.db";

@@ -29,6 +29,8 @@ pub enum Transition {
     Readmission,
     /// A house consents to hand the final adapter over.
     Approval,
+    /// A run of a contribution under way is noted.
+    Upload,
     /// A blob is kept.
     Put(Place),
     /// The blobs of an attempt that is over are removed.
@@ -70,6 +72,7 @@ impl Transition {
             Self::Keys,
             Self::Readmission,
             Self::Approval,
+            Self::Upload,
             Self::Clear,
         ];
         let steps = EventKind::iter().map(Self::Step);
@@ -87,6 +90,7 @@ impl Transition {
             | Self::Enrol
             | Self::Renew
             | Self::Revoke
+            | Self::Upload
             | Self::Keys
             | Self::Step(_)
             | Self::Set(_)

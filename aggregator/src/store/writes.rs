@@ -220,6 +220,13 @@ async fn apply(transaction: &mut Transaction<'_, Sqlite>, write: &Write) -> Resu
                 .bind(body)
         }
     };
+    if let Write::Attempt { announcement, .. } = write {
+        // Nothing under way to an earlier attempt can be accepted any more.
+        sqlx::query("DELETE FROM uploads WHERE announcement <> $1")
+            .bind(announcement.as_bytes().as_slice())
+            .execute(&mut **transaction)
+            .await?;
+    }
     let changed = query.execute(&mut **transaction).await?.rows_affected();
     let once = matches!(write, Write::UseKey { .. } | Write::Cohort { .. } | Write::Sum { .. });
     if once && changed != 1 {

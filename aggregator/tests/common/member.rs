@@ -148,6 +148,7 @@ impl Member {
         let header = v1::SubmitHeader {
             contribution: Some(to_wire(&Signed::sign(&manifest, &self.signer))),
             sealed_shares: sealed.into_iter().map(Into::into).collect(),
+            first: 0,
         };
         let runs = body.chunks(layout.chunk_bytes()).enumerate().map(|(first, chunk)| {
             Part::Run(v1::ChunkRun { first: u32::try_from(first).unwrap(), data: chunk.to_vec().into() })

@@ -89,6 +89,8 @@ pub struct Site {
     pub charter: Charter,
     pub authority: Vec<u8>,
     pub server: Option<Handle>,
+    /// Of the server, where it is not the program's.
+    pub blob_bytes: Option<usize>,
 }
 
 impl Site {
@@ -98,7 +100,7 @@ impl Site {
             aggregator::setup::init(&dir.path().join("fed"), Some(charter), &[], &mut rand::rng()).await.unwrap();
         home.store.close().await;
         let authority = home.identity.authority_der().to_vec();
-        Self { dir, charter: home.charter, authority, server: None }
+        Self { dir, charter: home.charter, authority, server: None, blob_bytes: None }
     }
 
     pub fn path(&self) -> std::path::PathBuf {
@@ -112,6 +114,7 @@ impl Site {
     pub async fn serve(&mut self) -> SocketAddr {
         let mut config = Config::new(self.path(), "127.0.0.1:0".parse().unwrap());
         config.pace.gather = Duration::from_millis(100);
+        config.blob_bytes = self.blob_bytes.unwrap_or(config.blob_bytes);
         let handle = server::start(config).await.unwrap();
         let addr = handle.addr;
         self.server = Some(handle);

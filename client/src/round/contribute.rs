@@ -189,7 +189,7 @@ impl Member {
         }
         let submission = Submission {
             client: self.client.clone(),
-            parts: parts(signed, sealed, body.into(), chunk),
+            whole: Whole { signed: signed.clone(), sealed, body: body.into(), chunk: chunk.max(1) },
             departure: departure(&view.announcement, now),
             close: view.announcement.close_time_ms(),
             backoff: self.options.backoff.clone(),
@@ -307,7 +307,7 @@ impl Job {
 /// One contribution on its way.
 struct Submission {
     client: FederationClient<Channel>,
-    parts: Vec<v1::SubmitRequest>,
+    whole: Whole,
     departure: u64,
     close: u64,
     backoff: Backoff,
@@ -320,15 +320,28 @@ impl Submission {
         tokio::time::sleep(Duration::from_millis(self.departure.saturating_sub(now_ms()))).await;
         loop {
             let start = Instant::now();
-            match self.client.submit(futures::stream::iter(self.parts.clone())).await {
-                Ok(_) => return Ok(start.elapsed().as_secs_f64()),
+            match self.try_once().await {
+                Ok(()) => return Ok(start.elapsed().as_secs_f64()),
                 Err(status) if is_refusal(&status) || now_ms() >= self.close => return Err(status),
                 Err(status) => {
-                    tracing::info!("the submission broke off and is sent again: {}", status.message());
+                    tracing::info!("the submission broke off and goes on: {}", status.message());
                     tokio::time::sleep(self.backoff.next_wait().min(Duration::from_secs(2))).await;
                 }
             }
         }
+    }
+
+    /// Sends what the aggregator has not kept of an earlier try.
+    async fn try_once(&mut self) -> Result<(), tonic::Status> {
+        let contribution = Some(to_wire(&self.whole.signed));
+        let found = self.client.find_upload(v1::FindUploadRequest { contribution }).await?.into_inner();
+        if found.accepted {
+            return Ok(());
+        }
+        if found.chunks > 0 {
+            tracing::info!(chunks = found.chunks, "the aggregator has kept a part of it");
+        }
+        self.client.submit(futures::stream::iter(self.whole.parts(found.chunks))).await.map(drop)
     }
 }
 
@@ -339,17 +352,30 @@ fn departure(announcement: &Announcement, now_ms: u64) -> u64 {
     submit + now_ms.saturating_sub(submit).div_ceil(step) * step
 }
 
-fn parts(signed: &Signed<Contribution>, sealed: Vec<Vec<u8>>, body: Bytes, chunk: usize) -> Vec<v1::SubmitRequest> {
-    let sealed_shares = sealed.into_iter().map(Bytes::from).collect();
-    let header = v1::SubmitHeader { contribution: Some(to_wire(signed)), sealed_shares };
-    let chunk = chunk.max(1);
-    let chunks_a_run = (RUN_BYTES / chunk).max(1);
-    let runs = (0..body.len().div_ceil(chunk)).step_by(chunks_a_run).map(|first| {
-        let end = ((first + chunks_a_run) * chunk).min(body.len());
-        let first_chunk = u32::try_from(first).unwrap_or(u32::MAX);
-        Sent::Run(v1::ChunkRun { first: first_chunk, data: body.slice(first * chunk..end) })
-    });
-    std::iter::once(Sent::Header(header)).chain(runs).map(|part| v1::SubmitRequest { part: Some(part) }).collect()
+/// A contribution, and how it is cut.
+struct Whole {
+    signed: Signed<Contribution>,
+    sealed: Vec<Vec<u8>>,
+    body: Bytes,
+    /// Bytes of a chunk.
+    chunk: usize,
+}
+
+impl Whole {
+    /// The header, and the chunks from `first` on in runs.
+    fn parts(&self, first: u32) -> Vec<v1::SubmitRequest> {
+        let sealed_shares = self.sealed.iter().cloned().map(Bytes::from).collect();
+        let header = v1::SubmitHeader { contribution: Some(to_wire(&self.signed)), sealed_shares, first };
+        let chunks_a_run = (RUN_BYTES / self.chunk).max(1);
+        let (first, count) = (first as usize, self.body.len().div_ceil(self.chunk));
+        let runs = (first..count).step_by(chunks_a_run).map(|first| {
+            let end = ((first + chunks_a_run) * self.chunk).min(self.body.len());
+            let first_chunk = u32::try_from(first).unwrap_or(u32::MAX);
+            Sent::Run(v1::ChunkRun { first: first_chunk, data: self.body.slice(first * self.chunk..end) })
+        });
+        let parts = std::iter::once(Sent::Header(header)).chain(runs);
+        parts.map(|part| v1::SubmitRequest { part: Some(part) }).collect()
+    }
 }
 
 fn write_sealed(sealed: &[Vec<u8>]) -> Vec<u8> {

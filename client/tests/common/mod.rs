@@ -357,6 +357,8 @@ pub(crate) fn server_config(dir: &Path, addr: SocketAddr) -> server::Config {
     let mut config = server::Config::new(dir, addr);
     config.pace.gather = Duration::from_millis(600);
     config.pace.others = Duration::from_millis(300);
+    // So that even a small contribution is noted run by run.
+    config.blob_bytes = 1;
     config
 }
 

@@ -163,6 +163,7 @@ impl Federation for Proxy {
 
     forward! {
         get_roster: v1::GetRosterRequest => v1::GetRosterResponse,
+        find_upload: v1::FindUploadRequest => v1::FindUploadResponse,
         renew_certificate: v1::RenewCertificateRequest => v1::RenewCertificateResponse,
         offer_keys: v1::OfferKeysRequest => v1::OfferKeysResponse,
         mark_ready: v1::MarkReadyRequest => v1::MarkReadyResponse,
