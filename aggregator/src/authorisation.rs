@@ -40,6 +40,9 @@ impl Whom {
     }
 }
 
+/// Paths of gRPC's own health service, which everybody may ask: it says whether this program serves, and nothing else.
+pub const HEALTH: &str = "/grpc.health.v1.Health/";
+
 /// The table.
 #[must_use]
 pub const fn whom(rpc: Rpc) -> Whom {

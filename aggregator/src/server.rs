@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use protos::limits::{MESSAGE_BYTES, RESPONSE_BYTES, STREAMS_PER_CONNECTION};
@@ -13,9 +14,10 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::engine::{Engine, FalseSum, Pace};
+use crate::observe::{self, Metrics, Observe};
 use crate::refusal::Refusal;
 use crate::service::{EnrolmentService, FederationService, Gate, Shared};
-use crate::setup::{self, SetupError};
+use crate::setup::{self, Home, SetupError};
 use crate::store::CrashHook;
 
 /// How long calls under way may take to end when the program drains.
@@ -47,6 +49,8 @@ pub struct Config {
     pub pace: Pace,
     /// Runs of contributions are kept in blobs of about this many bytes: what is lost at most when a stream breaks off.
     pub blob_bytes: usize,
+    /// Where people and their monitoring see what goes on; nowhere by default.
+    pub observe: Option<Observe>,
     /// For tests: the sum is a false one.
     pub fault: Option<FalseSum>,
     /// For tests: called at every durable change.
@@ -57,7 +61,15 @@ impl Config {
     /// `dir` on `listen`, at the default pace.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>, listen: SocketAddr) -> Self {
-        Self { dir: dir.into(), listen, pace: Pace::default(), blob_bytes: BLOB_BYTES, fault: None, crash: None }
+        Self {
+            dir: dir.into(),
+            listen,
+            pace: Pace::default(),
+            blob_bytes: BLOB_BYTES,
+            observe: None,
+            fault: None,
+            crash: None,
+        }
     }
 }
 
@@ -65,6 +77,8 @@ impl Config {
 pub struct Handle {
     /// The address it listens on.
     pub addr: SocketAddr,
+    /// The address of the page and the metrics.
+    pub observed: Option<SocketAddr>,
     draining: watch::Sender<bool>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     engine: Engine,
@@ -87,6 +101,9 @@ pub enum ServeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The page would be open to everybody.
+    #[error("{0} can be reached by others: --observe there needs --observe-token-file, or listen on 127.0.0.1")]
+    OpenToAll(SocketAddr),
     /// TLS or the network stack.
     #[error("the server stopped: {0}")]
     Transport(#[from] tonic::transport::Error),
@@ -110,9 +127,31 @@ pub async fn start(config: Config) -> Result<Handle, ServeError> {
     let tls = home.identity.tls().timeout(HANDSHAKE);
     let engine = Engine::start(&home, config.pace, config.fault).await?;
     let (draining, drained) = watch::channel(false);
-    let gate = Gate::new(home.store.clone(), home.charter.clone());
-    let shared =
-        Shared::new(home.charter, home.identity, home.store, engine.clone(), drained.clone(), config.blob_bytes);
+    let metrics = Metrics::new();
+    let gate = Gate::new(home.store.clone(), home.charter.clone(), metrics.clone());
+    let observed = match config.observe {
+        None => None,
+        Some(observe) if observe.token.is_none() && !observe.listen.ip().is_loopback() => {
+            return Err(ServeError::OpenToAll(observe.listen));
+        }
+        Some(observe) => {
+            let home =
+                Home { charter: home.charter.clone(), identity: home.identity.clone(), store: home.store.clone() };
+            let served = observe::serve(&observe, Arc::new(home), metrics.clone(), drained.clone()).await;
+            Some(served.map_err(|source| ServeError::Listen { addr: observe.listen, source })?)
+        }
+    };
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<FederationServer<FederationService>>().await;
+    let shared = Shared::new(
+        home.charter,
+        home.identity,
+        home.store,
+        engine.clone(),
+        drained.clone(),
+        config.blob_bytes,
+        metrics,
+    );
 
     let federation = FederationServer::new(FederationService::new(shared.clone()))
         .max_decoding_message_size(MESSAGE_BYTES)
@@ -131,6 +170,7 @@ pub async fn start(config: Config) -> Result<Handle, ServeError> {
         .max_connection_age(CONNECTION_AGE)
         .max_connection_age_grace(CONNECTION_GRACE)
         .layer(gate)
+        .add_service(health)
         .add_service(enrolment)
         .add_service(federation);
     let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async move {
@@ -139,9 +179,11 @@ pub async fn start(config: Config) -> Result<Handle, ServeError> {
         if drained.wait_for(|draining| *draining).await.is_err() {
             std::future::pending::<()>().await;
         }
+        // A load balancer looks elsewhere while calls under way end.
+        reporter.set_not_serving::<FederationServer<FederationService>>().await;
     }));
     tracing::info!(%addr, "listening");
-    Ok(Handle { addr, draining, server, engine })
+    Ok(Handle { addr, observed, draining, server, engine })
 }
 
 impl Handle {

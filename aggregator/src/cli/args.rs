@@ -87,6 +87,12 @@ pub(super) struct Serve {
     /// Write the port to this file once connections are taken.
     #[arg(long, value_name = "FILE")]
     pub(super) port_file: Option<PathBuf>,
+    /// Serve a read-only page, /status.json and /metrics (Prometheus) here, over plain HTTP; nowhere by default.
+    #[arg(long, value_name = "ADDRESS", env = "PLAINCHANT_OBSERVE")]
+    pub(super) observe: Option<SocketAddr>,
+    /// A file with the token that callers of --observe must show; needed where others reach its address.
+    #[arg(long, value_name = "FILE", requires = "observe", env = "PLAINCHANT_OBSERVE_TOKEN_FILE")]
+    pub(super) observe_token_file: Option<PathBuf>,
     /// Once enough houses are ready: seconds to wait for the others.
     #[arg(long, default_value_t = 20, value_name = "SECONDS")]
     pub(super) gather_seconds: u64,
@@ -99,6 +105,9 @@ pub(super) struct Status {
     /// One JSON object instead of text.
     #[arg(long)]
     pub(super) json: bool,
+    /// Show it anew every two seconds, until stopped.
+    #[arg(long, conflicts_with = "json")]
+    pub(super) watch: bool,
 }
 
 #[derive(Debug, Args)]

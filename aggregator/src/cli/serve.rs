@@ -5,16 +5,27 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use zeroize::Zeroizing;
+
 use super::args::Serve;
 use crate::Pace;
+use crate::observe::Observe;
 use crate::server::{self, Config};
+
+/// Shortest token.
+const TOKEN_CHARACTERS: usize = 32;
 
 pub(super) async fn serve(args: Serve) -> anyhow::Result<()> {
     let gather = Duration::from_secs(args.gather_seconds);
     let pace = Pace { gather, others: Pace::default().others.min(gather) };
-    let config = Config { pace, ..Config::new(&args.dir, args.listen) };
+    let token = args.observe_token_file.as_deref().map(token).transpose()?;
+    let observe = args.observe.map(|listen| Observe { listen, token });
+    let config = Config { pace, observe, ..Config::new(&args.dir, args.listen) };
     let mut handle = server::start(config).await?;
     println!("listening on https://{}", handle.addr);
+    if let Some(addr) = handle.observed {
+        println!("observed at http://{addr}/");
+    }
     if let Some(path) = &args.port_file {
         write_port(path, handle.addr.port()).with_context(|| format!("cannot write {}", path.display()))?;
     }
@@ -24,6 +35,21 @@ pub(super) async fn serve(args: Serve) -> anyhow::Result<()> {
     }
     handle.shutdown().await?;
     Ok(())
+}
+
+/// The token in a file, without the line's end.
+fn token(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let text =
+        Zeroizing::new(std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?);
+    let token = text.trim();
+    let plain =
+        token.len() >= TOKEN_CHARACTERS && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    anyhow::ensure!(
+        plain,
+        "{}: a token has {TOKEN_CHARACTERS} letters, digits and hyphens or more; `openssl rand -hex 32` makes one",
+        path.display()
+    );
+    Ok(Zeroizing::new(token.to_owned()))
 }
 
 /// Whole or not at all: a script may be watching for the file.

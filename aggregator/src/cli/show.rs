@@ -1,19 +1,39 @@
 //! `status` and `log`: what the storage says, beside a running server or without one.
 
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
 use anyhow::Context as _;
 
 use super::args::{Log, Status};
 use crate::engine::Record;
 use crate::{setup, status};
 
+const WATCH: Duration = Duration::from_secs(2);
+
 pub(super) async fn status(args: Status) -> anyhow::Result<()> {
     let home = setup::open(&args.dir).await?;
+    if args.watch {
+        let terminal = std::io::stdout().is_terminal();
+        loop {
+            let status = status::read(&home).await?;
+            // Clears a terminal's screen; elsewhere one block follows another.
+            print!("{}", if terminal { "\x1b[2J\x1b[H" } else { "\n" });
+            print(&status);
+            tokio::time::sleep(WATCH).await;
+        }
+    }
     let status = status::read(&home).await?;
     home.store.close().await;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&status).context("cannot write JSON")?);
         return Ok(());
     }
+    print(&status);
+    Ok(())
+}
+
+fn print(status: &status::Status) {
     println!("federation  {}", status.federation);
     println!("charter     {}", status.charter);
     match &status.halted {
@@ -24,7 +44,10 @@ pub(super) async fn status(args: Status) -> anyhow::Result<()> {
     println!("missing     {}", list(&status.missing));
     let keys: Vec<String> = status.keys.iter().map(|(name, stock)| format!("{name} {stock}")).collect();
     println!("keys        {}", list(&keys));
-    println!("round       {} of {}, attempt {}", status.round, status.rounds, status.attempt);
+    println!("revoked     {}", list(&status.revoked));
+    println!("round       {} of {}, attempt {}: {}", status.round, status.rounds, status.attempt, status.phase);
+    println!("waits for   {}", list(&status.waiting_for));
+    println!("contributed {}", list(&status.contributed));
     let isolated: Vec<String> = status.isolated.iter().map(|(name, ground)| format!("{name} ({ground})")).collect();
     println!("isolated    {}", list(&isolated));
     println!("suspects    {}", list(&status.suspects));
@@ -36,7 +59,6 @@ pub(super) async fn status(args: Status) -> anyhow::Result<()> {
     }
     println!("record      {} leaves", status.record);
     println!("adapter     {}", if status.final_adapter { "here: `export` writes it" } else { "not here yet" });
-    Ok(())
 }
 
 pub(super) async fn log(args: Log) -> anyhow::Result<()> {

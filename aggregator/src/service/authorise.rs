@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use protocol::{Charter, HouseName, Role, Signed, Statement};
 use protos::rpc::Rpc;
@@ -12,9 +13,10 @@ use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Request, Status};
 use tower::{Layer, Service};
 
-use crate::authorisation::{Whom, whom};
+use crate::authorisation::{HEALTH, Whom, whom};
 use crate::identity::certificate_digest;
-use crate::refusal::Refusal;
+use crate::observe::Metrics;
+use crate::refusal::{RULE_KEY, Refusal};
 use crate::store::Store;
 
 /// An enrolled member, as its TLS certificate says; there is no other way to make one.
@@ -59,16 +61,20 @@ async fn member_of(store: &Store, certificate: [u8; 32]) -> Result<HouseName, Re
 pub(crate) struct Gate {
     store: Store,
     charter: Arc<Charter>,
+    metrics: Metrics,
 }
 
 impl Gate {
-    pub(crate) fn new(store: Store, charter: Charter) -> Self {
-        Self { store, charter: Arc::new(charter) }
+    pub(crate) fn new(store: Store, charter: Charter, metrics: Metrics) -> Self {
+        Self { store, charter: Arc::new(charter), metrics }
     }
 
     /// Who calls, where the table lets it; `None` for a call that needs no certificate. TLS has checked that the federation's
     /// authority signed it, that it is in its time and that the caller holds its key.
     async fn admit(&self, path: &str, certificate: Option<[u8; 32]>) -> Result<Option<Caller>, Refusal> {
+        if path.starts_with(HEALTH) {
+            return Ok(None);
+        }
         let rpc = Rpc::of_path(path).ok_or(Refusal::NoSuchCall)?;
         let whom = whom(rpc);
         if whom == Whom::Invited {
@@ -129,7 +135,8 @@ where
             let peer =
                 request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>().and_then(TlsConnectInfo::peer_certs);
             let certificate = peer.as_ref().and_then(|all| all.first()).map(|first| certificate_digest(first));
-            match gate.admit(request.uri().path(), certificate).await {
+            let (rpc, start) = (Rpc::of_path(request.uri().path()), Instant::now());
+            let answer = match gate.admit(request.uri().path(), certificate).await {
                 Ok(caller) => {
                     if let Some(caller) = caller {
                         request.extensions_mut().insert(caller);
@@ -137,7 +144,12 @@ where
                     ready.call(request).await
                 }
                 Err(refusal) => Ok(Status::from(refusal).into_http()),
+            };
+            if let Ok(answer) = &answer {
+                let rule = answer.headers().get(RULE_KEY).and_then(|rule| rule.to_str().ok());
+                gate.metrics.answered(rpc, rule.unwrap_or("ok"), start.elapsed());
             }
+            answer
         })
     }
 }

@@ -16,6 +16,7 @@ use secure_sum::SealingPublicKey;
 
 use crate::engine::Engine;
 use crate::identity::Identity;
+use crate::observe::Metrics;
 use crate::store::Store;
 
 pub(crate) use authorise::Gate;
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) complaints: submit::Slots,
     /// Runs of contributions are kept in blobs of about this many bytes.
     pub(crate) blob_bytes: usize,
+    pub(crate) metrics: Metrics,
     /// The sum asked for last.
     pub(crate) latest_sum: tokio::sync::Mutex<Option<(Digest, Bytes)>>,
 }
@@ -49,6 +51,7 @@ impl Shared {
         engine: Engine,
         draining: tokio::sync::watch::Receiver<bool>,
         blob_bytes: usize,
+        metrics: Metrics,
     ) -> Arc<Self> {
         let submissions = submit::Slots::new("another submission of yours is under way");
         let downloads = submit::Slots::new("another body is on its way to you");
@@ -64,6 +67,7 @@ impl Shared {
             downloads,
             complaints,
             blob_bytes,
+            metrics,
             latest_sum,
         })
     }

@@ -237,6 +237,7 @@ impl<'a> Receiver<'a> {
         while let Some(part) = next(stream).await? {
             let Part::Run(run) = part else { return Err(SubmissionFault::Header.into()) };
             check_run(self.layout, run.first, &run.data, &mut self.chunks)?;
+            self.shared.metrics.received(run.data.len());
             self.buffer.extend_from_slice(&run.data);
             if self.buffer.len() >= self.shared.blob_bytes {
                 self.keep().await?;

@@ -1,5 +1,7 @@
 //! Reading back what the engine wrote: steps, attempts, events, leaves and approvals.
 
+use std::collections::BTreeSet;
+
 use protocol::{Attempt, Contribution, Digest, HouseName, Message as _, RoundNumber, Signed};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -101,6 +103,20 @@ impl Store {
                 .fetch_one(&self.pool)
                 .await?;
         Ok(count > 0)
+    }
+
+    /// The kinds of events that have happened to this attempt.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn event_kinds(&self, round: RoundNumber, attempt: Attempt) -> Result<BTreeSet<String>, StoreError> {
+        let kinds: Vec<String> =
+            sqlx::query_scalar("SELECT DISTINCT kind FROM events WHERE round = $1 AND attempt = $2")
+                .bind(i64::from(round.get()))
+                .bind(i64::from(attempt.get()))
+                .fetch_all(&self.pool)
+                .await?;
+        Ok(kinds.into_iter().collect())
     }
 
     /// The accepted contributions of an attempt, by member.

@@ -1,5 +1,11 @@
 //! What an operator may want to know at a glance, read from the storage beside a running server.
 
+mod attempt;
+
+use std::collections::BTreeMap;
+
+pub use attempt::Past;
+use attempt::{Heard, end};
 use privacy::accountant::epsilon;
 use protocol::charter::PrivacyMode;
 use protocol::{Charter, Conclusion, Message as _, RecordLeaf, RoundNumber, Verdict};
@@ -32,6 +38,20 @@ pub struct Status {
     pub rounds: u32,
     /// The current attempt at it.
     pub attempt: u32,
+    /// What is going on in it.
+    pub phase: &'static str,
+    /// Whom it waits for.
+    pub waiting_for: Vec<String>,
+    /// Whose contributions it has.
+    pub contributed: Vec<String>,
+    /// Rounds that were applied.
+    pub applied: u32,
+    /// Ended attempts, the latest first.
+    pub history: Vec<Past>,
+    /// Ended attempts by how they ended.
+    pub attempts_by_end: BTreeMap<&'static str, usize>,
+    /// Members whose certificates are all revoked.
+    pub revoked: Vec<String>,
     /// Houses that are left out of attempts until they are readmitted, and why.
     pub isolated: Vec<(String, &'static str)>,
     /// Houses one of which spoils rounds, the accused one last: some are left out now and then, to find which.
@@ -42,6 +62,8 @@ pub struct Status {
     pub mode: &'static str,
     /// What the announced attempts so far cost a member of the house that samples most, by the accountant.
     pub epsilon: Option<f64>,
+    /// What the charter states for the whole run.
+    pub charter_epsilon: f64,
     /// At this delta.
     pub delta: f64,
     /// Leaves of the record.
@@ -49,6 +71,9 @@ pub struct Status {
     /// Whether the final adapter is here.
     pub final_adapter: bool,
 }
+
+/// Attempts in the history.
+const HISTORY: usize = 20;
 
 /// Reads where the federation is.
 ///
@@ -74,6 +99,19 @@ pub async fn read(home: &Home) -> Result<Status, StoreError> {
     let isolated = isolation.isolated().map(|(house, ground)| (house.to_string(), ground.code())).collect();
     let suspects = isolation.suspects().iter().chain(isolation.accused()).map(ToString::to_string).collect();
     let attempts = store.announced_rounds().await?;
+    let leaves: Vec<RecordLeaf> = leaves.iter().filter_map(|body| RecordLeaf::from_bytes(body).ok()).collect();
+    let (mut phase, mut waiting_for, mut contributed) = ("enrolling", missing.clone(), Vec::new());
+    if let Some((round, attempt)) = latest {
+        let heard = Heard::of(&store.steps(round, attempt).await?);
+        (phase, waiting_for) = heard.phase(&home.charter, &store.event_kinds(round, attempt).await?);
+        contributed = heard.contributed();
+    }
+    let mut history = Vec::new();
+    for leaf in leaves.iter().rev().take(HISTORY) {
+        history.push(Heard::of(&store.steps(leaf.round, leaf.attempt).await?).past(leaf));
+    }
+    let mut attempts_by_end = BTreeMap::new();
+    leaves.iter().for_each(|leaf| *attempts_by_end.entry(end(leaf)).or_default() += 1);
     Ok(Status {
         federation: home.charter.name.to_string(),
         charter: home.charter.digest().to_string(),
@@ -90,11 +128,19 @@ pub async fn read(home: &Home) -> Result<Status, StoreError> {
         round: latest.map_or(0, |(round, _)| round.get()),
         rounds: home.charter.rounds.count,
         attempt: latest.map_or(0, |(_, attempt)| attempt.get()),
+        phase,
+        waiting_for,
+        contributed,
+        applied: u32::try_from(leaves.iter().filter(|leaf| end(leaf) == "applied").count()).unwrap_or(u32::MAX),
+        history,
+        attempts_by_end,
+        revoked: store.revoked().await?.iter().map(ToString::to_string).collect(),
         isolated,
         suspects,
-        last: leaves.last().and_then(|body| RecordLeaf::from_bytes(body).ok()).map(|leaf| describe(&leaf)),
+        last: leaves.last().map(describe),
         mode: home.charter.privacy.mode.as_str(),
         epsilon: spent(&home.charter, &attempts),
+        charter_epsilon: home.charter.privacy.epsilon,
         delta: home.charter.privacy.delta,
         record: leaves.len(),
         final_adapter: store.setting(Setting::FinalState).await?.is_some(),
@@ -118,15 +164,18 @@ fn spent(charter: &Charter, attempts: &[RoundNumber]) -> Option<f64> {
 }
 
 fn describe(leaf: &RecordLeaf) -> String {
+    format!("round {} attempt {}: {}", leaf.round, leaf.attempt, conclusion(leaf))
+}
+
+fn conclusion(leaf: &RecordLeaf) -> String {
     let houses = leaf.houses.len();
-    let place = format!("round {} attempt {}", leaf.round, leaf.attempt);
     match &leaf.conclusion {
         Conclusion::Settled(Verdict::Applied { state, last }) => {
             let end = if *last { "; the run ends here, its losses have stopped falling" } else { "" };
-            format!("{place}: applied over {houses} houses, state {}{end}", &state.to_string()[..12])
+            format!("applied over {houses} houses, state {}{end}", &state.to_string()[..12])
         }
-        Conclusion::Settled(Verdict::Void { reason }) => format!("{place}: void, {reason}"),
-        Conclusion::Abandoned(reason) => format!("{place}: abandoned, {reason}"),
+        Conclusion::Settled(Verdict::Void { reason }) => format!("void, {reason}"),
+        Conclusion::Abandoned(reason) => format!("abandoned, {reason}"),
     }
 }
 

@@ -1,0 +1,117 @@
+//! Counters and times, in Prometheus' text format.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use protos::rpc::Rpc;
+
+use crate::status::Status;
+
+/// A call and how it was answered: `ok`, or the rule that refused it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    rpc: String,
+    answer: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Called {
+    rpc: String,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    conclusion: String,
+}
+
+/// All metrics of one aggregator; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    registry: Arc<Registry>,
+    calls: Family<Answered, Counter>,
+    seconds: Family<Called, Histogram>,
+    bytes_in: Counter,
+    round: Gauge,
+    attempt: Gauge,
+    members: Gauge,
+    cohort: Gauge,
+    waiting: Gauge,
+    record: Gauge,
+    halted: Gauge,
+    attempts: Family<Ended, Gauge>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("plainchant");
+        let calls = Family::<Answered, Counter>::default();
+        let seconds =
+            Family::<Called, Histogram>::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 9)));
+        let (bytes_in, round, attempt) = (Counter::default(), Gauge::default(), Gauge::default());
+        let (members, cohort, waiting) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let (record, halted, attempts) = (Gauge::default(), Gauge::default(), Family::<Ended, Gauge>::default());
+        registry.register("calls", "Calls by how they were answered: ok, or the rule that refused them", calls.clone());
+        registry.register_with_unit("call", "Time to the answer of a call", Unit::Seconds, seconds.clone());
+        registry.register_with_unit("received", "Ciphertext of contributions", Unit::Bytes, bytes_in.clone());
+        registry.register("round", "The round under way", round.clone());
+        registry.register("attempt", "The attempt at it", attempt.clone());
+        registry.register("members", "Members that have joined", members.clone());
+        registry.register("cohort", "Houses whose contributions the attempt under way has", cohort.clone());
+        registry.register("waiting", "Members that the attempt under way waits for", waiting.clone());
+        registry.register("record_leaves", "Leaves of the record", record.clone());
+        registry.register("halted", "1 when the federation is halted, and its operator must look", halted.clone());
+        registry.register("attempts", "Attempts by how they ended", attempts.clone());
+        Self {
+            registry: Arc::new(registry),
+            calls,
+            seconds,
+            bytes_in,
+            round,
+            attempt,
+            members,
+            cohort,
+            waiting,
+            record,
+            halted,
+            attempts,
+        }
+    }
+
+    /// A call was answered. A path that is no call counts as `unknown`: callers name no series.
+    pub(crate) fn answered(&self, rpc: Option<Rpc>, answer: &str, took: Duration) {
+        let rpc = rpc.map_or_else(|| "unknown".to_owned(), |rpc| format!("{rpc:?}"));
+        self.calls.get_or_create(&Answered { rpc: rpc.clone(), answer: answer.to_owned() }).inc();
+        self.seconds.get_or_create(&Called { rpc }).observe(took.as_secs_f64());
+    }
+
+    /// Ciphertext came in.
+    pub(crate) fn received(&self, bytes: usize) {
+        self.bytes_in.inc_by(bytes as u64);
+    }
+
+    /// The text for a scraper, with the gauges as `status` says.
+    pub(crate) fn text(&self, status: &Status) -> Result<String, std::fmt::Error> {
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.round.set(status.round.into());
+        self.attempt.set(status.attempt.into());
+        self.members.set(count(status.joined.len()));
+        self.cohort.set(count(status.contributed.len()));
+        self.waiting.set(count(status.waiting_for.len()));
+        self.record.set(count(status.record));
+        self.halted.set(i64::from(status.halted.is_some()));
+        for (conclusion, attempts) in &status.attempts_by_end {
+            let ended = Ended { conclusion: (*conclusion).to_owned() };
+            self.attempts.get_or_create(&ended).set(count(*attempts));
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

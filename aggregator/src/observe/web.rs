@@ -1,0 +1,145 @@
+//! The page and what it reads, over plain HTTP.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use sha2::{Digest as _, Sha256};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use super::{Metrics, Observe};
+use crate::setup::Home;
+use crate::status;
+
+const PAGE: &str = include_str!("page.html");
+const SCRIPT: &str = include_str!("page.js");
+const STYLE: &str = include_str!("page.css");
+
+/// What the handlers need.
+#[derive(Clone)]
+struct Observed {
+    home: Arc<Home>,
+    metrics: Metrics,
+    token: Option<Arc<Zeroizing<String>>>,
+}
+
+/// Serves until the program drains; gives the address.
+///
+/// # Errors
+/// What the system says about the address.
+pub(crate) async fn serve(
+    observe: &Observe,
+    home: Arc<Home>,
+    metrics: Metrics,
+    mut drained: watch::Receiver<bool>,
+) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(observe.listen).await?;
+    let addr = listener.local_addr()?;
+    let observed = Observed { home, metrics, token: observe.token.clone().map(Arc::new) };
+    let router = Router::new()
+        .route("/", get(page))
+        .route("/page.js", get(|| file("text/javascript; charset=utf-8", SCRIPT)))
+        .route("/page.css", get(|| file("text/css; charset=utf-8", STYLE)))
+        .route("/status.json", get(status_json))
+        .route("/metrics", get(metrics_text))
+        .layer(from_fn_with_state(observed.clone(), let_in))
+        .with_state(observed);
+    tokio::spawn(async move {
+        let stopped = async move {
+            // An error means that the server is gone: so is this.
+            let _ = drained.wait_for(|drained| *drained).await;
+        };
+        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+            tracing::error!(%error, "the page is not served any more");
+        }
+    });
+    tracing::info!(%addr, "observed at");
+    Ok(addr)
+}
+
+/// Whoever shows the token; without one, whoever reaches this machine by a name or address of its own: a page elsewhere must not read
+/// this one through a visitor's browser.
+async fn let_in(State(observed): State<Observed>, request: Request, next: Next) -> Response {
+    let allowed = match &observed.token {
+        Some(token) => shown(&request).is_some_and(|found| same(found.as_bytes(), token.as_bytes())),
+        None => is_local(request.headers()),
+    };
+    if !allowed {
+        let what = if observed.token.is_some() {
+            "token missing or wrong\n"
+        } else {
+            "ask for this machine by its own address\n"
+        };
+        return (StatusCode::FORBIDDEN, what).into_response();
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'self'; frame-ancestors 'none'"),
+    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn shown(request: &Request) -> Option<&str> {
+    let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let in_query = || request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix("token="));
+    bearer.and_then(|value| value.strip_prefix("Bearer ")).or_else(in_query)
+}
+
+/// By digest, so that the time says nothing of how much is right.
+fn same(found: &[u8], token: &[u8]) -> bool {
+    Sha256::digest(found) == Sha256::digest(token)
+}
+
+fn is_local(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    ["localhost", "127.0.0.1", "[::1]"].contains(&name)
+}
+
+async fn page() -> Response {
+    file("text/html; charset=utf-8", PAGE).await
+}
+
+async fn file(kind: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+async fn status_json(State(observed): State<Observed>) -> Response {
+    let json = match status::read(&observed.home).await {
+        Ok(status) => serde_json::to_string(&status).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match json {
+        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn metrics_text(State(observed): State<Observed>) -> Response {
+    let text = match status::read(&observed.home).await {
+        Ok(status) => observed.metrics.text(&status).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match text {
+        Ok(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &str) -> Response {
+    tracing::error!(error, "the status cannot be read");
+    (StatusCode::INTERNAL_SERVER_ERROR, "the status cannot be read; the log says why\n").into_response()
+}
