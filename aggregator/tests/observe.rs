@@ -114,3 +114,45 @@ async fn anybody_may_ask_whether_it_serves() {
         assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
     }
 }
+
+/// The page as a browser shows it, in headless Chromium where there is one (`.ci/run` installs it).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_shows_who_is_waited_for_and_how_calls_went() {
+    let site = Site::new(CHARTER).await;
+    let (handle, at) = observed(&site, Some("0123456789abcdef0123456789abcdef")).await;
+    for (secret, name, waiting) in [(1, "abbey", "borough, county"), (2, "borough", "county")] {
+        Member::join(&site, handle.addr, name, secret).await;
+        let Some(page) =
+            blocking(move || browser(&format!("http://{at}/?token=0123456789abcdef0123456789abcdef"))).await
+        else {
+            eprintln!("no Chromium here: the page is not looked at");
+            return;
+        };
+        assert!(page.contains("<h1 id=\"federation\">test-federation</h1>"), "{page}");
+        assert!(page.contains(&format!("<span id=\"waiting\">{waiting}</span>")), "{page}");
+        assert!(page.contains(&format!("<td>{name}</td><td>joined</td>")), "{page}");
+        assert!(page.contains("<span id=\"problem\"></span>"), "{page}");
+    }
+    handle.shutdown().await.unwrap();
+}
+
+/// What the page has come to after a few seconds of its own time.
+fn browser(url: &str) -> Option<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let profile = format!("--user-data-dir={}", dir.path().display());
+    let chromium = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(|program| {
+        let mut command = std::process::Command::new(program);
+        // A root user has no sandbox; the page is ours.
+        command.args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            &profile,
+            "--virtual-time-budget=5000",
+            "--dump-dom",
+            url,
+        ]);
+        command.output().ok()
+    })?;
+    Some(String::from_utf8_lossy(&chromium.stdout).into_owned())
+}
