@@ -254,6 +254,7 @@ impl Refusal {
             Self::NoProof(_) => "no-proof",
             Self::FinalState(_) => "final-state",
             Self::ShuttingDown => "shutting-down",
+            Self::Store(error) | Self::Enrol(EnrolError::Store(error)) if error.is_full() => "disk-full",
             Self::Enrol(EnrolError::Store(_))
             | Self::Issue(IssueError::Failed(_))
             | Self::Store(_)
@@ -271,6 +272,7 @@ impl Refusal {
             | Self::NotTheCaller { .. }
             | Self::NoPart { .. }
             | Self::BadJoinSignature => Code::PermissionDenied,
+            Self::Store(error) | Self::Enrol(EnrolError::Store(error)) if error.is_full() => Code::ResourceExhausted,
             Self::Enrol(EnrolError::Store(_))
             | Self::Issue(IssueError::Failed(_))
             | Self::Store(_)
@@ -310,6 +312,9 @@ impl From<Refusal> for Status {
         let message = if code == Code::Internal {
             tracing::error!(error = %refusal, "failure");
             "failure: the aggregator could not do this; its log says why".to_owned()
+        } else if rule == "disk-full" {
+            tracing::error!(error = %refusal, "the disk is full");
+            "disk-full: the aggregator's disk is full; try again later".to_owned()
         } else {
             tracing::info!(rule, reason = %refusal, "refused");
             format!("{rule}: {refusal}")

@@ -140,6 +140,15 @@ impl Store {
         self.crash.keep(kept, || Ok(files::write(&self.dir.join(name), bytes)?))
     }
 
+    /// Bytes that its disk has left.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn room(&self) -> Result<u64, StoreError> {
+        let disk = rustix::fs::statvfs(&self.dir).map_err(std::io::Error::from).at(&self.dir)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir

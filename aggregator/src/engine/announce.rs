@@ -17,6 +17,8 @@ use crate::store::Write;
 
 /// Look again after this long where a member's keys are missing or a house is left out.
 const AGAIN: Duration = Duration::from_secs(5);
+/// What the database and its log may grow by in a round.
+const ROOM_BESIDE: u64 = 64 << 20;
 
 impl Core {
     /// Announces the round when it is time; else returns how long to wait, or `None` where only an input helps.
@@ -30,6 +32,9 @@ impl Core {
         let Some((ready, patience)) = self.enough(&isolation) else { return Ok(left_out.then_some(AGAIN)) };
         if let Some(wait) = patience {
             return Ok(Some(wait));
+        }
+        if !self.has_room(ready.len())? {
+            return Ok(Some(AGAIN));
         }
         let Some(seats) = self.committee_seats().await? else { return Ok(Some(AGAIN)) };
         self.announce(ready, seats).await?;
@@ -88,6 +93,23 @@ impl Core {
             Choice::Everybody(_) | Choice::TooFew { .. } => take_turns(ready, most, turn),
         };
         Some((expected, wait))
+    }
+
+    /// Whether the disk has room for all that a round of so many houses brings; a line in the log when not. A round that can not end
+    /// would cost every house epsilon.
+    fn has_room(&mut self, houses: usize) -> Result<bool, Refusal> {
+        let Stage::Running(current) = &self.stage else { return Ok(false) };
+        let layout = self.layout(current.round.frame().round, houses)?;
+        let body = layout.contribution_bytes() as u64;
+        // Bodies, and the sum beside a state or two.
+        let needed = body.saturating_mul(houses as u64 + 1).saturating_mul(2).saturating_add(ROOM_BESIDE);
+        let free = self.store.room()?;
+        let short = free < needed;
+        if short && !self.short_of_room {
+            tracing::error!(free, needed, "no round is announced before the disk has room for it");
+        }
+        self.short_of_room = short;
+        Ok(!short)
     }
 
     /// A fresh one-time key of every member; `None`, and a line in the log, when one has none left.

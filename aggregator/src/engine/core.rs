@@ -43,6 +43,8 @@ pub(super) struct Core {
     pub(super) own: Option<State>,
     /// What opening the latest sum here came to, until t houses agree.
     pub(super) candidate: Option<(Digest, Verdict, Option<State>)>,
+    /// The disk has no room for a round, and that was said.
+    pub(super) short_of_room: bool,
     /// After a failed opening: not again before.
     pub(super) open_again: Option<Instant>,
     /// Trained weights, and so values of a contribution.

@@ -41,6 +41,7 @@ impl Core {
             record,
             own: None,
             candidate: None,
+            short_of_room: false,
             open_again: None,
             stage: Stage::Enrolling,
             isolation: None,

@@ -17,6 +17,7 @@ use super::transition::{CrashHook, Moment, Transition};
 #[derive(Clone)]
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
+    folder: PathBuf,
     crash: Option<CrashHook>,
 }
 
@@ -73,7 +74,15 @@ impl Blobs {
         let failed = |source| BlobError::Folder { path: folder.to_path_buf(), source };
         std::fs::create_dir_all(folder).map_err(|error| failed(Box::new(error)))?;
         let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(Box::new(error)))?;
-        Ok(Self { store: Arc::new(store.with_fsync(true)), crash: None })
+        Ok(Self { store: Arc::new(store.with_fsync(true)), folder: folder.to_path_buf(), crash: None })
+    }
+
+    /// Bytes that the disk has left.
+    pub(super) fn room(&self) -> Result<u64, BlobError> {
+        let failed =
+            |source: rustix::io::Errno| BlobError::Folder { path: self.folder.clone(), source: Box::new(source) };
+        let disk = rustix::fs::statvfs(&self.folder).map_err(failed)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     pub(super) fn with_crash_hook(self, hook: CrashHook) -> Self {

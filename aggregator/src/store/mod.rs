@@ -76,7 +76,39 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the disk is full: that passes without anybody's fault, once there is room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        /// SQLITE_FULL (sqlite.org/rescode.html).
+        const SQLITE_FULL: &str = "13";
+        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = next {
+            let full = match error.downcast_ref::<std::io::Error>() {
+                Some(io) => io.kind() == std::io::ErrorKind::StorageFull,
+                None => match error.downcast_ref::<sqlx::Error>() {
+                    Some(sqlx::Error::Database(database)) => database.code().is_some_and(|code| code == SQLITE_FULL),
+                    _ => false,
+                },
+            };
+            if full {
+                return true;
+            }
+            next = error.source();
+        }
+        false
+    }
+}
+
 impl Store {
+    /// Bytes that the disk has left for this storage.
+    ///
+    /// # Errors
+    /// [`StoreError::Blob`].
+    pub fn room(&self) -> Result<u64, StoreError> {
+        Ok(self.blobs.room()?)
+    }
+
     /// Opens the storage in `dir`, and makes it there when `create` is set.
     ///
     /// # Errors

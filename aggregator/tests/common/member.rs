@@ -62,6 +62,10 @@ impl Member {
     }
 
     pub async fn offer_keys(&mut self, charter: Digest, count: u64) -> u32 {
+        self.try_offer_keys(charter, count).await.unwrap()
+    }
+
+    pub async fn try_offer_keys(&mut self, charter: Digest, count: u64) -> Result<u32, Status> {
         let mut offers = Vec::new();
         for _ in 0..count {
             let key = SealingKey::generate(&mut rand::rng());
@@ -74,7 +78,7 @@ impl Member {
             offers.push(to_wire(&Signed::sign(&offer, &self.signer)));
             self.keys.push(key);
         }
-        self.client.offer_keys(v1::OfferKeysRequest { offers }).await.unwrap().into_inner().stock
+        Ok(self.client.offer_keys(v1::OfferKeysRequest { offers }).await?.into_inner().stock)
     }
 
     pub async fn roster(&mut self) -> Roster {

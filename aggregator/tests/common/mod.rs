@@ -95,7 +95,15 @@ pub struct Site {
 
 impl Site {
     pub async fn new(charter: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap(), charter).await
+    }
+
+    /// In this folder.
+    pub async fn new_in(folder: &std::path::Path, charter: &str) -> Self {
+        Self::at(tempfile::tempdir_in(folder).unwrap(), charter).await
+    }
+
+    async fn at(dir: tempfile::TempDir, charter: &str) -> Self {
         let home =
             aggregator::setup::init(&dir.path().join("fed"), Some(charter), &[], &mut rand::rng()).await.unwrap();
         home.store.close().await;

@@ -25,6 +25,8 @@ use crate::sealing;
 use crate::trainer::Trainer;
 use training::Part;
 
+/// What ledger, memory and log may grow by in a round.
+const ROOM_BESIDE: u64 = 16 << 20;
 /// A connection that held for this long was a good one: the next wait is a short one again.
 const SETTLED_CONNECTION: Duration = Duration::from_secs(10);
 
@@ -134,6 +136,10 @@ impl Member {
         let count = self.state.update_len();
         let ahead = Part::ahead(self.charter(), self.me.name(), round, attempt);
         let entries = ahead.ledger_entries(count)?;
+        if let Some(reason) = self.short_of_room(round)? {
+            self.report(round, attempt, Phase::Refused, Some(reason));
+            return Ok(());
+        }
         match self.check_charge(&entries) {
             Ok(()) => {}
             Err(error) if error.is_refused_charge() => {
@@ -143,6 +149,18 @@ impl Member {
             Err(other) => return Err(other),
         }
         self.offer(Event::BecomeReady { round, attempt })
+    }
+
+    /// Why the disk has no room for a contribution, before anything is charged for one that could not be kept.
+    fn short_of_room(&self, round: RoundNumber) -> Result<Option<String>, RunError> {
+        let rounds = &self.charter().rounds;
+        let (expected, count) = (rounds.max_cohort as usize, self.state.update_len());
+        let layout = terms::layout(self.charter(), round, expected, rounds.may_vanish, count)?;
+        // The body, and the states before and after.
+        let needed = layout.contribution_bytes() as u64 + 2 * self.state.to_bytes().len() as u64 + ROOM_BESIDE;
+        let free = self.store.room()?;
+        let reason = || format!("the disk of this house's folder has {free} bytes left, and a round needs {needed}");
+        Ok((free < needed).then(reason))
     }
 
     /// Remembers an announcement that passes the protocol's checks, and hears it when it is live.
