@@ -89,7 +89,7 @@ async fn with_a_token_nothing_is_shown_without_it_and_an_address_for_all_needs_o
     let token = "0123456789abcdef0123456789abcdef";
     let (handle, at) = observed(&site, Some(token)).await;
     blocking(move || {
-        for path in ["/", "/page.js", "/status.json", "/metrics", "/status.json?token=0123", "/nothing"] {
+        for path in ["/", "/status.json", "/metrics", "/status.json?token=0123", "/nothing"] {
             assert_eq!(get(at, path, "").0, 403, "{path}");
         }
         assert_eq!(get(at, "/metrics", "Authorization: Bearer 0123456789abcdef0123456789abcdeF\r\n").0, 403);

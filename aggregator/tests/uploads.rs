@@ -20,7 +20,7 @@ const CUTS: usize = 67;
 /// A model of some twenty chunks, and time for all cuts.
 fn charter() -> String {
     CHARTER
-        .replace("hidden_size = 8", "hidden_size = 256")
+        .replace("hidden_size = 8", "hidden_size = 1024")
         .replace("\nr = 2", "\nr = 128")
         .replace("close_ms = 20000", "close_ms = 120000")
         .replace("open_ms = 40000", "open_ms = 240000")

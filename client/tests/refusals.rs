@@ -166,7 +166,13 @@ async fn an_invitation_joins_one_member_once_and_only_under_its_charter() {
     assert_eq!(membership.charter.digest(), federation.charter.digest());
     let again =
         client::join::join(&federation.house("abbey"), &invitation(&federation, federation.charter.digest())).await;
-    assert!(matches!(again, Err(client::join::JoinError::AlreadyJoined(_))));
+    assert!(
+        matches!(again, Err(client::join::JoinError::Refused { .. })),
+        "a guessed token, for a member that has joined"
+    );
+    let other =
+        client::join::join(&federation.house("abbey"), &invitation(&federation, Digest::sha256(b"another"))).await;
+    assert!(matches!(other, Err(client::join::JoinError::AlreadyJoined(_))));
     let guessed =
         client::join::join(&federation.house("new"), &invitation(&federation, federation.charter.digest())).await;
     assert!(matches!(guessed, Err(client::join::JoinError::Refused { .. })), "a guessed token");

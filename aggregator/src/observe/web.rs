@@ -22,6 +22,9 @@ const PAGE: &str = include_str!("page.html");
 const SCRIPT: &str = include_str!("page.js");
 const STYLE: &str = include_str!("page.css");
 
+/// What says nothing of a federation.
+const FILES: [&str; 2] = ["/page.js", "/page.css"];
+
 /// What the handlers need.
 #[derive(Clone)]
 struct Observed {
@@ -45,8 +48,8 @@ pub(crate) async fn serve(
     let observed = Observed { home, metrics, token: observe.token.clone().map(Arc::new) };
     let router = Router::new()
         .route("/", get(page))
-        .route("/page.js", get(|| file("text/javascript; charset=utf-8", SCRIPT)))
-        .route("/page.css", get(|| file("text/css; charset=utf-8", STYLE)))
+        .route(FILES[0], get(|| file("text/javascript; charset=utf-8", SCRIPT)))
+        .route(FILES[1], get(|| file("text/css; charset=utf-8", STYLE)))
         .route("/status.json", get(status_json))
         .route("/metrics", get(metrics_text))
         .layer(from_fn_with_state(observed.clone(), let_in))
@@ -68,6 +71,8 @@ pub(crate) async fn serve(
 /// this one through a visitor's browser.
 async fn let_in(State(observed): State<Observed>, request: Request, next: Next) -> Response {
     let allowed = match &observed.token {
+        // A browser asks for them without the token, and they are in everybody's copy of this program.
+        _ if FILES.contains(&request.uri().path()) => true,
         Some(token) => shown(&request).is_some_and(|found| same(found.as_bytes(), token.as_bytes())),
         None => is_local(request.headers()),
     };

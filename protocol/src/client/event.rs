@@ -111,7 +111,6 @@ impl Event {
     strum(serialize_all = "kebab-case")
 )]
 #[strum_discriminants(doc = "The kind of an [`Effect`].")]
-#[expect(clippy::large_enum_variant, reason = "a handful of effects a round; boxes would only clutter the callers")]
 pub enum Effect {
     /// Store this durably (fsync) before the effects after it.
     Remember(Memory),
