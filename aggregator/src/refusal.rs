@@ -38,6 +38,12 @@ pub enum Refusal {
     /// A path that is no call of this version.
     #[error("this version has no such call")]
     NoSuchCall,
+    /// Bytes that are no message of this call.
+    #[error("the request cannot be read as a message of this call")]
+    NoMessage,
+    /// A message above the limit.
+    #[error("the request is larger than any message of this call may be")]
+    TooLarge,
     /// Signed by another member than the caller.
     #[error("the caller is `{caller}`, but the message is signed by `{signer}`")]
     NotTheCaller {
@@ -232,6 +238,8 @@ impl Refusal {
             Self::Revoked(_) => "revoked",
             Self::NotForYou { .. } => "not-for-you",
             Self::NoSuchCall => "no-such-call",
+            Self::NoMessage => "wire",
+            Self::TooLarge => "too-large",
             Self::NotTheCaller { .. } => "not-the-caller",
             Self::Wire(_) => "wire",
             Self::Protocol(rejection) => rejection.code(),
@@ -278,9 +286,11 @@ impl Refusal {
             | Self::Store(_)
             | Self::Failure(_) => Code::Internal,
             Self::Enrol(_) => Code::PermissionDenied,
-            Self::Wire(_) | Self::BadKey { .. } | Self::Issue(_) | Self::Submission(_) => Code::InvalidArgument,
+            Self::Wire(_) | Self::NoMessage | Self::BadKey { .. } | Self::Issue(_) | Self::Submission(_) => {
+                Code::InvalidArgument
+            }
             Self::Protocol(rejection) => protocol_code(rejection),
-            Self::Locked { .. } | Self::Busy(_) => Code::ResourceExhausted,
+            Self::Locked { .. } | Self::Busy(_) | Self::TooLarge => Code::ResourceExhausted,
             Self::RosterIncomplete { .. }
             | Self::NotYet { .. }
             | Self::Over { .. }

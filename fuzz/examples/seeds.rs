@@ -130,6 +130,7 @@ fn texts() -> io::Result<()> {
 fn wires() -> io::Result<()> {
     let (world, digest) = (World::new(&FOUR), Digest::sha256(b"seed"));
     let contribution = Some(convert::to_wire(&world.contribution(1, digest, b"content")));
+    let upload = v1::FindUploadRequest { contribution: contribution.clone() };
     let header = v1::SubmitHeader { contribution, sealed_shares: vec![b"sealed".to_vec().into()], first: 7 };
     let outcome = convert::to_wire(&world.outcome(0, digest, digest, Verdict::Applied { state: digest, last: false }));
     let settled = v1::Settled { outcomes: vec![outcome.clone()], ..Default::default() };
@@ -138,6 +139,7 @@ fn wires() -> io::Result<()> {
     let offers = vec![convert::to_wire(&world.offer(0, 7))];
     for (kind, bytes) in [
         ("event", v1::Event { sequence: 5, live: true, kind: Some(v1::event::Kind::Settled(settled)) }.encode_to_vec()),
+        ("upload", upload.encode_to_vec()),
         ("submit", v1::SubmitRequest { part: Some(v1::submit_request::Part::Header(header)) }.encode_to_vec()),
         ("ready", v1::MarkReadyRequest { ready }.encode_to_vec()),
         ("offers", v1::OfferKeysRequest { offers }.encode_to_vec()),

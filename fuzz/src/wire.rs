@@ -11,7 +11,7 @@ use crate::bounded;
 type Decode = fn(&[u8]);
 
 /// Every message that comes from a peer and has more than numbers in it.
-pub const KINDS: [(&str, Decode); 13] = [
+pub const KINDS: [(&str, Decode); 15] = [
     ("event", |bytes| {
         use v1::event::Kind;
         match decode::<v1::Event>(bytes).and_then(|event| event.kind) {
@@ -78,6 +78,12 @@ pub const KINDS: [(&str, Decode); 13] = [
     ("query", |bytes| {
         let _ = decode::<v1::GetProofRequest>(bytes);
     }),
+    ("upload", |bytes| {
+        if let Some(request) = decode::<v1::FindUploadRequest>(bytes) {
+            statement::<Contribution>(request.contribution);
+        }
+    }),
+    ("renewal", |bytes| drop(decode::<v1::RenewCertificateRequest>(bytes))),
 ];
 
 /// A message read; what is written of it is read as the same again. Protobuf has many byte strings for one message.

@@ -10,7 +10,7 @@ use protocol::{Charter, HouseName, Role, Signed, Statement};
 use protos::rpc::Rpc;
 use tonic::codegen::http;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 use tower::{Layer, Service};
 
 use crate::authorisation::{HEALTH, Whom, whom};
@@ -102,6 +102,19 @@ impl<S> Layer<S> for Gate {
     }
 }
 
+/// An answer whose error names its rule. Ours do; tonic's own are about bytes that it could not read as a message, or that were too
+/// many.
+fn named<R: Default>(answer: http::Response<R>) -> http::Response<R> {
+    if answer.headers().contains_key(RULE_KEY) {
+        return answer;
+    }
+    match answer.headers().get("grpc-status").map(|code| Code::from_bytes(code.as_bytes())) {
+        Some(Code::Internal) => Status::from(Refusal::NoMessage).into_http(),
+        Some(Code::OutOfRange) => Status::from(Refusal::TooLarge).into_http(),
+        _ => answer,
+    }
+}
+
 /// Services behind the gate.
 #[derive(Clone)]
 pub(crate) struct Gated<S> {
@@ -145,6 +158,7 @@ where
                 }
                 Err(refusal) => Ok(Status::from(refusal).into_http()),
             };
+            let answer = answer.map(named);
             if let Ok(answer) = &answer {
                 let rule = answer.headers().get(RULE_KEY).and_then(|rule| rule.to_str().ok());
                 gate.metrics.answered(rpc, rule.unwrap_or("ok"), start.elapsed());
