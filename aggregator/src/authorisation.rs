@@ -40,8 +40,8 @@ impl Whom {
     }
 }
 
-/// Paths of gRPC's own health service, which everybody may ask: it says whether this program serves, and nothing else.
-pub const HEALTH: &str = "/grpc.health.v1.Health/";
+/// gRPC's own health check, which everybody may ask: it says whether this program serves, and nothing else.
+pub const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
 /// The table.
 #[must_use]

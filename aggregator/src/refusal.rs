@@ -27,6 +27,9 @@ pub enum Refusal {
     /// The operator has revoked it.
     #[error("the certificate of `{0}` is revoked; ask the model builder, who can invite you again")]
     Revoked(HouseName),
+    /// It has ended.
+    #[error("the certificate of `{0}` has ended; ask the model builder, who can invite you again")]
+    Expired(HouseName),
     /// Not a call for members of this kind.
     #[error("`{caller}` may not make this call: it is for {whom}")]
     NotForYou {
@@ -236,6 +239,7 @@ impl Refusal {
             Self::NoCertificate => "no-certificate",
             Self::NotEnrolled => "not-enrolled",
             Self::Revoked(_) => "revoked",
+            Self::Expired(_) => "expired-certificate",
             Self::NotForYou { .. } => "not-for-you",
             Self::NoSuchCall => "no-such-call",
             Self::NoMessage => "wire",
@@ -276,6 +280,7 @@ impl Refusal {
             Self::NoSuchCall => Code::Unimplemented,
             Self::NotEnrolled
             | Self::Revoked(_)
+            | Self::Expired(_)
             | Self::NotForYou { .. }
             | Self::NotTheCaller { .. }
             | Self::NoPart { .. }
@@ -286,6 +291,8 @@ impl Refusal {
             | Self::Store(_)
             | Self::Failure(_) => Code::Internal,
             Self::Enrol(_) => Code::PermissionDenied,
+            // Asked again how much is kept, it goes on.
+            Self::Submission(SubmissionFault::Resumed { .. }) => Code::Aborted,
             Self::Wire(_) | Self::NoMessage | Self::BadKey { .. } | Self::Issue(_) | Self::Submission(_) => {
                 Code::InvalidArgument
             }

@@ -78,9 +78,6 @@ pub enum SetupError {
     /// The member has joined already.
     #[error("`{0}` has joined already")]
     Joined(HouseName),
-    /// Nobody of this name has joined.
-    #[error("nobody called `{0}` has joined; `status` shows who has")]
-    NotJoined(HouseName),
     /// Keys and certificates.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -146,10 +143,7 @@ impl Home {
         url: &str,
         rng: &mut R,
     ) -> Result<Invitation, SetupError> {
-        if !self.charter.members().any(|(member, _)| member == *name) {
-            let known: Vec<String> = self.charter.members().map(|(member, _)| member.to_string()).collect();
-            return Err(SetupError::NotAMember { name: name.clone(), known: known.join(", ") });
-        }
+        self.known(name)?;
         let joined = self.store.members().await?.iter().any(|member| member.name == *name);
         if joined && !self.store.revoked().await?.contains(name) {
             return Err(SetupError::Joined(name.clone()));
@@ -167,16 +161,22 @@ impl Home {
         })
     }
 
-    /// Revokes all certificates of `name`: its calls are refused from now on, and its open streams end within seconds. Gives how
-    /// many certificates that were.
+    /// Revokes all certificates of `name`, and its invitations that were not used: its calls are refused from now on, and its open
+    /// streams end within seconds. Gives how many certificates and invitations that were.
     ///
     /// # Errors
-    /// [`SetupError::NotJoined`], [`SetupError::Store`].
-    pub async fn revoke(&self, name: &HouseName) -> Result<u64, SetupError> {
-        if !self.store.members().await?.iter().any(|member| member.name == *name) {
-            return Err(SetupError::NotJoined(name.clone()));
-        }
+    /// [`SetupError::NotAMember`], [`SetupError::Store`].
+    pub async fn revoke(&self, name: &HouseName) -> Result<(u64, u64), SetupError> {
+        self.known(name)?;
         Ok(self.store.revoke(name, clock::now_ms()).await?)
+    }
+
+    fn known(&self, name: &HouseName) -> Result<(), SetupError> {
+        if self.charter.members().any(|(member, _)| member == *name) {
+            return Ok(());
+        }
+        let known: Vec<String> = self.charter.members().map(|(member, _)| member.to_string()).collect();
+        Err(SetupError::NotAMember { name: name.clone(), known: known.join(", ") })
     }
 }
 

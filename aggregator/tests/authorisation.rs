@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use aggregator::authorisation::{Whom, whom};
 use aggregator::cli;
+use aggregator::store::Renewal;
 use common::{CHARTER, Member, Site, channel, rule};
 use protocol::{HouseName, Role};
 use protos::rpc::Rpc;
@@ -67,6 +68,11 @@ async fn call(channel: &Channel, path: &'static str) -> Option<Result<(), Status
     tokio::time::timeout(Duration::from_secs(2), answer).await.ok()
 }
 
+fn pem_digest(pem: &str) -> [u8; 32] {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap();
+    aggregator::identity::certificate_digest(&pem.contents)
+}
+
 fn with_identity(addr: SocketAddr, authority: &[u8], certificate: &str, key: &str) -> Channel {
     let tls = ClientTlsConfig::new()
         .domain_name(aggregator::identity::SERVER_NAME)
@@ -100,8 +106,9 @@ async fn every_call_by_every_kind_of_caller_is_answered_as_the_table_says() {
     let issued = |site: &aggregator::setup::Home, at_ms| site.identity.issue("abbey", csr.der(), at_ms).unwrap();
     let unknown = issued(&home, now_ms);
     let expired = issued(&home, now_ms - 91 * 86_400_000);
-    let abbey = HouseName::new("abbey").unwrap();
-    home.store.renew(&abbey, expired.certificate_digest, now_ms).await.unwrap();
+    let abbeys = pem_digest(&members["abbey"].certificate);
+    let noted = home.store.renew(abbeys, expired.certificate_digest, "", now_ms - 91 * 86_400_000).await.unwrap();
+    assert_eq!(noted, Renewal::Noted);
     home.revoke(&HouseName::new("borough").unwrap()).await.unwrap();
     let other = Site::new(CHARTER).await;
     let foreign = issued(&other.home().await, now_ms);
@@ -165,6 +172,7 @@ async fn every_call_by_every_kind_of_caller_is_answered_as_the_table_says() {
 async fn a_revoked_member_is_cut_off_within_five_seconds_and_may_be_invited_back_with_its_own_keys_only() {
     let mut site = Site::new(CHARTER).await;
     let addr = site.serve().await;
+    let invitation = site.invite("abbey").await;
     let mut abbey = Member::join(&site, addr, "abbey", 1).await;
     let mut events = abbey.client.watch_events(v1::WatchEventsRequest { after: 0 }).await.unwrap().into_inner();
     let dir = site.path();
@@ -178,15 +186,37 @@ async fn a_revoked_member_is_cut_off_within_five_seconds_and_may_be_invited_back
     let refused = abbey.client.get_checkpoint(v1::GetCheckpointRequest {}).await.unwrap_err();
     assert_eq!(rule(&refused), "revoked");
 
+    // Nothing that was given to it before lets it in again: not its first invitation, and not one that was never used.
+    let again = abbey.join_request(&invitation.token, 1);
+    let mut enrolment = v1::enrolment_client::EnrolmentClient::new(channel(addr, &site.authority, None));
+    assert_eq!(rule(&enrolment.join(again).await.unwrap_err()), "used-invitation");
     let other_keys = Member::try_join(&site, addr, "abbey", 2).await.err().unwrap();
     assert_eq!(rule(&other_keys), "already-joined");
     let request = abbey.join_request(&site.invite("abbey").await.token, 1);
-    let mut enrolment = v1::enrolment_client::EnrolmentClient::new(channel(addr, &site.authority, None));
     let back = enrolment.join(request).await.unwrap().into_inner();
     assert_ne!(back.certificate, abbey.certificate);
     abbey.certificate = back.certificate;
     abbey.connect(addr, &site.authority);
     abbey.client.get_checkpoint(v1::GetCheckpointRequest {}).await.unwrap();
+}
+
+/// A renewal that was asked for before the revocation, and is noted after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_beats_a_renewal_under_way_and_renewals_are_few() {
+    let mut site = Site::new(CHARTER).await;
+    let addr = site.serve().await;
+    let abbey = Member::join(&site, addr, "abbey", 1).await;
+    let (home, name, now_ms) = (site.home().await, HouseName::new("abbey").unwrap(), aggregator::clock::now_ms());
+    let old = pem_digest(&abbey.certificate);
+    for number in 1..8 {
+        assert_eq!(home.store.renew(old, [number; 32], "pem", now_ms).await.unwrap(), Renewal::Noted);
+    }
+    assert_eq!(home.store.renew(old, [8; 32], "pem", now_ms).await.unwrap(), Renewal::TooMany);
+    assert_eq!(home.revoke(&name).await.unwrap(), (8, 0));
+    assert_eq!(home.store.renew(old, [9; 32], "pem", now_ms).await.unwrap(), Renewal::Revoked);
+    assert_eq!(home.store.certificate([9; 32]).await.unwrap(), None);
+    assert_eq!(home.store.revoked().await.unwrap(), [name]);
+    home.store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

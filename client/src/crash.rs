@@ -44,6 +44,8 @@ pub enum Kept {
     Charter,
     /// Its certificate.
     Certificate,
+    /// A renewed certificate in its place.
+    Renewal,
     /// What it joined; a folder with this file is whole.
     Membership,
     /// The pinned roster.

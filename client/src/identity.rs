@@ -55,6 +55,7 @@ pub struct Identity {
 #[derive(Clone)]
 struct Certificate {
     pem: String,
+    name: Option<String>,
     ends_at_s: i64,
 }
 
@@ -67,7 +68,12 @@ impl Certificate {
         if certificate.public_key().subject_public_key.data.as_ref() != own.public_key_raw() {
             return Err("it is for another key than this member's".to_owned());
         }
-        Ok(Self { pem: pem.to_owned(), ends_at_s: certificate.validity().not_after.timestamp() })
+        let name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+        Ok(Self {
+            pem: pem.to_owned(),
+            name: name.map(str::to_owned),
+            ends_at_s: certificate.validity().not_after.timestamp(),
+        })
     }
 }
 
@@ -119,6 +125,12 @@ pub enum IdentityError {
     /// A name or digest of the membership is malformed.
     #[error("{MEMBERSHIP}: {0}")]
     Id(#[from] IdError),
+    /// A renewed certificate that is worse than the present one.
+    #[error("the renewed certificate is not taken: {reason}")]
+    Renewal {
+        /// What is wrong.
+        reason: String,
+    },
     /// A test.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -228,9 +240,16 @@ impl Identity {
     /// [`IdentityError`]; the old one then stays.
     pub(crate) fn renew(&self, pem: &str, crash: &Crash) -> Result<(), IdentityError> {
         let path = self.dir.join(CERTIFICATE);
-        let renewed = Certificate::read(pem, &self.tls_pem)
-            .map_err(|reason| IdentityError::Malformed { path: path.clone(), reason })?;
-        crash.keep(Kept::Certificate, || put(&path, pem.as_bytes()))?;
+        let refused = |reason: String| IdentityError::Renewal { reason };
+        let renewed = Certificate::read(pem, &self.tls_pem).map_err(refused)?;
+        // The one that works is given up for a longer one of the same member only: the other clock may be wrong.
+        if renewed.ends_at_s <= self.certificate_ends_at_s() {
+            return Err(refused("it ends no later than the present one".to_owned()));
+        }
+        if renewed.name.as_deref() != Some(self.name().as_str()) {
+            return Err(refused(format!("it is for {:?}", renewed.name)));
+        }
+        crash.keep(Kept::Renewal, || put(&path, pem.as_bytes()))?;
         *self.lock() = renewed;
         Ok(())
     }

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use aggregator::store::{Moment, Place as Blob, Setting, Transition};
 use client::crash::{Kept, Moment as Edge, Place};
-use common::{Federation, HOUSES};
-use process_of::{AGGREGATOR, OPERATOR, Process};
+use common::{Federation, HOUSES, as_if_joined};
+use process_of::{AGGREGATOR, OPERATOR, Process, revoked_by};
 use protocol::client::EffectKind;
 use protocol::server::{Event, EventKind, Input};
 use protocol::{Conclusion, Message as _, RecordLeaf, RoundNumber, Verdict};
@@ -76,6 +76,7 @@ fn in_an_honest_house(place: &Place) -> bool {
             | EffectKind::Settled => true,
             EffectKind::SendComplaint => false,
         },
+        Place::Kept(Kept::Renewal, _) => false,
         Place::Kept(..) | Place::Ledger(..) | Place::Accepted => true,
     }
 }
@@ -185,7 +186,7 @@ async fn audit(federation: &Federation) -> usize {
     let kept = home.store.blobs().get(aggregator::store::Shelf::Kept, &kept).await.unwrap();
     assert_eq!(kept, expected.to_bytes());
 
-    // No one-time key is in two announcements, no member answers two sets or sums, none contributes twice.
+    // No one-time key is in two announcements, and no answer to a second set or sum and no second contribution was accepted.
     let (mut keys, mut by_attempt) = (BTreeSet::new(), BTreeMap::new());
     for leaf in &leaves {
         let (mut sets, mut contributed) = (BTreeSet::new(), BTreeSet::new());
@@ -352,7 +353,7 @@ async fn killed_beside_the_server_a_change_of_the_operator_is_whole_or_not_made(
                     store.is_invited([number; 32], &protocol::HouseName::new("abbey").unwrap()).await.unwrap()
                 }
                 Transition::Renew => store.certificate([number; 32]).await.unwrap().is_some(),
-                Transition::Revoke => store.certificate([number; 32]).await.unwrap().is_some_and(|one| one.revoked),
+                Transition::Revoke => store.revoked().await.unwrap().contains(&revoked_by(number).unwrap()),
                 Transition::Readmission => {
                     store.readmissions().await.unwrap().iter().any(|(_, leaves)| *leaves == u64::from(number))
                 }
@@ -361,5 +362,27 @@ async fn killed_beside_the_server_a_change_of_the_operator_is_whole_or_not_made(
             assert_eq!(found, is_there, "{change:?} {moment:?}");
             store.close().await;
         }
+    }
+}
+
+/// Near its end, each certificate is renewed, whoever dies while it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_certificates_are_renewed_every_house_has_one_that_works() {
+    let mut rng = StdRng::seed_from_u64(seed());
+    let mut federation = Federation::new("clients", 1, 0).await;
+    for house in HOUSES {
+        as_if_joined(&federation, house, 61).await;
+    }
+    federation.halt().await;
+    let (dir, addr) = (federation.path(), federation.addr);
+    let mut aggregator = Process::new(AGGREGATOR, dir, addr, moments(Transition::Renew).collect());
+    let renewing = [Edge::Before, Edge::After].map(|moment| place_of_a_house(&Place::Kept(Kept::Renewal, moment)));
+    let mut houses = HOUSES.map(|house| Process::new(house, dir, addr, renewing.to_vec()));
+    until_completed(&mut aggregator, &mut houses, at_once, &mut rng).await;
+    let all: &[usize] = &[0, 1, 2, 3];
+    assert_eq!(federation.adapter("dale").digest(), federation.expected(&[all]).adapter().digest());
+    for house in HOUSES {
+        let ends_at_s = client::identity::Identity::load(&federation.house(house)).unwrap().certificate_ends_at_s();
+        assert!(ends_at_s as u64 * 1000 > aggregator::clock::now_ms() + 89 * 86_400_000, "{house}");
     }
 }

@@ -1,5 +1,5 @@
-//! Every state that an attempt of three or four houses can come to, by every order of every input that anybody may offer, true and false
-//! ones: what must hold holds in each of them, and on each way from one to the next.
+//! Every state that an attempt of three or four houses can come to, by every order of the inputs below: each member's messages once, about what
+//! stands and about another set or sum, a second contribution, one complaint, time, and the operator's stop. What must hold holds in each of them, and on each way from one to the next.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -46,6 +46,10 @@ fn offers(world: &World, round: &Round) -> Vec<Input> {
     for member in houses.clone() {
         events.push(Event::Ready(world.ready(member, &start)));
         events.push(Event::Contribution(world.contribution(member, announcement, &[member as u8])));
+        // Another one of the same house: whichever comes first counts, so that only one house has a choice.
+        if member == 0 {
+            events.push(Event::Contribution(world.contribution(member, announcement, &[0, 1])));
+        }
         if world.seat(member).is_some() {
             events.push(Event::FalseAnswer(index(member)));
         }
@@ -179,7 +183,10 @@ fn visit(shape: &Shape, rules: &[&str]) {
             if let Ok(again) = step.next.step(&input) {
                 assert_eq!(key(&again.next), next, "8: a repeated input counts twice: {}", input.event.kind());
             }
-            reached.get_mut(&name).unwrap().next.insert(next.clone());
+            // An operator's stop ends everything: what must end does so without.
+            if !matches!(input.event, Event::Stop) {
+                reached.get_mut(&name).unwrap().next.insert(next.clone());
+            }
             if !reached.contains_key(&next) {
                 let path = path.iter().cloned().chain([input]).collect();
                 reached.insert(next.clone(), Reached { round: step.next, path, next: BTreeSet::new() });

@@ -119,7 +119,10 @@ async fn revoke(args: Revoke) -> anyhow::Result<()> {
     let home = setup::open(&args.dir).await?;
     let revoked = home.revoke(&name).await;
     home.store.close().await;
-    println!("`{name}` is let in no more: {} of its certificates are revoked", revoked?);
+    let (certificates, invitations) = revoked?;
+    println!(
+        "`{name}` is let in no more: {certificates} certificates are revoked, {invitations} invitations withdrawn"
+    );
     Ok(())
 }
 

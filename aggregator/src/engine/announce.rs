@@ -1,5 +1,6 @@
 //! When a round begins, and with whom: the houses that are ready, once waiting for more would help nobody.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use protocol::server::{Choice, Event, Isolation, Round, Start};
@@ -29,11 +30,12 @@ impl Core {
         let isolation = self.isolation().await?;
         // The operator may readmit a house beside this program: look again.
         let left_out = isolation.isolated().next().is_some();
-        let Some((ready, patience)) = self.enough(&isolation) else { return Ok(left_out.then_some(AGAIN)) };
+        let revoked = self.store.revoked().await?;
+        let Some((ready, patience)) = self.enough(&isolation, &revoked) else { return Ok(left_out.then_some(AGAIN)) };
         if let Some(wait) = patience {
             return Ok(Some(wait));
         }
-        if !self.has_room(ready.len())? {
+        if !self.has_room(ready.len()).await? {
             return Ok(Some(AGAIN));
         }
         let Some(seats) = self.committee_seats().await? else { return Ok(Some(AGAIN)) };
@@ -57,7 +59,7 @@ impl Core {
     }
 
     /// The houses to announce and how long to wait for more of them; `None` while they are too few.
-    fn enough(&mut self, isolation: &Isolation) -> Option<(Vec<HouseName>, Option<Duration>)> {
+    fn enough(&mut self, isolation: &Isolation, revoked: &[HouseName]) -> Option<(Vec<HouseName>, Option<Duration>)> {
         let pace = self.pace;
         let before: Vec<HouseName> = self
             .previous
@@ -65,11 +67,13 @@ impl Core {
             .and_then(Round::announced)
             .map(|announced| announced.announcement().expected.clone())
             .unwrap_or_default();
-        let houses = self.charter.houses.len();
+        let out: BTreeSet<&HouseName> = isolation.isolated().map(|(house, _)| house).chain(revoked).collect();
+        let houses = self.charter.houses.iter().filter(|house| !out.contains(&house.name)).count();
         let most = self.charter.rounds.max_cohort as usize;
         let Stage::Running(current) = &mut self.stage else { return None };
         let Round::Gathering(gathering) = &current.round else { return None };
-        let mut ready: Vec<HouseName> = gathering.ready().cloned().collect();
+        // One that was let out after it said so can not contribute, and would cost the others an attempt.
+        let mut ready: Vec<HouseName> = gathering.ready().filter(|house| !revoked.contains(house)).cloned().collect();
         let choice = isolation.expected(&ready, gathering.needed(), most);
         ready.retain(|house| isolation.isolated().all(|(isolated, _)| isolated != house));
         say(isolation, &choice, &mut current.choice);
@@ -79,7 +83,7 @@ impl Core {
         }
         let waited = current.enough_since.get_or_insert_with(Instant::now).elapsed();
         let again = !before.is_empty() && before.iter().all(|name| ready.contains(name));
-        let patience = if ready.len() == houses - isolation.isolated().count() {
+        let patience = if ready.len() == houses {
             Duration::ZERO
         } else if again {
             pace.others.min(pace.gather)
@@ -97,13 +101,18 @@ impl Core {
 
     /// Whether the disk has room for all that a round of so many houses brings; a line in the log when not. A round that can not end
     /// would cost every house epsilon.
-    fn has_room(&mut self, houses: usize) -> Result<bool, Refusal> {
+    async fn has_room(&mut self, houses: usize) -> Result<bool, Refusal> {
         let Stage::Running(current) = &self.stage else { return Ok(false) };
         let layout = self.layout(current.round.frame().round, houses)?;
         let body = layout.contribution_bytes() as u64;
         // Bodies, and the sum beside a state or two.
         let needed = body.saturating_mul(houses as u64 + 1).saturating_mul(2).saturating_add(ROOM_BESIDE);
-        let free = self.store.room()?;
+        let mut free = self.store.room()?;
+        if free < needed {
+            // Nothing is under way while houses gather.
+            self.clear_earlier().await;
+            free = self.store.room()?;
+        }
         let short = free < needed;
         if short && !self.short_of_room {
             tracing::error!(free, needed, "no round is announced before the disk has room for it");

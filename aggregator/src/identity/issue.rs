@@ -8,6 +8,8 @@ use super::{Identity, certificate_digest, common_name, set_validity};
 
 /// Days for which a member's certificate is valid.
 const MEMBER_DAYS: u64 = 90;
+/// The same in milliseconds.
+pub const MEMBER_MS: u64 = MEMBER_DAYS * 86_400_000;
 
 /// A member's new certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use rcgen::{
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-pub use issue::{IssueError, Membership};
+pub use issue::{IssueError, MEMBER_MS, Membership};
 
 const AUTHORITY: &str = "authority.pem";
 const AUTHORITY_KEY: &str = "authority-key.pem";

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -11,12 +12,13 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use zeroize::Zeroizing;
 
 use super::{Metrics, Observe};
 use crate::setup::Home;
-use crate::status;
+use crate::status::{self, Pasts, Status};
+use crate::store::StoreError;
 
 const PAGE: &str = include_str!("page.html");
 const SCRIPT: &str = include_str!("page.js");
@@ -29,8 +31,31 @@ const FILES: [&str; 2] = ["/page.js", "/page.css"];
 #[derive(Clone)]
 struct Observed {
     home: Arc<Home>,
+    latest: Arc<Mutex<Latest>>,
     metrics: Metrics,
     token: Option<Arc<Zeroizing<String>>>,
+}
+
+/// The status read last, for all who ask within [`FRESH`].
+#[derive(Default)]
+struct Latest {
+    status: Option<(Instant, Arc<Status>)>,
+    pasts: Pasts,
+}
+
+/// A status is read no more often than this, however many ask.
+const FRESH: Duration = Duration::from_secs(1);
+
+impl Observed {
+    async fn status(&self) -> Result<Arc<Status>, StoreError> {
+        let mut latest = self.latest.lock().await;
+        if let Some((_, status)) = latest.status.as_ref().filter(|(read, _)| read.elapsed() < FRESH) {
+            return Ok(Arc::clone(status));
+        }
+        let status = Arc::new(status::read_again(&self.home, &mut latest.pasts).await?);
+        latest.status = Some((Instant::now(), Arc::clone(&status)));
+        Ok(status)
+    }
 }
 
 /// Serves until the program drains; gives the address.
@@ -45,7 +70,8 @@ pub(crate) async fn serve(
 ) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(observe.listen).await?;
     let addr = listener.local_addr()?;
-    let observed = Observed { home, metrics, token: observe.token.clone().map(Arc::new) };
+    let token = observe.token.clone().map(Arc::new);
+    let observed = Observed { home, latest: Arc::default(), metrics, token };
     let router = Router::new()
         .route("/", get(page))
         .route(FILES[0], get(|| file("text/javascript; charset=utf-8", SCRIPT)))
@@ -122,8 +148,8 @@ async fn file(kind: &'static str, text: &'static str) -> Response {
 }
 
 async fn status_json(State(observed): State<Observed>) -> Response {
-    let json = match status::read(&observed.home).await {
-        Ok(status) => serde_json::to_string(&status).map_err(|error| error.to_string()),
+    let json = match observed.status().await {
+        Ok(status) => serde_json::to_string(&*status).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     match json {
@@ -133,7 +159,7 @@ async fn status_json(State(observed): State<Observed>) -> Response {
 }
 
 async fn metrics_text(State(observed): State<Observed>) -> Response {
-    let text = match status::read(&observed.home).await {
+    let text = match observed.status().await {
         Ok(status) => observed.metrics.text(&status).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };

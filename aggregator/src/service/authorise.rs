@@ -14,7 +14,8 @@ use tonic::{Code, Request, Status};
 use tower::{Layer, Service};
 
 use crate::authorisation::{HEALTH, Whom, whom};
-use crate::identity::certificate_digest;
+use crate::clock;
+use crate::identity::{MEMBER_MS, certificate_digest};
 use crate::observe::Metrics;
 use crate::refusal::{RULE_KEY, Refusal};
 use crate::store::Store;
@@ -30,6 +31,11 @@ impl Caller {
     /// Who makes this call.
     pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Refusal> {
         request.extensions().get::<Self>().cloned().ok_or(Refusal::NoCertificate)
+    }
+
+    /// The digest of its certificate.
+    pub(crate) fn certificate(&self) -> [u8; 32] {
+        self.certificate
     }
 
     /// Its name.
@@ -53,7 +59,14 @@ impl Caller {
 
 async fn member_of(store: &Store, certificate: [u8; 32]) -> Result<HouseName, Refusal> {
     let stored = store.certificate(certificate).await?.ok_or(Refusal::NotEnrolled)?;
-    if stored.revoked { Err(Refusal::Revoked(stored.member)) } else { Ok(stored.member) }
+    if stored.revoked {
+        return Err(Refusal::Revoked(stored.member));
+    }
+    // TLS looks when a connection begins, and not again.
+    if clock::now_ms() >= stored.issued_at_ms.saturating_add(MEMBER_MS) {
+        return Err(Refusal::Expired(stored.member));
+    }
+    Ok(stored.member)
 }
 
 /// The table, in front of all services.
@@ -72,7 +85,7 @@ impl Gate {
     /// Who calls, where the table lets it; `None` for a call that needs no certificate. TLS has checked that the federation's
     /// authority signed it, that it is in its time and that the caller holds its key.
     async fn admit(&self, path: &str, certificate: Option<[u8; 32]>) -> Result<Option<Caller>, Refusal> {
-        if path.starts_with(HEALTH) {
+        if path == HEALTH {
             return Ok(None);
         }
         let rpc = Rpc::of_path(path).ok_or(Refusal::NoSuchCall)?;
@@ -160,8 +173,9 @@ where
             };
             let answer = answer.map(named);
             if let Ok(answer) = &answer {
-                let rule = answer.headers().get(RULE_KEY).and_then(|rule| rule.to_str().ok());
-                gate.metrics.answered(rpc, rule.unwrap_or("ok"), start.elapsed());
+                let text = |key: &str| answer.headers().get(key).and_then(|value| value.to_str().ok());
+                let failed = text("grpc-status").filter(|code| *code != "0").map(|_| "failed");
+                gate.metrics.answered(rpc, text(RULE_KEY).or(failed).unwrap_or("ok"), start.elapsed());
             }
             answer
         })

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::Stream;
-use protocol::{CohortList, HouseName, Message as _};
+use protocol::{CohortList, Message as _};
 use protos::convert::{digest, name};
 use protos::limits::RUN_BYTES;
 use protos::v1;
@@ -40,7 +40,7 @@ pub(super) async fn body(shared: &Arc<Shared>, caller: &Caller, request: v1::Get
     let chunk_bytes = shared.engine.layout(&attempt).await?.chunk_bytes();
     drop(slot);
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let (shared, caller) = (Arc::clone(shared), caller.name().clone());
+    let (shared, caller) = (Arc::clone(shared), caller.clone());
     tokio::spawn(async move {
         let sent = send(&shared, &caller, Shelf::Attempt(announcement), &stored, chunk_bytes, &sender).await;
         if let Err(refusal) = sent {
@@ -53,16 +53,17 @@ pub(super) async fn body(shared: &Arc<Shared>, caller: &Caller, request: v1::Get
 
 async fn send(
     shared: &Shared,
-    caller: &HouseName,
+    caller: &Caller,
     shelf: Shelf,
     stored: &StoredContribution,
     chunk_bytes: usize,
     sender: &mpsc::Sender<Result<v1::ChunkRun, Status>>,
 ) -> Result<(), Refusal> {
-    let _slot = shared.downloads.take(caller)?;
+    let _slot = shared.downloads.take(caller.name())?;
     let run_bytes = (RUN_BYTES / chunk_bytes).max(1) * chunk_bytes;
     let mut first = 0;
     for run in &stored.runs {
+        caller.still_stands(&shared.store).await?;
         let blob = match shared.store.blobs().get(shelf, run).await {
             Err(BlobError::Store(object_store::Error::NotFound { .. })) => {
                 return Err(Refusal::Over { what: "the attempt" });

@@ -18,7 +18,7 @@ use super::authorise::Caller;
 use super::{Shared, body, can_be_sealed_to, complaint, submit, watch};
 use crate::clock;
 use crate::refusal::Refusal;
-use crate::store::{Shelf, StoredKey};
+use crate::store::{Renewal, Shelf, StoredKey};
 
 /// Bytes of a sum in one message.
 const SUM_CHUNK_BYTES: usize = 256 << 10;
@@ -41,7 +41,12 @@ impl FederationService {
         let request = bounded("signing_request", request, SIGNING_REQUEST_BYTES, "1 to 4096")?;
         let now_ms = clock::now_ms();
         let issued = self.shared.identity.issue(caller.name().as_str(), request, now_ms)?;
-        self.shared.store.renew(caller.name(), issued.certificate_digest, now_ms).await?;
+        let (old, renewed) = (caller.certificate(), issued.certificate_digest);
+        match self.shared.store.renew(old, renewed, &issued.certificate_pem, now_ms).await? {
+            Renewal::Noted => {}
+            Renewal::Revoked => return Err(Refusal::Revoked(caller.name().clone())),
+            Renewal::TooMany => return Err(Refusal::Busy("as many certificates of yours stand as may")),
+        }
         tracing::info!(member = %caller.name(), "certificate renewed");
         Ok(issued.certificate_pem)
     }

@@ -99,7 +99,7 @@ pub(super) async fn submit(
     }
     let admission = check_dealing(admission, header.sealed_shares.clone()).await?;
     let upload = upload_of(&manifest, &admission.contribution);
-    let mut receiver = Receiver::resume(shared, upload, &admission.layout, header.first).await?;
+    let mut receiver = Receiver::resume(shared, caller, upload, &admission.layout, header.first).await?;
     let runs = receiver.receive(&mut stream, admission.contribution.ciphertext).await?;
     let shelf = Shelf::Attempt(admission.contribution.announcement);
     let sealed = shared.store.blobs().put(shelf, sealed_to_bytes(&header.sealed_shares).into()).await?;
@@ -196,6 +196,7 @@ fn upload_of(manifest: &Signed<Contribution>, contribution: &Contribution) -> Up
 /// Reads, checks and keeps chunks.
 struct Receiver<'a> {
     shared: &'a Shared,
+    caller: &'a Caller,
     layout: &'a Layout,
     upload: Upload,
     /// Digests of the chunks so far.
@@ -208,24 +209,34 @@ struct Receiver<'a> {
 
 impl<'a> Receiver<'a> {
     /// Goes on after the `first` chunks, which are kept.
-    async fn resume(shared: &'a Shared, upload: Upload, layout: &'a Layout, first: u32) -> Result<Self, Refusal> {
+    async fn resume(
+        shared: &'a Shared,
+        caller: &'a Caller,
+        upload: Upload,
+        layout: &'a Layout,
+        first: u32,
+    ) -> Result<Self, Refusal> {
         let (mut chunks, mut runs) = (Vec::with_capacity(layout.chunk_count()), Vec::new());
         if first > 0 {
-            let blobs = shared.store.blobs();
-            for run in shared.store.kept_runs(&upload).await? {
-                if chunks.len() >= first as usize {
-                    break;
-                }
-                // They were checked when they came; their digests make the contribution's.
-                let bytes = blobs.get(Shelf::Attempt(upload.announcement), &run.blob).await?;
-                chunks.extend(bytes.chunks(layout.chunk_bytes()).map(Digest::sha256));
-                runs.push(run.blob);
-            }
-            if chunks.len() != first as usize {
+            // Only at the end of all that is kept: what would be sent anew from the middle would leave its first copy on the disk.
+            let kept = shared.store.kept_runs(&upload).await?;
+            if kept.iter().map(|run| run.chunks).sum::<usize>() != first as usize {
                 return Err(SubmissionFault::Resumed { found: first }.into());
             }
+            for run in kept {
+                // They were checked when they came; their digests make the contribution's.
+                match shared.store.blobs().get(Shelf::Attempt(upload.announcement), &run.blob).await {
+                    Ok(bytes) => chunks.extend(bytes.chunks(layout.chunk_bytes()).map(Digest::sha256)),
+                    Err(error) => {
+                        tracing::error!(%error, member = %upload.member, "what was kept of an upload cannot be read: it begins anew");
+                        shared.store.forget_upload(&upload).await?;
+                        return Err(SubmissionFault::Resumed { found: first }.into());
+                    }
+                }
+                runs.push(run.blob);
+            }
         }
-        Ok(Self { shared, layout, upload, chunks, runs, buffer: BytesMut::new() })
+        Ok(Self { shared, caller, layout, upload, chunks, runs, buffer: BytesMut::new() })
     }
 
     /// All that is left, up to the end of the stream; gives the blobs of the whole contribution, in order.
@@ -260,6 +271,7 @@ impl<'a> Receiver<'a> {
 
     /// What came is on the disk, and need not come again.
     async fn keep(&mut self) -> Result<(), Refusal> {
+        self.caller.still_stands(&self.shared.store).await?;
         let data = self.buffer.split().freeze();
         let chunks = data.len() / self.layout.chunk_bytes();
         let blob = self.shared.store.blobs().put(Shelf::Attempt(self.upload.announcement), data).await?;

@@ -45,26 +45,34 @@ async fn pump(
 ) -> Result<(), Refusal> {
     let mut last = shared.engine.watch();
     let mut draining = shared.draining.clone();
+    let mut recheck = tokio::time::interval(RECHECK);
     loop {
         last.borrow_and_update();
         let batch = shared.store.events(after, BATCH).await?;
         let full = batch.len() == BATCH as usize;
         for stored in batch {
             after = stored.sequence;
-            if sender.send(Ok(event(&stored)?)).await.is_err() {
-                return Ok(());
-            }
+            // Whoever reads slowly is looked at while it does.
+            let place = loop {
+                tokio::select! {
+                    place = sender.reserve() => break place,
+                    _ = recheck.tick() => {}
+                }
+                caller.still_stands(&shared.store).await?;
+            };
+            let Ok(place) = place else { return Ok(()) };
+            place.send(Ok(event(&stored)?));
         }
         if full {
             continue;
         }
-        let waited = tokio::select! {
+        let due = tokio::select! {
             changed = last.changed() => if changed.is_err() { return Err(Refusal::ShuttingDown) } else { false },
             _ = draining.wait_for(|draining| *draining) => return Err(Refusal::ShuttingDown),
             () = sender.closed() => return Ok(()),
-            () = tokio::time::sleep(RECHECK) => true,
+            _ = recheck.tick() => true,
         };
-        if waited {
+        if due {
             caller.still_stands(&shared.store).await?;
         }
     }

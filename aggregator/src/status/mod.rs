@@ -8,7 +8,7 @@ pub use attempt::Past;
 use attempt::{Heard, end};
 use privacy::accountant::epsilon;
 use protocol::charter::PrivacyMode;
-use protocol::{Charter, Conclusion, Message as _, RecordLeaf, RoundNumber, Verdict};
+use protocol::{Attempt, Charter, Conclusion, Message as _, RecordLeaf, RoundNumber, Verdict};
 use serde::Serialize;
 
 use crate::isolation;
@@ -80,6 +80,17 @@ const HISTORY: usize = 20;
 /// # Errors
 /// [`StoreError`].
 pub async fn read(home: &Home) -> Result<Status, StoreError> {
+    read_again(home, &mut Pasts::default()).await
+}
+
+/// Ended attempts that were read before: they do not change.
+pub type Pasts = BTreeMap<(RoundNumber, Attempt), Past>;
+
+/// The same, for whoever reads it again and again.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn read_again(home: &Home, pasts: &mut Pasts) -> Result<Status, StoreError> {
     let store = &home.store;
     let joined: Vec<_> = store.members().await?.into_iter().map(|member| member.name).collect();
     let members = home.charter.members().map(|(name, _)| name);
@@ -108,7 +119,11 @@ pub async fn read(home: &Home) -> Result<Status, StoreError> {
     }
     let mut history = Vec::new();
     for leaf in leaves.iter().rev().take(HISTORY) {
-        history.push(Heard::of(&store.steps(leaf.round, leaf.attempt).await?).past(leaf));
+        let place = (leaf.round, leaf.attempt);
+        if !pasts.contains_key(&place) {
+            pasts.insert(place, Heard::of(&store.steps(leaf.round, leaf.attempt).await?).past(leaf));
+        }
+        history.extend(pasts.get(&place).cloned());
     }
     let mut attempts_by_end = BTreeMap::new();
     leaves.iter().for_each(|leaf| *attempts_by_end.entry(end(leaf)).or_default() += 1);

@@ -5,7 +5,6 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt as _;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
@@ -104,8 +103,15 @@ impl Blobs {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let transition = Transition::Put(shelf.into());
         self.at(transition, Moment::Before);
-        match self.store.put_opts(&shelf.place(&digest), PutPayload::from_bytes(bytes), options).await {
-            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
+        let place = shelf.place(&digest);
+        match self.store.put_opts(&place, PutPayload::from_bytes(bytes.clone()), options).await {
+            Ok(_) => {}
+            Err(object_store::Error::AlreadyExists { .. }) => {
+                // What is there must be what was put: a damaged one is put right.
+                if self.get(shelf, &digest).await.is_err() {
+                    self.store.put(&place, PutPayload::from_bytes(bytes)).await?;
+                }
+            }
             Err(error) => return Err(error.into()),
         }
         self.at(transition, Moment::After);
@@ -124,17 +130,16 @@ impl Blobs {
     /// Removes all blobs of a finished attempt. Ends without an error when there are none.
     ///
     /// # Errors
-    /// [`BlobError::Store`].
+    /// [`BlobError::Folder`].
     pub async fn clear(&self, announcement: &Digest) -> Result<(), BlobError> {
-        let prefix = Path::from(Shelf::Attempt(*announcement).path());
-        let found: Vec<_> = self.store.list(Some(&prefix)).map_ok(|meta| meta.location).try_collect().await?;
-        if found.is_empty() {
+        let folder = self.folder.join(Shelf::Attempt(*announcement).path());
+        if !folder.exists() {
             return Ok(());
         }
         self.at(Transition::Clear, Moment::Before);
-        for location in found {
-            self.store.delete(&location).await?;
-        }
+        // All of the folder: what a crash in the middle of a write left is in no listing of blobs.
+        let removed = tokio::fs::remove_dir_all(&folder).await;
+        removed.map_err(|source| BlobError::Folder { path: folder, source: Box::new(source) })?;
         self.at(Transition::Clear, Moment::After);
         Ok(())
     }

@@ -5,15 +5,32 @@ use sqlx::Row as _;
 
 use super::members::house;
 use super::transition::{Moment, Transition};
-use super::{Store, StoreError, to_column};
+use super::{Store, StoreError, from_column, to_column};
+use crate::identity::MEMBER_MS;
 
 /// A certificate that a member was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredCertificate {
     /// Whose.
     pub member: HouseName,
+    /// When it was signed, in milliseconds since 1970.
+    pub issued_at_ms: u64,
     /// Whether the operator revoked it.
     pub revoked: bool,
+}
+
+/// Certificates of one member that may stand at a time: renewals make no more.
+const MAX_STANDING: i64 = 8;
+
+/// What came of a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// The new certificate counts.
+    Noted,
+    /// The one that asked does not stand any more.
+    Revoked,
+    /// As many stand as may.
+    TooMany,
 }
 
 impl Store {
@@ -22,43 +39,72 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn certificate(&self, digest: [u8; 32]) -> Result<Option<StoredCertificate>, StoreError> {
-        let row = sqlx::query("SELECT member, revoked_at_ms FROM certificates WHERE digest = $1")
+        let row = sqlx::query("SELECT member, issued_at_ms, revoked_at_ms FROM certificates WHERE digest = $1")
             .bind(digest.as_slice())
             .fetch_optional(&self.pool)
             .await?;
         row.map(|row| {
             let revoked = row.try_get::<Option<i64>, _>("revoked_at_ms")?.is_some();
-            Ok(StoredCertificate { member: house(row.try_get("member")?)?, revoked })
+            let issued_at_ms = from_column(row.try_get("issued_at_ms")?, "a certificate")?;
+            Ok(StoredCertificate { member: house(row.try_get("member")?)?, issued_at_ms, revoked })
         })
         .transpose()
     }
 
-    /// Notes a certificate that renews another of the same member.
+    /// Notes a certificate that renews `old`, which must stand still: a revocation that came first holds.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn renew(&self, member: &HouseName, digest: [u8; 32], now_ms: u64) -> Result<(), StoreError> {
+    pub async fn renew(
+        &self,
+        old: [u8; 32],
+        renewed: [u8; 32],
+        certificate_pem: &str,
+        now_ms: u64,
+    ) -> Result<Renewal, StoreError> {
         self.at(Transition::Renew, Moment::Before);
-        let mut transaction = self.pool.begin().await?;
-        sqlx::query(
-            "INSERT INTO certificates (digest, member, issued_at_ms) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let member: Option<String> =
+            sqlx::query_scalar("SELECT member FROM certificates WHERE digest = $1 AND revoked_at_ms IS NULL")
+                .bind(old.as_slice())
+                .fetch_optional(&mut *transaction)
+                .await?;
+        let Some(member) = member else { return Ok(Renewal::Revoked) };
+        let standing: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM certificates WHERE member = $1 AND revoked_at_ms IS NULL AND issued_at_ms > $2",
         )
-        .bind(digest.as_slice())
-        .bind(member.as_str())
-        .bind(to_column(now_ms, "time")?)
-        .execute(&mut *transaction)
+        .bind(&member)
+        .bind(to_column(now_ms.saturating_sub(MEMBER_MS), "time")?)
+        .fetch_one(&mut *transaction)
         .await?;
+        if standing >= MAX_STANDING {
+            return Ok(Renewal::TooMany);
+        }
+        sqlx::query("INSERT INTO certificates (digest, member, issued_at_ms) VALUES ($1, $2, $3)")
+            .bind(renewed.as_slice())
+            .bind(&member)
+            .bind(to_column(now_ms, "time")?)
+            .execute(&mut *transaction)
+            .await?;
+        // What a lost answer to the invitation is given again as.
+        sqlx::query("UPDATE members SET certificate = $1, certificate_digest = $2 WHERE name = $3")
+            .bind(certificate_pem)
+            .bind(renewed.as_slice())
+            .bind(&member)
+            .execute(&mut *transaction)
+            .await?;
         self.at(Transition::Renew, Moment::Uncommitted);
         transaction.commit().await?;
         self.at(Transition::Renew, Moment::After);
-        Ok(())
+        Ok(Renewal::Noted)
     }
 
-    /// Revokes all certificates of a member; gives how many still stood.
+    /// Revokes all certificates of a member, and its invitations that were not used: an older one must not let it in again. Gives how
+    /// many certificates and invitations still stood.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn revoke(&self, member: &HouseName, now_ms: u64) -> Result<u64, StoreError> {
+    pub async fn revoke(&self, member: &HouseName, now_ms: u64) -> Result<(u64, u64), StoreError> {
         self.at(Transition::Revoke, Moment::Before);
         let mut transaction = self.pool.begin().await?;
         let revoked =
@@ -67,10 +113,15 @@ impl Store {
                 .bind(member.as_str())
                 .execute(&mut *transaction)
                 .await?;
+        let withdrawn = sqlx::query("UPDATE invitations SET used_at_ms = $1 WHERE name = $2 AND used_at_ms IS NULL")
+            .bind(to_column(now_ms, "time")?)
+            .bind(member.as_str())
+            .execute(&mut *transaction)
+            .await?;
         self.at(Transition::Revoke, Moment::Uncommitted);
         transaction.commit().await?;
         self.at(Transition::Revoke, Moment::After);
-        Ok(revoked.rows_affected())
+        Ok((revoked.rows_affected(), withdrawn.rows_affected()))
     }
 
     /// Members of whose certificates none stands any more.

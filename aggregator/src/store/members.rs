@@ -121,7 +121,14 @@ impl Store {
                 .bind(new.mailbox_key.as_slice())
                 .fetch_optional(&mut *transaction)
                 .await?;
-            return before.map_or_else(|| Err(EnrolError::Used { name: name() }), |row| Ok(member(&row)?));
+            let before =
+                before.map(|row| member(&row)).transpose()?.ok_or_else(|| EnrolError::Used { name: name() })?;
+            let stands: i64 =
+                sqlx::query_scalar("SELECT COUNT(*) FROM certificates WHERE digest = $1 AND revoked_at_ms IS NULL")
+                    .bind(before.certificate_digest.as_slice())
+                    .fetch_one(&mut *transaction)
+                    .await?;
+            return if stands == 1 { Ok(before) } else { Err(EnrolError::Used { name: name() }) };
         }
         if from_column::<u64>(row.try_get("expires_at_ms")?, "invitation")? <= new.joined_at_ms {
             return Err(EnrolError::Expired { name: name() });

@@ -20,7 +20,7 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 pub use blobs::{BlobError, Blobs, Shelf};
-pub use certificates::StoredCertificate;
+pub use certificates::{Renewal, StoredCertificate};
 pub use keys::StoredKey;
 pub use members::{EnrolError, EnrolledMember, NewMember};
 pub use rounds::{StoredAttempt, StoredContribution, StoredEvent, StoredStep};

@@ -4,7 +4,7 @@ use protos::v1;
 
 use super::member::Member;
 use super::{RunError, is_refusal, lost, now_ms};
-use crate::identity::Identity;
+use crate::identity::{Identity, IdentityError};
 use crate::{connection, join};
 
 /// A certificate that ends sooner is renewed. It lasts 90 days, and a connection an hour at most.
@@ -36,7 +36,13 @@ impl Member {
         let signing_request = request.map_err(|e| RunError::Malformed(format!("TLS key: {e}")))?.into();
         match self.client.renew_certificate(v1::RenewCertificateRequest { signing_request }).await {
             Ok(response) => {
-                self.identity.renew(&response.into_inner().certificate, &self.options.crash)?;
+                match self.identity.renew(&response.into_inner().certificate, &self.options.crash) {
+                    Err(error @ IdentityError::Renewal { .. }) => {
+                        tracing::warn!(days_left = left_s / 86_400, "{error}");
+                        return Ok(());
+                    }
+                    other => other?,
+                }
                 self.client = connection::federation(&self.identity)?;
                 tracing::info!("certificate renewed");
                 Ok(())

@@ -342,6 +342,26 @@ impl Federation {
     }
 }
 
+/// Gives a house the certificate that it would have had, had it joined so many days ago.
+pub(crate) async fn as_if_joined(federation: &Federation, house: &str, days_ago: u64) {
+    let dir = federation.house(house);
+    let home = aggregator::setup::open(&federation.house("aggregator")).await.unwrap();
+    let key = rcgen::KeyPair::from_pem(&std::fs::read_to_string(dir.join("keys/tls.pem")).unwrap()).unwrap();
+    let request = rcgen::CertificateParams::default().serialize_request(&key).unwrap();
+    let joined_at_ms = aggregator::clock::now_ms() - days_ago * 86_400_000;
+    let issued = home.identity.issue(house, request.der(), joined_at_ms).unwrap();
+    let digest = |pem: &str| {
+        let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap();
+        aggregator::identity::certificate_digest(&pem.contents)
+    };
+    let present = std::fs::read_to_string(dir.join("certificate.pem")).unwrap();
+    let (old, new) = (digest(&present), issued.certificate_digest);
+    let noted = home.store.renew(old, new, &issued.certificate_pem, joined_at_ms).await.unwrap();
+    assert_eq!(noted, aggregator::store::Renewal::Noted);
+    home.store.close().await;
+    std::fs::write(dir.join("certificate.pem"), issued.certificate_pem).unwrap();
+}
+
 /// How a member runs in these tests.
 pub(crate) fn options(house: &Path) -> Options {
     Options {
