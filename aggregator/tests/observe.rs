@@ -5,6 +5,7 @@ mod common;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use aggregator::observe::Observe;
 use aggregator::server::{self, Config, ServeError};
@@ -122,6 +123,8 @@ async fn a_browser_shows_who_is_waited_for_and_how_calls_went() {
     let (handle, at) = observed(&site, Some("0123456789abcdef0123456789abcdef")).await;
     for (secret, name, waiting) in [(1, "abbey", "borough, county"), (2, "borough", "county")] {
         Member::join(&site, handle.addr, name, secret).await;
+        // A status is read once a second at most.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
         let Some(page) =
             blocking(move || browser(&format!("http://{at}/?token=0123456789abcdef0123456789abcdef"))).await
         else {

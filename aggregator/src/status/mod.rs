@@ -3,6 +3,7 @@
 mod attempt;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 pub use attempt::Past;
 use attempt::{Heard, end};
@@ -120,10 +121,11 @@ pub async fn read_again(home: &Home, pasts: &mut Pasts) -> Result<Status, StoreE
     let mut history = Vec::new();
     for leaf in leaves.iter().rev().take(HISTORY) {
         let place = (leaf.round, leaf.attempt);
-        if !pasts.contains_key(&place) {
-            pasts.insert(place, Heard::of(&store.steps(leaf.round, leaf.attempt).await?).past(leaf));
-        }
-        history.extend(pasts.get(&place).cloned());
+        let past = match pasts.entry(place) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Heard::of(&store.steps(leaf.round, leaf.attempt).await?).past(leaf)),
+        };
+        history.push(past.clone());
     }
     let mut attempts_by_end = BTreeMap::new();
     leaves.iter().for_each(|leaf| *attempts_by_end.entry(end(leaf)).or_default() += 1);
