@@ -359,6 +359,16 @@ pub fn peek_memory(dir: &Path) -> Result<Option<Memory>, StoreError> {
     Memory::from_bytes(&bytes).map(Some).map_err(|e| malformed(&path, e))
 }
 
+/// The pinned roster of the client in `dir`, whether it runs or not.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn peek_roster(dir: &Path) -> Result<Option<Roster>, StoreError> {
+    let path = dir.join("state").join("roster");
+    let Some(bytes) = files::read(&path, MAX_BYTES)? else { return Ok(None) };
+    Roster::from_bytes(&bytes).map(Some).map_err(|e| malformed(&path, e))
+}
+
 fn malformed(path: &Path, reason: impl ToString) -> StoreError {
     StoreError::Malformed { path: path.to_owned(), reason: reason.to_string() }
 }

@@ -26,10 +26,10 @@ pub(super) fn run(dir: &Path, invitation: Option<String>, file: Option<PathBuf>)
     println!("{} has joined.\n", identity.name());
     println!("{}", status::summary(&identity.charter, identity.name()));
     println!(
-        "\nBefore `plainchant-client run {0}`: read {0}/charter.toml, then edit {0}/client.toml. To approve this charter \
-         and no other, write there\n\n    approve = \"{1}\"",
+        "\nBefore `plainchant-client run {0}`: read {0}/charter.toml, approve it with\n\n    plainchant-client charter approve {0} {1}\n\n\
+         and edit {0}/client.toml. Once all have joined, compare `roster show` with the other houses.",
         dir.display(),
-        identity.charter.digest()
+        &identity.charter.digest().to_string()[..16]
     );
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The program `plainchant-client`.
 
+mod approve;
 mod check;
 mod evaluate;
 mod join;
@@ -33,7 +34,10 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   plainchant-client join my-house --invitation-file invitation.txt
-  $EDITOR my-house/client.toml        # data file, model, your limits; approve the charter's digest
+  plainchant-client charter show my-house
+  plainchant-client charter approve my-house \"1f2e 3d4c 5b6a 7988\"
+  $EDITOR my-house/client.toml        # data file, model, your limits
+  plainchant-client roster show my-house    # compare with the other houses, then `roster approve`
   plainchant-client check my-house    # every bad row, by line, before anything is trained
   plainchant-client run my-house
   plainchant-client ledger my-house
@@ -57,6 +61,12 @@ enum Command {
         #[arg(long)]
         invitation_file: Option<PathBuf>,
     },
+    /// Shows the charter's terms and what changed from another, and approves it.
+    #[command(subcommand)]
+    Charter(approve::CharterCommand),
+    /// Shows who the members are, by their keys' fingerprints, and approves them.
+    #[command(subcommand)]
+    Roster(approve::RosterCommand),
     /// Reads data and model as `run` does, and reports every bad row by line, before anything is trained or spent.
     Check {
         /// The house's folder, joined before.
@@ -161,6 +171,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     start_logs();
     let result = match cli.command {
         Command::Join { dir, invitation, invitation_file } => join::run(&dir, invitation, invitation_file),
+        Command::Charter(command) => approve::charter(&command),
+        Command::Roster(command) => approve::roster(&command),
         Command::Check { dir, json } => check::run(&dir, json),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Predict(args) => evaluate::predict(&args),
