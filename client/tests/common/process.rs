@@ -93,8 +93,11 @@ async fn operator(dir: &Path, number: u8, dies: Dies) {
     if !store.is_invited([number; 32], &member).await.unwrap() {
         store.invite([number; 32], &member, u64::MAX >> 1).await.unwrap();
     }
+    let renewed = store.certificate([number; 32]).await.unwrap().is_some();
     let present = store.members().await.unwrap().into_iter().find(|one| one.name == member).unwrap();
-    store.renew(present.certificate_digest, [number; 32], "", number.into()).await.unwrap();
+    if !renewed {
+        store.renew(present.certificate_digest, [number; 32], "", number.into()).await.unwrap();
+    }
     if let Some(house) = revoked_by(number) {
         store.revoke(&house, number.into()).await.unwrap();
     }
