@@ -114,6 +114,7 @@ enum Command {
 }
 
 /// How a command failed: its message and its exit code.
+#[derive(Debug)]
 pub(crate) struct Failure {
     message: String,
     code: u8,
