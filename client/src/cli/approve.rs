@@ -17,8 +17,9 @@ use crate::identity::Identity;
 use crate::round::RunError;
 use crate::store;
 
-/// Longest prefix that need be typed of a digest: 16 digits are 64 bits.
-const LEAST_DIGITS: usize = 16;
+/// What must be compared of a digest. Whoever may shape two rosters (an aggregator that invents members) finds two that agree in n bits
+/// with about 2^(n/2) tries, so that 160 bits cost 2^80.
+const LEAST_DIGITS: usize = 40;
 const MAX_TEXT_BYTES: usize = 1 << 20;
 
 #[derive(Debug, Subcommand)]
@@ -35,7 +36,7 @@ pub(super) enum CharterCommand {
     Approve {
         /// The house's folder.
         dir: PathBuf,
-        /// Its digest as you read it, the first 16 digits or more.
+        /// Its digest as you read it, the first 40 digits or more.
         digest: String,
     },
 }
@@ -51,7 +52,7 @@ pub(super) enum RosterCommand {
     Approve {
         /// The house's folder.
         dir: PathBuf,
-        /// Its digest as you compared it, the first 16 digits or more.
+        /// Its digest as you compared it, the first 40 digits or more.
         digest: String,
     },
 }
@@ -155,7 +156,7 @@ fn approve(dir: &Path, key: &str, digest: &Digest, typed: &str) -> Result<(), Fa
     let whole = digest.to_string();
     if plain.len() < LEAST_DIGITS || !whole.starts_with(&plain) {
         return Err(Failure::usage(format!(
-            "`{typed}` is not the beginning of {whole}, of 16 digits or more; nothing is approved"
+            "`{typed}` is not the beginning of {whole}, of {LEAST_DIGITS} digits or more; nothing is approved"
         )));
     }
     let (path, mut document) = client_toml(dir)?;
@@ -208,7 +209,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(config::FILE), config::SAMPLE).unwrap();
         let digest = Digest::sha256(b"charter");
-        for wrong in ["any", &digest.to_string()[..15], &Digest::sha256(b"other").to_string()] {
+        for wrong in ["any", &digest.to_string()[..39], &Digest::sha256(b"other").to_string()] {
             assert!(approve(dir.path(), "approve", &digest, wrong).is_err(), "{wrong}");
         }
         assert!(approved(dir.path(), "approve", &digest).unwrap().starts_with("no"));

@@ -29,7 +29,7 @@ pub(super) fn run(dir: &Path, invitation: Option<String>, file: Option<PathBuf>)
         "\nBefore `plainchant-client run {0}`: read {0}/charter.toml, approve it with\n\n    plainchant-client charter approve {0} {1}\n\n\
          and edit {0}/client.toml. Once all have joined, compare `roster show` with the other houses.",
         dir.display(),
-        &identity.charter.digest().to_string()[..16]
+        identity.charter.digest()
     );
     Ok(())
 }

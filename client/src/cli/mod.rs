@@ -35,7 +35,7 @@ const EXAMPLES: &str = "\
 Examples:
   plainchant-client join my-house --invitation-file invitation.txt
   plainchant-client charter show my-house
-  plainchant-client charter approve my-house \"1f2e 3d4c 5b6a 7988\"
+  plainchant-client charter approve my-house DIGEST
   $EDITOR my-house/client.toml        # data file, model, your limits
   plainchant-client roster show my-house    # compare with the other houses, then `roster approve`
   plainchant-client check my-house    # every bad row, by line, before anything is trained
