@@ -157,5 +157,9 @@ fn browser(url: &str) -> Option<String> {
         ]);
         command.output().ok()
     })?;
+    if !chromium.status.success() {
+        eprintln!("Chromium does not run here: {}", String::from_utf8_lossy(&chromium.stderr));
+        return None;
+    }
     Some(String::from_utf8_lossy(&chromium.stdout).into_owned())
 }
