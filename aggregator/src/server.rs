@@ -17,7 +17,7 @@ use crate::engine::{Engine, FalseSum, Pace};
 use crate::observe::{self, Metrics, Observe};
 use crate::refusal::Refusal;
 use crate::service::{EnrolmentService, FederationService, Gate, Shared};
-use crate::setup::{self, Home, SetupError};
+use crate::setup::{self, SetupError};
 use crate::store::CrashHook;
 
 /// How long calls under way may take to end when the program drains.
@@ -135,9 +135,7 @@ pub async fn start(config: Config) -> Result<Handle, ServeError> {
             return Err(ServeError::OpenToAll(observe.listen));
         }
         Some(observe) => {
-            let home =
-                Home { charter: home.charter.clone(), identity: home.identity.clone(), store: home.store.clone() };
-            let served = observe::serve(&observe, Arc::new(home), metrics.clone(), drained.clone()).await;
+            let served = observe::serve(&observe, Arc::new(home.clone()), metrics.clone(), drained.clone()).await;
             Some(served.map_err(|source| ServeError::Listen { addr: observe.listen, source })?)
         }
     };

@@ -20,7 +20,8 @@ pub const CHARTER: &str = "charter.toml";
 pub const INVITATION_MS: u64 = 7 * 24 * 3_600 * 1_000;
 const KEY_LINE: &str = "aggregator_key";
 
-/// An opened aggregator's directory.
+/// An opened aggregator's directory; cheap to clone.
+#[derive(Clone)]
 pub struct Home {
     /// The contract.
     pub charter: Charter,

@@ -126,17 +126,22 @@ impl Crash {
 
     /// Does something durable to a file.
     pub(crate) fn keep<T, E: From<Stopped>>(&self, kept: Kept, change: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        self.reach(Place::Kept(kept, Moment::Before))?;
-        let done = change()?;
-        self.reach(Place::Kept(kept, Moment::After))?;
-        Ok(done)
+        self.around(|moment| Place::Kept(kept, moment), change)
     }
 
     /// Adds lines to the ledger.
     pub(crate) fn line<T, E: From<Stopped>>(&self, line: Line, change: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        self.reach(Place::Ledger(line, Moment::Before))?;
+        self.around(|moment| Place::Ledger(line, moment), change)
+    }
+
+    fn around<T, E: From<Stopped>>(
+        &self,
+        place: impl Fn(Moment) -> Place,
+        change: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.reach(place(Moment::Before))?;
         let done = change()?;
-        self.reach(Place::Ledger(line, Moment::After))?;
+        self.reach(place(Moment::After))?;
         Ok(done)
     }
 }

@@ -93,7 +93,7 @@ async fn init(args: Init) -> anyhow::Result<()> {
 }
 
 async fn invite(args: Invite) -> anyhow::Result<()> {
-    let name = HouseName::new(&args.name).map_err(|source| SetupError::Name { name: args.name.clone(), source })?;
+    let name = member_name(&args.name)?;
     let home = setup::open(&args.dir).await?;
     let invitation = home.invite(&name, &args.url, &mut rand::rng()).await?;
     // Alone on standard output, so that a script can take it.
@@ -105,7 +105,7 @@ async fn invite(args: Invite) -> anyhow::Result<()> {
 }
 
 async fn readmit(args: Readmit) -> anyhow::Result<()> {
-    let name = HouseName::new(&args.name).map_err(|source| SetupError::Name { name: args.name.clone(), source })?;
+    let name = member_name(&args.name)?;
     let home = setup::open(&args.dir).await?;
     let readmitted = isolation::readmit(&home.store, &name).await?;
     home.store.close().await;
@@ -115,7 +115,7 @@ async fn readmit(args: Readmit) -> anyhow::Result<()> {
 }
 
 async fn revoke(args: Revoke) -> anyhow::Result<()> {
-    let name = HouseName::new(&args.name).map_err(|source| SetupError::Name { name: args.name.clone(), source })?;
+    let name = member_name(&args.name)?;
     let home = setup::open(&args.dir).await?;
     let revoked = home.revoke(&name).await;
     home.store.close().await;
@@ -124,6 +124,11 @@ async fn revoke(args: Revoke) -> anyhow::Result<()> {
         "`{name}` is let in no more: {certificates} certificates are revoked, {invitations} invitations withdrawn"
     );
     Ok(())
+}
+
+/// A member's name as a person typed it.
+fn member_name(name: &str) -> Result<HouseName, SetupError> {
+    HouseName::new(name).map_err(|source| SetupError::Name { name: name.to_owned(), source })
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

@@ -14,9 +14,9 @@ const WATCH: Duration = Duration::from_secs(2);
 pub(super) async fn status(args: Status) -> anyhow::Result<()> {
     let home = setup::open(&args.dir).await?;
     if args.watch {
-        let terminal = std::io::stdout().is_terminal();
+        let (terminal, mut pasts) = (std::io::stdout().is_terminal(), status::Pasts::default());
         loop {
-            let status = status::read(&home).await?;
+            let status = status::read_again(&home, &mut pasts).await?;
             // Clears a terminal's screen; elsewhere one block follows another.
             print!("{}", if terminal { "\x1b[2J\x1b[H" } else { "\n" });
             print(&status);

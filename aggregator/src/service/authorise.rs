@@ -84,12 +84,16 @@ impl Gate {
 
     /// Who calls, where the table lets it; `None` for a call that needs no certificate. TLS has checked that the federation's
     /// authority signed it, that it is in its time and that the caller holds its key.
-    async fn admit(&self, path: &str, certificate: Option<[u8; 32]>) -> Result<Option<Caller>, Refusal> {
+    async fn admit(
+        &self,
+        path: &str,
+        rpc: Option<Rpc>,
+        certificate: Option<[u8; 32]>,
+    ) -> Result<Option<Caller>, Refusal> {
         if path == HEALTH {
             return Ok(None);
         }
-        let rpc = Rpc::of_path(path).ok_or(Refusal::NoSuchCall)?;
-        let whom = whom(rpc);
+        let whom = whom(rpc.ok_or(Refusal::NoSuchCall)?);
         if whom == Whom::Invited {
             return Ok(None);
         }
@@ -162,7 +166,7 @@ where
                 request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>().and_then(TlsConnectInfo::peer_certs);
             let certificate = peer.as_ref().and_then(|all| all.first()).map(|first| certificate_digest(first));
             let (rpc, start) = (Rpc::of_path(request.uri().path()), Instant::now());
-            let answer = match gate.admit(request.uri().path(), certificate).await {
+            let answer = match gate.admit(request.uri().path(), rpc, certificate).await {
                 Ok(caller) => {
                     if let Some(caller) = caller {
                         request.extensions_mut().insert(caller);

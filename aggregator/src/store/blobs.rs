@@ -10,14 +10,14 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 use protocol::Digest;
 
-use super::transition::{CrashHook, Moment, Transition};
+use super::transition::{Crash, Moment, Transition};
 
 /// Where bodies are kept: any store of the `object_store` crate that can put-if-absent.
 #[derive(Clone)]
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
     folder: PathBuf,
-    crash: Option<CrashHook>,
+    crash: Crash,
 }
 
 /// A family of blobs that live and go together.
@@ -73,7 +73,7 @@ impl Blobs {
         let failed = |source| BlobError::Folder { path: folder.to_path_buf(), source };
         std::fs::create_dir_all(folder).map_err(|error| failed(Box::new(error)))?;
         let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(Box::new(error)))?;
-        Ok(Self { store: Arc::new(store.with_fsync(true)), folder: folder.to_path_buf(), crash: None })
+        Ok(Self { store: Arc::new(store.with_fsync(true)), folder: folder.to_path_buf(), crash: Crash::default() })
     }
 
     /// Bytes that the disk has left.
@@ -84,14 +84,8 @@ impl Blobs {
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
-    pub(super) fn with_crash_hook(self, hook: CrashHook) -> Self {
-        Self { crash: Some(hook), ..self }
-    }
-
-    fn at(&self, transition: Transition, moment: Moment) {
-        if let Some(hook) = &self.crash {
-            hook(transition, moment);
-        }
+    pub(super) fn with_crash(self, crash: Crash) -> Self {
+        Self { crash, ..self }
     }
 
     /// Keeps `bytes` and returns their digest; putting the same bytes again changes nothing.
@@ -102,7 +96,7 @@ impl Blobs {
         let digest = Digest::sha256(&bytes);
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let transition = Transition::Put(shelf.into());
-        self.at(transition, Moment::Before);
+        self.crash.at(transition, Moment::Before);
         let place = shelf.place(&digest);
         match self.store.put_opts(&place, PutPayload::from_bytes(bytes.clone()), options).await {
             Ok(_) => {}
@@ -114,7 +108,7 @@ impl Blobs {
             }
             Err(error) => return Err(error.into()),
         }
-        self.at(transition, Moment::After);
+        self.crash.at(transition, Moment::After);
         Ok(digest)
     }
 
@@ -136,11 +130,11 @@ impl Blobs {
         if !folder.exists() {
             return Ok(());
         }
-        self.at(Transition::Clear, Moment::Before);
+        self.crash.at(Transition::Clear, Moment::Before);
         // All of the folder: what a crash in the middle of a write left is in no listing of blobs.
         let removed = tokio::fs::remove_dir_all(&folder).await;
         removed.map_err(|source| BlobError::Folder { path: folder, source: Box::new(source) })?;
-        self.at(Transition::Clear, Moment::After);
+        self.crash.at(Transition::Clear, Moment::After);
         Ok(())
     }
 }

@@ -1,10 +1,10 @@
 //! Whose certificate it is, and whether it still opens anything.
 
 use protocol::HouseName;
-use sqlx::Row as _;
+use sqlx::{Row as _, SqliteConnection};
 
 use super::members::house;
-use super::transition::{Moment, Transition};
+use super::transition::Transition;
 use super::{Store, StoreError, from_column, to_column};
 use crate::identity::MEMBER_MS;
 
@@ -62,12 +62,11 @@ impl Store {
         certificate_pem: &str,
         now_ms: u64,
     ) -> Result<Renewal, StoreError> {
-        self.at(Transition::Renew, Moment::Before);
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut change = self.change(Transition::Renew).await?;
         let member: Option<String> =
             sqlx::query_scalar("SELECT member FROM certificates WHERE digest = $1 AND revoked_at_ms IS NULL")
                 .bind(old.as_slice())
-                .fetch_optional(&mut *transaction)
+                .fetch_optional(&mut *change)
                 .await?;
         let Some(member) = member else { return Ok(Renewal::Revoked) };
         let standing: i64 = sqlx::query_scalar(
@@ -75,27 +74,20 @@ impl Store {
         )
         .bind(&member)
         .bind(to_column(now_ms.saturating_sub(MEMBER_MS), "time")?)
-        .fetch_one(&mut *transaction)
+        .fetch_one(&mut *change)
         .await?;
         if standing >= MAX_STANDING {
             return Ok(Renewal::TooMany);
         }
-        sqlx::query("INSERT INTO certificates (digest, member, issued_at_ms) VALUES ($1, $2, $3)")
-            .bind(renewed.as_slice())
-            .bind(&member)
-            .bind(to_column(now_ms, "time")?)
-            .execute(&mut *transaction)
-            .await?;
+        note_certificate(&mut change, renewed, &member, to_column(now_ms, "time")?).await?;
         // What a lost answer to the invitation is given again as.
         sqlx::query("UPDATE members SET certificate = $1, certificate_digest = $2 WHERE name = $3")
             .bind(certificate_pem)
             .bind(renewed.as_slice())
             .bind(&member)
-            .execute(&mut *transaction)
+            .execute(&mut *change)
             .await?;
-        self.at(Transition::Renew, Moment::Uncommitted);
-        transaction.commit().await?;
-        self.at(Transition::Renew, Moment::After);
+        change.commit().await?;
         Ok(Renewal::Noted)
     }
 
@@ -105,22 +97,19 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn revoke(&self, member: &HouseName, now_ms: u64) -> Result<(u64, u64), StoreError> {
-        self.at(Transition::Revoke, Moment::Before);
-        let mut transaction = self.pool.begin().await?;
+        let mut change = self.change(Transition::Revoke).await?;
         let revoked =
             sqlx::query("UPDATE certificates SET revoked_at_ms = $1 WHERE member = $2 AND revoked_at_ms IS NULL")
                 .bind(to_column(now_ms, "time")?)
                 .bind(member.as_str())
-                .execute(&mut *transaction)
+                .execute(&mut *change)
                 .await?;
         let withdrawn = sqlx::query("UPDATE invitations SET used_at_ms = $1 WHERE name = $2 AND used_at_ms IS NULL")
             .bind(to_column(now_ms, "time")?)
             .bind(member.as_str())
-            .execute(&mut *transaction)
+            .execute(&mut *change)
             .await?;
-        self.at(Transition::Revoke, Moment::Uncommitted);
-        transaction.commit().await?;
-        self.at(Transition::Revoke, Moment::After);
+        change.commit().await?;
         Ok((revoked.rows_affected(), withdrawn.rows_affected()))
     }
 
@@ -137,4 +126,20 @@ impl Store {
         .await?;
         names.iter().map(|name| house(name)).collect()
     }
+}
+
+/// A certificate that was issued to `member` counts from now on.
+pub(super) async fn note_certificate(
+    connection: &mut SqliteConnection,
+    digest: [u8; 32],
+    member: &str,
+    now: i64,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO certificates (digest, member, issued_at_ms) VALUES ($1, $2, $3)")
+        .bind(digest.as_slice())
+        .bind(member)
+        .bind(now)
+        .execute(connection)
+        .await?;
+    Ok(())
 }

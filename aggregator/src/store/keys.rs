@@ -3,7 +3,7 @@
 use protocol::HouseName;
 use sqlx::Row as _;
 
-use super::transition::{Moment, Transition};
+use super::transition::Transition;
 use super::{Store, StoreError, from_column, to_column};
 
 /// An unused key of a member's stock.
@@ -24,8 +24,7 @@ impl Store {
         if keys.is_empty() {
             return self.stock(member).await;
         }
-        self.at(Transition::Keys, Moment::Before);
-        let mut transaction = self.pool.begin().await?;
+        let mut change = self.change(Transition::Keys).await?;
         for key in keys {
             sqlx::query(
                 "INSERT INTO one_time_keys (member, sequence, body) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
@@ -33,12 +32,10 @@ impl Store {
             .bind(member.as_str())
             .bind(to_column(key.sequence, "one-time key")?)
             .bind(&key.body)
-            .execute(&mut *transaction)
+            .execute(&mut *change)
             .await?;
         }
-        self.at(Transition::Keys, Moment::Uncommitted);
-        transaction.commit().await?;
-        self.at(Transition::Keys, Moment::After);
+        change.commit().await?;
         self.stock(member).await
     }
 

@@ -2,9 +2,10 @@
 
 use protocol::HouseName;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, Sqlite, Transaction};
+use sqlx::{Row as _, SqliteConnection};
 
-use super::transition::{Moment, Transition};
+use super::certificates::note_certificate;
+use super::transition::Transition;
 use super::{Store, StoreError, fixed, from_column, to_column};
 
 /// Somebody with a certificate of the federation.
@@ -71,17 +72,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn invite(&self, token_digest: [u8; 32], name: &HouseName, expires_at_ms: u64) -> Result<(), StoreError> {
-        self.at(Transition::Invite, Moment::Before);
-        let mut transaction = self.pool.begin().await?;
+        let mut change = self.change(Transition::Invite).await?;
         sqlx::query("INSERT INTO invitations (token_digest, name, expires_at_ms) VALUES ($1, $2, $3)")
             .bind(token_digest.as_slice())
             .bind(name.as_str())
             .bind(to_column(expires_at_ms, "time")?)
-            .execute(&mut *transaction)
+            .execute(&mut *change)
             .await?;
-        self.at(Transition::Invite, Moment::Uncommitted);
-        transaction.commit().await?;
-        self.at(Transition::Invite, Moment::After);
+        change.commit().await?;
         Ok(())
     }
 
@@ -105,13 +103,12 @@ impl Store {
     /// [`EnrolError`]: the caller's fault, but for [`EnrolError::Store`].
     pub async fn enrol(&self, token_digest: [u8; 32], new: &NewMember) -> Result<EnrolledMember, EnrolError> {
         let name = || new.name.clone();
-        self.at(Transition::Enrol, Moment::Before);
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut change = self.change(Transition::Enrol).await?;
         let row =
             sqlx::query("SELECT expires_at_ms, used_at_ms FROM invitations WHERE token_digest = $1 AND name = $2")
                 .bind(token_digest.as_slice())
                 .bind(new.name.as_str())
-                .fetch_optional(&mut *transaction)
+                .fetch_optional(&mut *change)
                 .await?
                 .ok_or_else(|| EnrolError::UnknownToken { name: name() })?;
         if row.try_get::<Option<i64>, _>("used_at_ms")?.is_some() {
@@ -119,85 +116,26 @@ impl Store {
                 .bind(new.name.as_str())
                 .bind(new.signing_key.as_slice())
                 .bind(new.mailbox_key.as_slice())
-                .fetch_optional(&mut *transaction)
+                .fetch_optional(&mut *change)
                 .await?;
             let before =
                 before.map(|row| member(&row)).transpose()?.ok_or_else(|| EnrolError::Used { name: name() })?;
             let stands: i64 =
                 sqlx::query_scalar("SELECT COUNT(*) FROM certificates WHERE digest = $1 AND revoked_at_ms IS NULL")
                     .bind(before.certificate_digest.as_slice())
-                    .fetch_one(&mut *transaction)
+                    .fetch_one(&mut *change)
                     .await?;
             return if stands == 1 { Ok(before) } else { Err(EnrolError::Used { name: name() }) };
         }
         if from_column::<u64>(row.try_get("expires_at_ms")?, "invitation")? <= new.joined_at_ms {
             return Err(EnrolError::Expired { name: name() });
         }
-        if self.takes_back(&mut transaction, new).await? {
-            self.use_up(&mut transaction, token_digest, new).await?;
-            self.at(Transition::Enrol, Moment::Uncommitted);
-            transaction.commit().await?;
-            self.at(Transition::Enrol, Moment::After);
-            return Ok(new.clone());
-        }
-        let inserted = sqlx::query(
-            "INSERT INTO members (name, signing_key, mailbox_key, certificate, certificate_digest, joined_at_ms)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-        )
-        .bind(new.name.as_str())
-        .bind(new.signing_key.as_slice())
-        .bind(new.mailbox_key.as_slice())
-        .bind(&new.certificate)
-        .bind(new.certificate_digest.as_slice())
-        .bind(to_column(new.joined_at_ms, "time")?)
-        .execute(&mut *transaction)
-        .await?;
-        if inserted.rows_affected() != 1 {
+        if !takes_back(&mut change, new).await? && !insert(&mut change, new).await? {
             return Err(EnrolError::Taken { name: name() });
         }
-        self.use_up(&mut transaction, token_digest, new).await?;
-        self.at(Transition::Enrol, Moment::Uncommitted);
-        transaction.commit().await?;
-        self.at(Transition::Enrol, Moment::After);
+        use_up(&mut change, token_digest, new).await?;
+        change.commit().await?;
         Ok(new.clone())
-    }
-
-    /// A member whose certificates are all revoked comes back with the keys that the roster pins: it gets another certificate.
-    async fn takes_back(&self, transaction: &mut Transaction<'_, Sqlite>, new: &NewMember) -> Result<bool, EnrolError> {
-        let changed = sqlx::query(
-            "UPDATE members SET certificate = $1, certificate_digest = $2
-             WHERE name = $3 AND signing_key = $4 AND mailbox_key = $5
-             AND name NOT IN (SELECT member FROM certificates WHERE revoked_at_ms IS NULL)",
-        )
-        .bind(&new.certificate)
-        .bind(new.certificate_digest.as_slice())
-        .bind(new.name.as_str())
-        .bind(new.signing_key.as_slice())
-        .bind(new.mailbox_key.as_slice())
-        .execute(&mut **transaction)
-        .await?;
-        Ok(changed.rows_affected() == 1)
-    }
-
-    /// The invitation is used, and the certificate counts.
-    async fn use_up(
-        &self,
-        transaction: &mut Transaction<'_, Sqlite>,
-        token_digest: [u8; 32],
-        new: &NewMember,
-    ) -> Result<(), EnrolError> {
-        sqlx::query("UPDATE invitations SET used_at_ms = $1 WHERE token_digest = $2")
-            .bind(to_column(new.joined_at_ms, "time")?)
-            .bind(token_digest.as_slice())
-            .execute(&mut **transaction)
-            .await?;
-        sqlx::query("INSERT INTO certificates (digest, member, issued_at_ms) VALUES ($1, $2, $3)")
-            .bind(new.certificate_digest.as_slice())
-            .bind(new.name.as_str())
-            .bind(to_column(new.joined_at_ms, "time")?)
-            .execute(&mut **transaction)
-            .await?;
-        Ok(())
     }
 
     /// Everybody who has joined, by name.
@@ -207,6 +145,51 @@ impl Store {
     pub async fn members(&self) -> Result<Vec<EnrolledMember>, StoreError> {
         sqlx::query("SELECT * FROM members ORDER BY name").fetch_all(&self.pool).await?.iter().map(member).collect()
     }
+}
+
+/// A member whose certificates are all revoked comes back with the keys that the roster pins: it gets another certificate.
+async fn takes_back(connection: &mut SqliteConnection, new: &NewMember) -> Result<bool, StoreError> {
+    let changed = sqlx::query(
+        "UPDATE members SET certificate = $1, certificate_digest = $2
+         WHERE name = $3 AND signing_key = $4 AND mailbox_key = $5
+         AND name NOT IN (SELECT member FROM certificates WHERE revoked_at_ms IS NULL)",
+    )
+    .bind(&new.certificate)
+    .bind(new.certificate_digest.as_slice())
+    .bind(new.name.as_str())
+    .bind(new.signing_key.as_slice())
+    .bind(new.mailbox_key.as_slice())
+    .execute(connection)
+    .await?;
+    Ok(changed.rows_affected() == 1)
+}
+
+/// A new member; `false` where another has its name or a key.
+async fn insert(connection: &mut SqliteConnection, new: &NewMember) -> Result<bool, StoreError> {
+    let inserted = sqlx::query(
+        "INSERT INTO members (name, signing_key, mailbox_key, certificate, certificate_digest, joined_at_ms)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+    )
+    .bind(new.name.as_str())
+    .bind(new.signing_key.as_slice())
+    .bind(new.mailbox_key.as_slice())
+    .bind(&new.certificate)
+    .bind(new.certificate_digest.as_slice())
+    .bind(to_column(new.joined_at_ms, "time")?)
+    .execute(connection)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+/// The invitation is used, and the certificate counts.
+async fn use_up(connection: &mut SqliteConnection, token_digest: [u8; 32], new: &NewMember) -> Result<(), StoreError> {
+    let now = to_column(new.joined_at_ms, "time")?;
+    sqlx::query("UPDATE invitations SET used_at_ms = $1 WHERE token_digest = $2")
+        .bind(now)
+        .bind(token_digest.as_slice())
+        .execute(&mut *connection)
+        .await?;
+    note_certificate(connection, new.certificate_digest, new.name.as_str(), now).await
 }
 
 pub(super) fn house(name: &str) -> Result<HouseName, StoreError> {

@@ -13,17 +13,17 @@ mod uploads;
 mod writes;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection as _, SqlitePool};
 
 pub use blobs::{BlobError, Blobs, Shelf};
 pub use certificates::{Renewal, StoredCertificate};
 pub use keys::StoredKey;
 pub use members::{EnrolError, EnrolledMember, NewMember};
 pub use rounds::{StoredAttempt, StoredContribution, StoredEvent, StoredStep};
+use transition::Crash;
 pub use transition::{CrashHook, Moment, Place, Transition};
 pub use uploads::{KeptRun, Upload};
 pub use writes::{Setting, Write};
@@ -39,7 +39,7 @@ const CONNECTIONS: u32 = 4;
 pub struct Store {
     pool: SqlitePool,
     blobs: Blobs,
-    crash: Option<CrashHook>,
+    crash: Crash,
 }
 
 /// Why the storage could not be used: a failure, never a peer's fault.
@@ -124,25 +124,27 @@ impl Store {
             .busy_timeout(BUSY);
         let pool = SqlitePoolOptions::new()
             .max_connections(CONNECTIONS)
+            // A full disk makes SQLite roll a transaction back by itself, of which the driver hears nothing: such a connection begins no
+            // other, and is given up.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
             .connect_with(options)
             .await
             .map_err(|source| StoreError::Open { path, source })?;
         sqlx::migrate!("./migrations").run(&pool).await?;
-        Ok(Self { pool, blobs: Blobs::open(&dir.join(BLOBS))?, crash: None })
+        Ok(Self { pool, blobs: Blobs::open(&dir.join(BLOBS))?, crash: Crash::default() })
     }
 
     /// The same storage, with a hook at every durable change: for tests of crashes.
     #[must_use]
     pub fn with_crash_hook(mut self, hook: CrashHook) -> Self {
-        self.blobs = self.blobs.with_crash_hook(Arc::clone(&hook));
-        self.crash = Some(hook);
+        self.crash = Crash(Some(hook));
+        self.blobs = self.blobs.with_crash(self.crash.clone());
         self
-    }
-
-    fn at(&self, transition: Transition, moment: Moment) {
-        if let Some(hook) = &self.crash {
-            hook(transition, moment);
-        }
     }
 
     /// True when `dir` holds a database.

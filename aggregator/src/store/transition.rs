@@ -1,10 +1,13 @@
 //! The durable changes of an aggregator, as places where a crash must lose nothing and count nothing twice.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use protocol::server::EventKind;
+use sqlx::{Sqlite, SqliteConnection};
 use strum::{EnumIter, IntoEnumIterator as _};
 
+use super::Store;
 use super::blobs::Shelf;
 use super::writes::{Setting, Write};
 
@@ -59,6 +62,67 @@ pub enum Moment {
 
 /// Called at each [`Moment`] of each [`Transition`]. A test ends the process there; programs have none.
 pub type CrashHook = Arc<dyn Fn(Transition, Moment) + Send + Sync>;
+
+/// Whom to tell of a [`Moment`]; nobody in the programs.
+#[derive(Clone, Default)]
+pub(super) struct Crash(pub(super) Option<CrashHook>);
+
+impl Crash {
+    pub(super) fn at(&self, transition: Transition, moment: Moment) {
+        if let Some(hook) = &self.0 {
+            hook(transition, moment);
+        }
+    }
+}
+
+/// One transaction that makes a [`Transition`], and tells of each of its moments.
+pub(super) struct Change {
+    transaction: sqlx::Transaction<'static, Sqlite>,
+    transition: Option<Transition>,
+    crash: Crash,
+}
+
+impl Store {
+    /// Begins a change. `None` is one that only tests of this storage make, of rows that otherwise stand beside others.
+    pub(super) async fn change(&self, transition: impl Into<Option<Transition>>) -> Result<Change, sqlx::Error> {
+        let (transition, crash) = (transition.into(), self.crash.clone());
+        if let Some(transition) = transition {
+            crash.at(transition, Moment::Before);
+        }
+        // Every change writes: it waits for its turn before it reads anything.
+        Ok(Change { transaction: self.pool.begin_with("BEGIN IMMEDIATE").await?, transition, crash })
+    }
+}
+
+impl Change {
+    /// All of it is on the disk when this returns.
+    pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
+        let Self { transaction, transition, crash } = self;
+        let at = |moment| {
+            if let Some(transition) = transition {
+                crash.at(transition, moment);
+            }
+        };
+        at(Moment::Uncommitted);
+        transaction.commit().await?;
+        at(Moment::After);
+        Ok(())
+    }
+}
+
+impl Deref for Change {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Change {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.transaction
+    }
+}
 
 impl Transition {
     /// All of them. A new kind of event or setting is among them by itself.

@@ -3,7 +3,7 @@
 use protocol::{Digest, HouseName};
 use sqlx::Row as _;
 
-use super::transition::{Moment, Transition};
+use super::transition::Transition;
 use super::{Store, StoreError, fixed, from_column, to_column};
 
 /// A contribution under way: whose, to which attempt, and which one.
@@ -55,8 +55,7 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn keep_run(&self, upload: &Upload, position: usize, run: &KeptRun) -> Result<(), StoreError> {
         let position = to_column(position as u64, "upload")?;
-        self.at(Transition::Upload, Moment::Before);
-        let mut transaction = self.pool.begin().await?;
+        let mut change = self.change(Transition::Upload).await?;
         sqlx::query(
             "DELETE FROM uploads WHERE announcement = $1 AND member = $2 AND (position >= $3 OR manifest <> $4)",
         )
@@ -64,7 +63,7 @@ impl Store {
         .bind(upload.member.as_str())
         .bind(position)
         .bind(upload.manifest.as_bytes().as_slice())
-        .execute(&mut *transaction)
+        .execute(&mut *change)
         .await?;
         sqlx::query(
             "INSERT INTO uploads (announcement, member, position, manifest, blob, chunks)
@@ -76,11 +75,9 @@ impl Store {
         .bind(upload.manifest.as_bytes().as_slice())
         .bind(run.blob.as_bytes().as_slice())
         .bind(to_column(run.chunks as u64, "upload")?)
-        .execute(&mut *transaction)
+        .execute(&mut *change)
         .await?;
-        self.at(Transition::Upload, Moment::Uncommitted);
-        transaction.commit().await?;
-        self.at(Transition::Upload, Moment::After);
+        change.commit().await?;
         Ok(())
     }
 

@@ -2,10 +2,10 @@
 
 use protocol::server::EventKind;
 use protocol::{Attempt, Digest, HouseName, Message as _, RoundNumber};
-use sqlx::{Sqlite, Transaction};
+use sqlx::SqliteConnection;
 use strum::EnumIter;
 
-use super::transition::{Moment, Transition};
+use super::transition::Transition;
 use super::{Store, StoreError, StoredContribution, to_column};
 
 /// A value that exists once.
@@ -133,25 +133,16 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
-        let transition = Transition::of(writes);
-        let at = |moment| {
-            if let Some(transition) = transition {
-                self.at(transition, moment);
-            }
-        };
-        at(Moment::Before);
-        let mut transaction = self.pool.begin().await?;
+        let mut change = self.change(Transition::of(writes)).await?;
         for write in writes {
-            apply(&mut transaction, write).await?;
+            apply(&mut change, write).await?;
         }
-        at(Moment::Uncommitted);
-        transaction.commit().await?;
-        at(Moment::After);
+        change.commit().await?;
         Ok(())
     }
 }
 
-async fn apply(transaction: &mut Transaction<'_, Sqlite>, write: &Write) -> Result<(), StoreError> {
+async fn apply(connection: &mut SqliteConnection, write: &Write) -> Result<(), StoreError> {
     let query = match write {
         Write::Set(setting, value) => sqlx::query(
             "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
@@ -224,10 +215,10 @@ async fn apply(transaction: &mut Transaction<'_, Sqlite>, write: &Write) -> Resu
         // Nothing under way to an earlier attempt can be accepted any more.
         sqlx::query("DELETE FROM uploads WHERE announcement <> $1")
             .bind(announcement.as_bytes().as_slice())
-            .execute(&mut **transaction)
+            .execute(&mut *connection)
             .await?;
     }
-    let changed = query.execute(&mut **transaction).await?.rows_affected();
+    let changed = query.execute(&mut *connection).await?.rows_affected();
     let once = matches!(write, Write::UseKey { .. } | Write::Cohort { .. } | Write::Sum { .. });
     if once && changed != 1 {
         // A key used twice or a second cohort would break the protocol: stop before anything is committed.

@@ -11,6 +11,8 @@
 //! state/rounds/R-A/     one attempt's contribution, byte for byte as it was or will be sent
 //! ```
 
+mod attempt;
+
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +20,8 @@ use protocol::client::Memory;
 use protocol::{Attempt, Digest, Message as _, Roster, RoundNumber};
 use rand::CryptoRng;
 use secure_sum::SealingKey;
+
+pub use attempt::{AttemptStore, Part};
 
 use crate::crash::{Crash, Kept, Stopped};
 use crate::files::{self, FileError, Named as _};
@@ -33,34 +37,6 @@ pub struct Store {
     dir: PathBuf,
     crash: Crash,
     _lock: File,
-}
-
-/// One attempt's files.
-#[derive(Debug, Clone)]
-pub struct AttemptStore {
-    dir: PathBuf,
-    crash: Crash,
-}
-
-/// A part of a contribution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// The ciphertext.
-    Body,
-    /// The key shares, sealed.
-    SealedShares,
-    /// The signed manifest. Kept last: with it the contribution is whole.
-    Manifest,
-}
-
-impl Part {
-    fn file(self) -> (&'static str, Kept) {
-        match self {
-            Self::Body => ("body", Kept::Body),
-            Self::SealedShares => ("sealed", Kept::SealedShares),
-            Self::Manifest => ("manifest", Kept::Manifest),
-        }
-    }
 }
 
 /// Why the store cannot be used.
@@ -296,7 +272,7 @@ impl Store {
     pub fn attempt(&self, round: RoundNumber, attempt: Attempt) -> Result<AttemptStore, StoreError> {
         let dir = self.dir.join("rounds").join(format!("{round}-{attempt}"));
         files::create_dir(&dir)?;
-        Ok(AttemptStore { dir, crash: self.crash.clone() })
+        Ok(AttemptStore::new(dir, self.crash.clone()))
     }
 
     /// Removes the files of attempts of rounds before `round`; what they proved is in the adapter and the ledger.
@@ -327,25 +303,6 @@ impl Store {
         let Some(bytes) = files::read(&path, 8)? else { return Ok(0) };
         let bytes: [u8; 8] = bytes.as_slice().try_into().map_err(|_| malformed(&path, "is no number"))?;
         Ok(u64::from_be_bytes(bytes))
-    }
-}
-
-impl AttemptStore {
-    /// A part of the contribution, where it is kept.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn get(&self, part: Part) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(files::read(&self.dir.join(part.file().0), MAX_BYTES)?)
-    }
-
-    /// Keeps a part of the contribution.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn put(&self, part: Part, bytes: &[u8]) -> Result<(), StoreError> {
-        let (name, kept) = part.file();
-        self.crash.keep(kept, || Ok(files::write(&self.dir.join(name), bytes)?))
     }
 }
 
