@@ -17,7 +17,7 @@ pub struct Tensor {
 /// A LoRA adapter with its classification head, under PEFT's names.
 ///
 /// For every target layer `L` it holds `base_model.model.L.lora_A.weight` of shape `[r, in]` and `...lora_B.weight` of
-/// shape `[out, r]` (with `lora_bias` also `...lora_B.bias`), and for each layer of the head (`base_model.model.classifier`) a weight and a bias, over the labels or, of a layer
+/// shape `[out, r]` (with `lora_bias` also `...lora_B.bias`), for each bias of the base model that is trained with it ([`Bias`](crate::Bias)) what comes to it, and for each layer of the head (`base_model.model.classifier`) a weight and a bias, over the labels or, of a layer
 /// before them, over the hidden width. All values are finite.
 ///
 /// What is trained are the head and what [`Train`](crate::Train) says. In [`flat`](Self::flat) they
@@ -187,6 +187,18 @@ impl Adapter {
         let index = flat.iter().position(|value| !value.is_finite())?;
         let place = self.trainable().into_iter().rfind(|place| place.offset <= index)?;
         Some((place.name, index - place.offset, flat[index]))
+    }
+
+    /// Adds `factor * values` to a tensor of it.
+    pub(crate) fn add_to(&mut self, name: &str, values: &[f32], factor: f32) -> Result<(), AdapterError> {
+        let missing = || AdapterError::MissingTensor { tensor: name.to_owned() };
+        let tensor = self.tensors.get_mut(name).ok_or_else(missing)?;
+        if tensor.data.len() != values.len() {
+            let (found, expected) = (vec![values.len()], tensor.shape.clone());
+            return Err(AdapterError::WrongShape { tensor: name.to_owned(), found, expected });
+        }
+        tensor.data.iter_mut().zip(values).for_each(|(sum, value)| *sum += factor * value);
+        check_finite(name, &tensor.data)
     }
 
     /// Overwrites the trained weights with a vector of their length.

@@ -43,7 +43,7 @@ pub enum Site {
     Down,
 }
 
-/// Where a family keeps its transformer layers.
+/// Where a family keeps its transformer layers and their norms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerNames {
     /// Before all names of the base model, in a checkpoint with a head.
@@ -52,6 +52,12 @@ pub struct LayerNames {
     pub layers: &'static str,
     /// After it, as [`Site::ALL`]; none where the family has no such layer.
     pub sites: [Option<&'static str>; Site::COUNT],
+    /// The norm of the embeddings, after the prefix; none where the family has none.
+    pub embedding_norm: Option<&'static str>,
+    /// The norm at the attention block, after a layer's number.
+    pub attention_norm: &'static str,
+    /// The norm at the feed-forward block.
+    pub feed_forward_norm: &'static str,
 }
 
 const BERT: LayerNames = LayerNames {
@@ -66,6 +72,9 @@ const BERT: LayerNames = LayerNames {
         Some("intermediate.dense"),
         Some("output.dense"),
     ],
+    embedding_norm: Some("embeddings.LayerNorm"),
+    attention_norm: "attention.output.LayerNorm",
+    feed_forward_norm: "output.LayerNorm",
 };
 
 const DISTILBERT: LayerNames = LayerNames {
@@ -80,6 +89,9 @@ const DISTILBERT: LayerNames = LayerNames {
         Some("ffn.lin1"),
         Some("ffn.lin2"),
     ],
+    embedding_norm: Some("embeddings.LayerNorm"),
+    attention_norm: "sa_layer_norm",
+    feed_forward_norm: "output_layer_norm",
 };
 
 const LLAMA: LayerNames = LayerNames {
@@ -94,6 +106,9 @@ const LLAMA: LayerNames = LayerNames {
         Some("mlp.up_proj"),
         Some("mlp.down_proj"),
     ],
+    embedding_norm: None,
+    attention_norm: "input_layernorm",
+    feed_forward_norm: "post_attention_layernorm",
 };
 
 impl Site {
@@ -108,7 +123,7 @@ impl LayerNames {
     /// Full name of a linear layer, as PEFT sees it; none where the family has no such layer.
     #[must_use]
     pub fn of(&self, layer: usize, site: Site) -> Option<String> {
-        let Self { prefix, layers, sites } = self;
+        let Self { prefix, layers, sites, .. } = self;
         sites[site as usize].map(|path| format!("{prefix}{layers}{layer}.{path}"))
     }
 }
@@ -143,6 +158,16 @@ impl Architecture {
     #[must_use]
     pub fn is_language_model(self) -> bool {
         matches!(self, Self::Llama | Self::Mistral | Self::Qwen2 | Self::Qwen3)
+    }
+
+    /// Which linear layers have a bias in every checkpoint of the family, as [`Site::ALL`].
+    #[must_use]
+    pub fn biases(self) -> [bool; Site::COUNT] {
+        match self {
+            Self::Bert | Self::Roberta | Self::DistilBert => [true; Site::COUNT],
+            Self::Qwen2 => [true, true, true, false, false, false, false],
+            Self::Llama | Self::Mistral | Self::Qwen3 => [false; Site::COUNT],
+        }
     }
 
     /// What its layers are called.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use safetensors::{Dtype, SafeTensors, View};
 use sha2::{Digest, Sha256};
 
-use crate::{Adapter, AdapterError, LoraConfig, Model, Tensor};
+use crate::{Adapter, AdapterError, Bias, LoraConfig, Model, Tensor};
 
 const DIGEST_LABEL: &[u8] = b"plainchant adapter v1\0";
 
@@ -15,6 +15,9 @@ const HEADER_BYTES_A_TENSOR: u64 = 512;
 
 /// What a safetensors header may take besides its tensors: writers add metadata of their own.
 const HEADER_BYTES: u64 = 64 << 10;
+
+/// Ends of names under which PEFT saves the head's biases again where it saves all biases.
+const SAVED_TWICE: [&str; 2] = [".modules_to_save.bias", ".original_module.bias"];
 
 impl Adapter {
     /// SHA-256 over a versioned label, the number of tensors, and for each tensor in the order of the names: name, shape
@@ -64,7 +67,8 @@ impl Adapter {
             }
             Ok(floats(view.data()))
         })?;
-        match views.into_keys().min() {
+        let twice = |name: &String| config.bias == Bias::All && SAVED_TWICE.iter().any(|end| name.ends_with(end));
+        match views.into_keys().filter(|name| !twice(name)).min() {
             Some(tensor) => Err(AdapterError::UnknownTensor { tensor }),
             None => Ok(adapter),
         }
@@ -75,7 +79,10 @@ impl Adapter {
 pub(crate) fn size_limit(model: &Model, config: &LoraConfig) -> Result<u64, AdapterError> {
     let tensors = model.tensors(config)?;
     let values: u64 = tensors.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
-    Ok(4 * values + HEADER_BYTES_A_TENSOR * tensors.len() as u64 + HEADER_BYTES)
+    // Under the names of `SAVED_TWICE`.
+    let again: usize = model.head_layers().iter().map(|layer| 2 * layer.outputs).sum();
+    let again = if config.bias == Bias::All { again as u64 } else { 0 };
+    Ok(4 * (values + again) + HEADER_BYTES_A_TENSOR * tensors.len() as u64 + HEADER_BYTES)
 }
 
 /// Adds a tensor's name and shape.

@@ -40,6 +40,31 @@ impl Train {
     }
 }
 
+/// Which biases of the base model are trained with the adapter, as PEFT's `bias`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bias {
+    /// None.
+    #[default]
+    None,
+    /// Those of the adapted layers.
+    LoraOnly,
+    /// All that the model has: of linear layers, of norms, of a pooler that the head uses.
+    All,
+}
+
+impl Bias {
+    /// Its name in PEFT's configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::LoraOnly => "lora_only",
+            Self::All => "all",
+        }
+    }
+}
+
 /// Which linear layers get a LoRA adapter and how strong it is, in PEFT's spelling.
 ///
 /// The serde form is the charter's: these keys and no others. The form of PEFT's `adapter_config.json` is written by
@@ -68,10 +93,13 @@ pub struct LoraConfig {
     /// Share of each adapted layer's inputs that a training step hides from A; the others are divided by what is left. Changes nothing outside of training.
     #[serde(default)]
     pub lora_dropout: f64,
-    /// Train a bias beside each B, with B: what PEFT's `lora_bias` is. The bias of the base model stays as it is, so that no one needs the base model to
-    /// know what is trained (PEFT's `bias` would train it in its place).
+    /// Train a bias beside each B, with B: what PEFT's `lora_bias` is.
     #[serde(default)]
     pub lora_bias: bool,
+    /// Which of the base model's own biases are trained. An [`Adapter`](crate::Adapter) holds what comes to them, so that nobody needs the base model to know
+    /// what is trained; a PEFT directory holds the sums ([`Adapter::save_dir_with_base`](crate::Adapter::save_dir_with_base)).
+    #[serde(default)]
+    pub bias: Bias,
     /// Which factors are trained. PEFT's configuration has no such key: what is read from one trains B.
     #[serde(default)]
     pub train: Train,
@@ -105,6 +133,7 @@ impl LoraConfig {
             use_rslora: false,
             lora_dropout: 0.0,
             lora_bias: false,
+            bias: Bias::None,
             train: Train::B,
             base_model_name_or_path: None,
         }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::codec::size_limit;
-use crate::{Adapter, AdapterError, LoraConfig, Model};
+use crate::{Adapter, AdapterError, Bias, LoraConfig, Model};
 
 const CONFIG_FILE: &str = "adapter_config.json";
 const WEIGHTS_FILE: &str = "adapter_model.safetensors";
@@ -14,24 +14,55 @@ const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 impl Adapter {
-    /// Writes `adapter_config.json` and `adapter_model.safetensors` into `dir`, making it if need be.
+    /// Writes `adapter_config.json` and `adapter_model.safetensors` into `dir`, making it if need be, of an adapter without biases of the base model.
     ///
     /// Each file is written under another name, synced and renamed, the weights first: a crash leaves the old file or
     /// the new one, and a directory with a configuration has weights.
     ///
     /// # Errors
-    /// [`AdapterError::Io`] naming the file.
+    /// [`AdapterError::Io`] naming the file; [`AdapterError::NeedsBase`].
     pub fn save_dir(&self, dir: &Path) -> Result<(), AdapterError> {
+        without_biases(self.config())?;
+        self.write(dir)
+    }
+
+    /// The same of any adapter of the base model in the folder `base`, which is opened only if its biases are trained: they stand in PEFT's files as sums.
+    ///
+    /// # Errors
+    /// As [`save_dir`](Self::save_dir), and naming a file or tensor of the base model.
+    pub fn save_dir_with_base(&self, dir: &Path, base: &Path) -> Result<(), AdapterError> {
+        if self.config().bias == Bias::None {
+            return self.write(dir);
+        }
+        self.with_biases_of(base, 1.0)?.write(dir)
+    }
+
+    fn write(&self, dir: &Path) -> Result<(), AdapterError> {
         fs::create_dir_all(dir).map_err(|source| io_error(dir, source))?;
         write_atomically(&dir.join(WEIGHTS_FILE), &self.to_bytes()?)?;
         write_atomically(&dir.join(CONFIG_FILE), self.config().to_peft_json()?.as_bytes())
     }
 
-    /// Reads a directory that [`save_dir`](Self::save_dir) or PEFT wrote for this model.
+    /// Reads a directory that [`save_dir`](Self::save_dir) or PEFT wrote for this model, without biases of the base model.
     ///
     /// # Errors
-    /// [`AdapterError::Io`] naming the file, or [`AdapterError::InFile`] naming the file and what is wrong in it.
+    /// [`AdapterError::Io`] naming the file, or [`AdapterError::InFile`] naming the file and what is wrong in it ([`AdapterError::NeedsBase`] among it).
     pub fn load_dir(dir: &Path, model: &Model) -> Result<Self, AdapterError> {
+        let adapter = Self::read(dir, model)?;
+        in_file(&dir.join(CONFIG_FILE), without_biases(adapter.config()))?;
+        Ok(adapter)
+    }
+
+    /// The same of any adapter of the base model in the folder `base`, which is opened only if its biases are trained.
+    ///
+    /// # Errors
+    /// As [`load_dir`](Self::load_dir), and naming a file or tensor of the base model.
+    pub fn load_dir_with_base(dir: &Path, model: &Model, base: &Path) -> Result<Self, AdapterError> {
+        let adapter = Self::read(dir, model)?;
+        if adapter.config().bias == Bias::None { Ok(adapter) } else { adapter.with_biases_of(base, -1.0) }
+    }
+
+    fn read(dir: &Path, model: &Model) -> Result<Self, AdapterError> {
         let path = dir.join(CONFIG_FILE);
         let mut config = read(&path, CONFIG_BYTES_MAX)
             .and_then(|bytes| in_file(&path, serde_json::from_slice(&bytes).map_err(AdapterError::Json)))
@@ -41,6 +72,13 @@ impl Adapter {
         let path = dir.join(WEIGHTS_FILE);
         let bytes = read(&path, limit)?;
         in_file(&path, Self::from_bytes(model, &config, &bytes))
+    }
+}
+
+fn without_biases(config: &LoraConfig) -> Result<(), AdapterError> {
+    match config.bias {
+        Bias::None => Ok(()),
+        bias => Err(AdapterError::NeedsBase { bias: bias.as_str() }),
     }
 }
 

@@ -112,6 +112,12 @@ pub enum AdapterError {
         /// The value.
         value: f32,
     },
+    /// What is trained of the base model's biases can only be written or read beside the base model.
+    #[error("with bias {bias:?} PEFT's files hold biases of the base model: its folder is needed")]
+    NeedsBase {
+        /// The setting.
+        bias: &'static str,
+    },
     /// A vector does not have one value for each trained weight.
     #[error("{found} values were given for {expected} trained weights")]
     WrongLength {

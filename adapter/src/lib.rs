@@ -16,6 +16,7 @@
 
 mod adapter;
 mod architecture;
+mod biases;
 mod codec;
 mod config;
 mod directory;
@@ -32,7 +33,7 @@ mod weights;
 
 pub use crate::adapter::{Adapter, Tensor, Trainable};
 pub use crate::architecture::{Architecture, LayerNames, LayerWidths, Site};
-pub use crate::config::{LoraConfig, Train};
+pub use crate::config::{Bias, LoraConfig, Train};
 pub use crate::error::{AdapterError, ApplyError, DecodeError};
 pub use crate::merge::Merge;
 pub use crate::model::{AttentionSizes, Head, HeadLayer, Linear, Model};

@@ -12,7 +12,7 @@ use crate::directory::{in_file, io_error, write_atomically};
 use crate::{Adapter, AdapterError, weight_files};
 
 /// Before every name of the base model in an adapter.
-const PREFIX: &str = "base_model.model.";
+pub(crate) const PREFIX: &str = "base_model.model.";
 
 /// Whether an adapter goes into the weights or comes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,19 +65,25 @@ impl Adapter {
     }
 
     /// What stands before all names of the base model in a checkpoint with a head, and may be missing in one without.
-    fn stem(&self) -> &'static str {
+    pub(crate) fn stem(&self) -> &'static str {
         self.model().architecture.layer_names().prefix
     }
 
-    /// What comes to the weight of every adapted layer, `scaling * B A` (`[outputs, inputs]`), and to its bias, `scaling * b`, where there is one; by the
-    /// tensor's name.
+    /// What comes to the weight of every adapted layer, `scaling * B A` (`[outputs, inputs]`), and to a bias, `scaling * b` of one beside B and what is trained
+    /// of it; by the tensor's name.
     fn deltas(&self, how: Merge) -> BTreeMap<String, Vec<f32>> {
         let scaling = if how == Merge::Into { self.config().scaling() } else { -self.config().scaling() };
-        let mut deltas = BTreeMap::new();
-        for (name, bias) in self.tensors() {
-            if let Some(layer) = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(".lora_B.bias")) {
-                deltas.insert(format!("{layer}.bias"), bias.data.iter().map(|value| scaling * value).collect());
-            }
+        let sign = if how == Merge::Into { 1.0 } else { -1.0 };
+        let mut deltas: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+        for (name, tensor) in self.tensors() {
+            let beside = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(".lora_B.bias"));
+            let (bias, factor) = match (beside, self.base_bias(name)) {
+                (Some(layer), _) => (format!("{layer}.bias"), scaling),
+                (None, Some(bias)) => (bias, sign),
+                (None, None) => continue,
+            };
+            let sum = deltas.entry(bias).or_insert_with(|| vec![0.0; tensor.data.len()]);
+            sum.iter_mut().zip(&tensor.data).for_each(|(sum, value)| *sum += factor * value);
         }
         for (name, down) in self.tensors() {
             let Some(layer) = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(".lora_A.weight")) else {
@@ -99,7 +105,7 @@ impl Adapter {
 }
 
 /// A tensor's name as in a checkpoint with a head.
-fn full_name(name: &str, stem: &str) -> String {
+pub(crate) fn full_name(name: &str, stem: &str) -> String {
     if name.starts_with(stem) { name.to_owned() } else { format!("{stem}{name}") }
 }
 

@@ -69,6 +69,8 @@ pub struct Linear {
     pub inputs: usize,
     /// Width of its output.
     pub outputs: usize,
+    /// Whether it has a bias in every checkpoint of the family.
+    pub bias: bool,
 }
 
 /// A trained layer of a head, with a bias.
@@ -161,9 +163,11 @@ impl Model {
     pub fn linear_layers(&self) -> Vec<Linear> {
         let names = self.architecture.layer_names();
         let widths = self.widths();
-        let linear = |layer: u32, site| {
+        let biases = self.architecture.biases();
+        let linear = |layer: u32, site: Site| {
             let (inputs, outputs) = widths.shape(site);
-            names.of(layer as usize, site).map(|name| Linear { name, layer, inputs, outputs })
+            let bias = biases[site as usize];
+            names.of(layer as usize, site).map(|name| Linear { name, layer, inputs, outputs, bias })
         };
         let layers = 0..self.num_hidden_layers;
         layers.flat_map(|layer| Site::ALL.into_iter().filter_map(move |site| linear(layer, site))).collect()
@@ -225,7 +229,11 @@ impl Model {
             tensors.push((format!("base_model.model.{name}.weight"), vec![outputs, inputs]));
             tensors.push((format!("base_model.model.{name}.bias"), vec![outputs]));
         }
-        for Linear { name, inputs, outputs, .. } in self.targets(config)? {
+        let targets = self.targets(config)?;
+        for (name, width) in self.biases(config, &targets)? {
+            tensors.push((format!("base_model.model.{name}"), vec![width]));
+        }
+        for Linear { name, inputs, outputs, .. } in targets {
             tensors.push((format!("base_model.model.{name}.lora_A.weight"), vec![r, inputs]));
             tensors.push((format!("base_model.model.{name}.lora_B.weight"), vec![outputs, r]));
             if config.lora_bias {

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::config::{BEFORE_HEAD, HEAD};
-use crate::{AdapterError, LoraConfig, Model, Targets};
+use crate::{AdapterError, Bias, LoraConfig, Model, Targets};
 
 /// Keys that must be absent, null, false or empty.
 const MUST_BE_OFF: [&str; 18] = [
@@ -43,7 +43,7 @@ impl LoraConfig {
             "alpha_pattern": {},
             "auto_mapping": null,
             "base_model_name_or_path": self.base_model_name_or_path,
-            "bias": "none",
+            "bias": self.bias.as_str(),
             "fan_in_fan_out": false,
             "inference_mode": true,
             "init_lora_weights": true,
@@ -83,8 +83,6 @@ impl LoraConfig {
         one_of("peft_type", &[json!("LORA")], "\"LORA\"")?;
         let tasks = [Value::Null, json!("SEQ_CLS"), json!("CAUSAL_LM")];
         one_of("task_type", &tasks, "\"SEQ_CLS\" or \"CAUSAL_LM\"")?;
-        let rule = "\"none\" (with \"lora_bias\": true what is trained of a bias stands beside B)";
-        one_of("bias", &[Value::Null, json!("none")], rule)?;
         let initialisation = get("init_lora_weights");
         let harmless = initialisation.is_null()
             || initialisation.is_boolean()
@@ -109,6 +107,7 @@ impl LoraConfig {
             use_rslora: flag("use_rslora")?,
             lora_dropout: dropout.as_f64().unwrap_or_default(),
             lora_bias: flag("lora_bias")?,
+            bias: bias(get("bias"))?,
             train: crate::Train::B,
             base_model_name_or_path: base.as_str().map(str::to_owned),
         };
@@ -163,6 +162,13 @@ fn targets(value: &Value) -> Result<Targets, AdapterError> {
     }
 }
 
+fn bias(value: &Value) -> Result<Bias, AdapterError> {
+    let known = [Bias::None, Bias::LoraOnly, Bias::All].into_iter().find(|bias| value == bias.as_str());
+    let bias = if value.is_null() { Some(Bias::None) } else { known };
+    require("bias", value, bias.is_some(), "\"none\", \"lora_only\" or \"all\"")?;
+    Ok(bias.unwrap_or_default())
+}
+
 /// PEFT takes one number for a list of one.
 fn layers(value: &Value) -> Result<Option<Vec<u32>>, AdapterError> {
     let one = |value: &Value| integer("layers_to_transform", value);
@@ -215,6 +221,10 @@ mod tests {
         assert_eq!(LoraConfig::from_peft_json(&config.to_peft_json().unwrap()).unwrap(), config);
         (config.lora_bias, config.lora_dropout) = (true, 0.1);
         assert_eq!(LoraConfig::from_peft_json(&config.to_peft_json().unwrap()).unwrap(), config);
+        for bias in [Bias::LoraOnly, Bias::All] {
+            config.bias = bias;
+            assert_eq!(LoraConfig::from_peft_json(&config.to_peft_json().unwrap()).unwrap(), config);
+        }
         assert_eq!(with("layers_to_transform", json!(3)).unwrap().layers_to_transform, Some(vec![3]));
     }
 
@@ -253,7 +263,7 @@ mod tests {
             ("exclude_modules", json!("value")),
             ("peft_type", json!("IA3")),
             ("task_type", json!("SEQ_2_SEQ_LM")),
-            ("bias", json!("all")),
+            ("bias", json!("norm_only")),
             ("init_lora_weights", json!("pissa")),
             ("lora_dropout", json!("0.1")),
             ("lora_bias", json!(1)),

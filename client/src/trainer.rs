@@ -1,6 +1,6 @@
 //! What makes this house's contributions.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use adapter::State;
 use hub::Hub;
@@ -19,6 +19,11 @@ pub trait Trainer: Send {
     /// # Errors
     /// [`TrainError`]; the house is then absent from the attempt.
     fn contribution(&mut self, part: &Part<'_>, state: &State) -> Result<Trained, TrainError>;
+
+    /// The folder of the base model, whose biases stand in an adapter's files where they are trained.
+    fn base_model(&self) -> Option<&Path> {
+        None
+    }
 }
 
 /// The charter's mechanism on the house's own rows.
@@ -27,6 +32,7 @@ pub struct HouseTrainer {
     learner: Box<dyn Learner + Send>,
     house: House,
     noise: FreshNoise,
+    base_model: PathBuf,
 }
 
 impl HouseTrainer {
@@ -41,21 +47,21 @@ impl HouseTrainer {
         training: &TrainingConfig,
         scratch: &Path,
     ) -> Result<Self, RunError> {
-        let Loaded { learner, house, .. } = load(charter, data, training, scratch)?;
-        Ok(Self { mechanism: mechanism(charter)?, learner, house, noise: FreshNoise::stocked() })
+        let (Loaded { learner, house, .. }, base_model) = load(charter, data, training, scratch)?;
+        Ok(Self { mechanism: mechanism(charter)?, learner, house, noise: FreshNoise::stocked(), base_model })
     }
 }
 
-/// The house's rows and the model over them.
+/// The house's rows and the model over them, and the base model's folder.
 pub(crate) fn load(
     charter: &Charter,
     data: &DataConfig,
     training: &TrainingConfig,
     scratch: &Path,
-) -> Result<Loaded, RunError> {
+) -> Result<(Loaded, PathBuf), RunError> {
     let folder = Hub::from_env().folder(&training.model)?;
     let rows = data.source(terms::is_language_model(charter));
-    Ok(training::load(charter, &rows, &training.source(&folder), scratch)?)
+    Ok((training::load(charter, &rows, &training.source(&folder), scratch)?, folder))
 }
 
 /// Group sizes for which [`group_epsilons`] says what the run costs.
@@ -81,6 +87,10 @@ impl Trainer for HouseTrainer {
         let mut rng = rand::rng();
         let mut tools = Tools { learner: self.learner.as_mut(), noise: &mut self.noise, rng: &mut rng };
         self.mechanism.contribute(part, state, &self.house, &mut tools)
+    }
+
+    fn base_model(&self) -> Option<&Path> {
+        Some(&self.base_model)
     }
 }
 

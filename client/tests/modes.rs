@@ -126,12 +126,12 @@ async fn two_rounds_by_turns_of_b_and_a_under_every_mode() {
     }
 }
 
-/// Real models on real rows: four companies and a tiny Llama, prompts and completions, noise and all. What comes out is an adapter that
-/// PEFT takes for a causal language model's, the same in every house.
+/// Real models on real rows: four companies and a tiny Qwen2, some of whose biases are trained too, prompts and completions, noise and all. What comes out is an
+/// adapter that PEFT takes for a causal language model's, the same in every house.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_language_model_is_fine_tuned_by_a_federation() {
     logs();
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lora/tests/fixtures/families/llama");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lora/tests/fixtures/families/qwen2");
     let dir = tempfile::tempdir().unwrap();
     for file in ["config.json", "model.safetensors"] {
         std::fs::copy(model.join(file), dir.path().join(file)).unwrap();
@@ -184,22 +184,29 @@ async fn a_language_model_is_fine_tuned_by_a_federation() {
         assert_eq!(bad, format!("{:?}", std::process::ExitCode::from(2)), "{verb:?}");
     }
     let completed = all_completed(tasks.into()).await;
-    let first = Terms::of(&federation.charter).unwrap().first_state().unwrap();
-    let adapters = HOUSES.map(|house| federation.adapter(house));
+    let terms = Terms::of(&federation.charter).unwrap();
+    let first = terms.first_state().unwrap();
+    let load = |folder: &Path| Adapter::load_dir_with_base(folder, &terms.model, dir.path()).unwrap();
+    let adapters = HOUSES.map(|house| load(&federation.house(house).join("adapter")));
     assert!(adapters.iter().all(|adapter| adapter.digest() == adapters[0].digest()));
     assert_ne!(adapters[0].digest(), first.adapter().digest());
     assert_ne!(completed.state.as_bytes(), &first.digest());
     let peft = std::fs::read_to_string(federation.house("abbey").join("adapter/adapter_config.json")).unwrap();
-    assert!(peft.contains("\"CAUSAL_LM\""), "{peft}");
-    // The model builder takes the whole model home; it says what the adapted one does.
+    assert!(peft.contains("\"CAUSAL_LM\"") && peft.contains("\"lora_only\""), "{peft}");
+    let bias = "base_model.model.model.layers.1.self_attn.q_proj.base_layer.bias";
+    assert!(adapters[0].get(bias).unwrap().data.iter().any(|x| *x != 0.0), "no bias was trained");
+    // The model builder takes the adapter home, for which biases have to be at hand, and the whole model; it says what the adapted one does.
     let (aggregator, merged) = (federation.house("aggregator"), dir.path().join("merged"));
-    let export = |base: &Path| {
+    let (as_adapter, as_model) = ("--model", "--merge-into");
+    let export = |how: &'static str, base: &Path| {
         let args = ["plainchant-aggregator".into(), "export".into(), aggregator.clone().into(), merged.clone().into()];
-        let more = ["--merge-into".into(), base.to_owned().into()];
+        let more = [how.into(), base.to_owned().into()];
         let args: Vec<std::ffi::OsString> = args.into_iter().chain(more).collect();
         tokio::task::spawn_blocking(move || format!("{:?}", aggregator::cli::run(args)))
     };
-    assert_eq!(export(dir.path()).await.unwrap(), format!("{:?}", std::process::ExitCode::SUCCESS));
+    assert_eq!(export(as_adapter, dir.path()).await.unwrap(), format!("{:?}", std::process::ExitCode::SUCCESS));
+    assert_eq!(load(&merged), adapters[0]);
+    assert_eq!(export(as_model, dir.path()).await.unwrap(), format!("{:?}", std::process::ExitCode::SUCCESS));
     let device = lora::device("cpu").unwrap();
     let texts = [lora::Encoded { ids: vec![2, 5, 4, 3, 8] }];
     let adapted = lora::LanguageModel::load(dir.path(), &adapters[0], &device).unwrap().logits(&texts).unwrap();
@@ -208,6 +215,8 @@ async fn a_language_model_is_fine_tuned_by_a_federation() {
     assert!(adapted[0].iter().zip(&taken[0]).all(|(a, b)| (a - b).abs() < 1e-5 * largest));
     // Another base model is refused by its weights.
     let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lora/tests/fixtures/families/qwen3");
-    assert_eq!(export(&other).await.unwrap(), format!("{:?}", std::process::ExitCode::from(2)));
+    for how in [as_adapter, as_model] {
+        assert_eq!(export(how, &other).await.unwrap(), format!("{:?}", std::process::ExitCode::from(2)));
+    }
     federation.stop().await;
 }

@@ -22,16 +22,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let encoder = expected["left_padded"].as_array().is_some_and(Vec::is_empty);
         let config = std::fs::read_to_string(folder.join("config.json"))?;
         let model = Model::from_hf_config(&config, if encoder { LABELS as u32 } else { 0 })?;
-        // The second adapter of some has transformers' own head and biases.
+        // The second adapter of some has transformers' own head and biases beside B; a third trains the base model's own.
         let own = Model { head: if encoder { Head::SequenceClassification } else { Head::Mean }, ..model.clone() };
-        for (kind, model) in [("adapter", &model), ("own", &own)] {
+        for (kind, model) in [("adapter", &model), ("own", &own), ("bias", &own)] {
             if !folder.join(kind).exists() {
                 continue;
             }
             let out = Path::new(&out).join(kind).join(family);
-            let saved = Adapter::load_dir(&folder.join(kind), model)?;
+            let saved = Adapter::load_dir_with_base(&folder.join(kind), model, &folder)?;
             let changed = saved.with_flat(&saved.flat().iter().map(|value| 0.1 - 1.5 * value).collect::<Vec<f32>>())?;
-            changed.save_dir(&out.join("adapter"))?;
+            changed.save_dir_with_base(&out.join("adapter"), &folder)?;
             let logits = if encoder {
                 Classifier::load(&folder, &changed, LABELS, &device)?.logits(&texts)?
             } else {

@@ -8,7 +8,8 @@ Needs torch, transformers and peft (the versions are written into each expected.
 fewer key/value heads than heads, a head size that is not hidden over heads, tied and untied embeddings, biases, norms of queries and
 keys, every kind of rotary scaling, sliding windows shorter than a text on all and on some layers, weights in three types, several files
 with an index. Adapters are on queries, keys, attention outputs and the last layer of the feed-forward block. Encoders have a head on the
-mean of their hidden states, of norm 1, as lora's classifier has; a second adapter of each (own.json) keeps transformers' own head and has biases beside B, as one of two decoders has. Gradients are made by a loop over the examples. Texts have several lengths; the longest is left-padded into one batch with the others as well.
+mean of their hidden states, of norm 1, as lora's classifier has; a second adapter of each (own.json) keeps transformers' own head and has biases beside B, as one of two decoders has;
+a third of some (bias.json) trains biases of the base model. Gradients are made by a loop over the examples. Texts have several lengths; the longest is left-padded into one batch with the others as well.
 """
 
 import copy
@@ -35,6 +36,8 @@ SUFFIXES = {
 
 # Families with a second adapter.
 OWN = ["bert", "roberta", "distilbert", "llama", "llama3"]
+# Families with a third, and which of the base model's biases it trains.
+BIASES = {"bert": "all", "roberta": "lora_only", "distilbert": "all", "qwen2": "lora_only"}
 
 LLAMA = dict(
     hidden_size=32, intermediate_size=44, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, vocab_size=VOCAB,
@@ -132,8 +135,11 @@ def loss_of(model, text, prompt, label):
     return torch.nn.functional.cross_entropy(logits[first - 1:], ids[0, first:])
 
 
-def adapted(name, model, texts, folder, own=False):
-    """Attaches a random adapter with peft, saves it, and computes each text's loss and gradients. `own`: with transformers' own head, and biases."""
+def adapted(name, model, texts, folder, kind_of="adapter"):
+    """Attaches a random adapter with peft, saves it, and computes each text's loss and gradients. "own": with transformers' own head, and biases beside B;
+    "bias": with transformers' own head, and the base model's biases trained."""
+    own = kind_of != "adapter"
+    bias = BIASES[name] if kind_of == "bias" else "none"
     kind = model.config.model_type
     decoder = kind not in ("bert", "roberta", "distilbert")
     if not decoder and not own:
@@ -141,7 +147,8 @@ def adapted(name, model, texts, folder, own=False):
     saved = ["pre_classifier", "classifier"] if own and kind == "distilbert" else ["classifier"]
     config = peft.LoraConfig(
         r=2, lora_alpha=6, target_modules=SUFFIXES.get(kind, SUFFIXES["llama"]), use_rslora=name == "qwen3",
-        task_type="CAUSAL_LM" if decoder else "SEQ_CLS", modules_to_save=None if decoder else saved, lora_bias=own)
+        task_type="CAUSAL_LM" if decoder else "SEQ_CLS", modules_to_save=None if decoder else saved,
+        lora_bias=kind_of == "own", bias=bias)
     model = peft.PeftModel(model, config) if not decoder else peft.get_peft_model(model, config)
     model.eval()
     trained = {}
@@ -151,9 +158,12 @@ def adapted(name, model, texts, folder, own=False):
                 parameter.copy_(0.25 * torch.randn_like(parameter))
                 parameter.requires_grad_(True)
                 trained[key.replace(".default", "").replace(".modules_to_save", "")] = parameter
+            elif parameter.requires_grad and key.endswith(".bias") and "original_module" not in key:
+                parameter.add_(0.25 * torch.randn_like(parameter))
+                trained[key] = parameter
             else:
                 parameter.requires_grad_(False)
-    saved = folder / ("own" if own else "adapter")
+    saved = folder / kind_of
     model.save_pretrained(saved)
     (saved / "README.md").unlink(missing_ok=True)
     rows = []
@@ -195,7 +205,9 @@ def main():
         versions = {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__}
         (folder / "adapted.json").write_text(json.dumps(versions | adapted(name, model, texts, folder)))
         if name in OWN:
-            (folder / "own.json").write_text(json.dumps(versions | adapted(name, again, texts, folder, own=True)))
+            (folder / "own.json").write_text(json.dumps(versions | adapted(name, copy.deepcopy(again), texts, folder, "own")))
+        if name in BIASES:
+            (folder / "bias.json").write_text(json.dumps(versions | adapted(name, again, texts, folder, "bias")))
         size = sum(file.stat().st_size for file in folder.rglob('*'))
         print(f"{name:14} {size:7} bytes, largest |logit| {max(row.abs().max() for row in expected):.2f}")
 

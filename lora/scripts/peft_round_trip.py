@@ -5,7 +5,7 @@
 
 Needs torch, transformers and peft, and cargo. Prints, for each family, the largest difference of the logits over the largest |logit|, and of
 the weights that we merged over the largest weight of peft's own merge (in f32, and so but for the checkpoint's type); then the same of the second
-adapters, with transformers' own heads and biases beside B.
+adapters, with transformers' own heads and biases beside B, and of the third, which train the base model's biases.
 """
 
 import json
@@ -16,7 +16,7 @@ import tempfile
 import peft
 import torch
 import transformers
-from family_fixtures import FAMILIES, OUT, OWN, Classifier
+from family_fixtures import BIASES, FAMILIES, OUT, OWN, Classifier
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -57,6 +57,9 @@ def main():
         print("with transformers' own head, and biases")
         for name in OWN:
             report(name, *compare(name, pathlib.Path(folder) / "own" / name, own=True))
+        print("with biases of the base model")
+        for name in BIASES:
+            report(name, *compare(name, pathlib.Path(folder) / "bias" / name, own=True))
 
 
 def report(name, logits, weights):

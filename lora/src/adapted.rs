@@ -66,7 +66,7 @@ impl Adapted {
 
     /// The last hidden states with the adapter, `[examples, tokens, hidden]`.
     pub(crate) fn states(&self, batch: &MicroBatch) -> Result<Tensor<3>, LoraError> {
-        self.model.forward(&self.input(batch), &self.attached.shared_branches())
+        self.model.forward(&self.input(batch), &self.attached.shared())
     }
 
     pub(crate) fn input(&self, batch: &MicroBatch) -> Input {

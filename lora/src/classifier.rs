@@ -11,7 +11,7 @@ use crate::attach::Factor;
 use crate::batch::MicroBatch;
 use crate::checkpoint::Tensors;
 use crate::gradients::{self, Gradients, Of, leaf};
-use crate::linear::Linear;
+use crate::linear::{Added, Linear};
 use crate::spec::{DenseActivation, HeadKind, Sizes};
 use crate::tokenizer::Encoded;
 use crate::transformer::Transformer;
@@ -109,9 +109,15 @@ impl Classifier {
     pub(crate) fn features(&self, texts: &[Encoded]) -> Result<Vec<Vec<f32>>, LoraError> {
         let width = self.sizes().hidden_size;
         self.adapted.per_text(texts, |batch| {
-            let values = to_vec("pooled states", self.pooling.of(self.adapted.states(batch)?, batch.lengths()))?;
+            let values =
+                to_vec("pooled states", self.pooling.of(self.adapted.states(batch)?, batch.lengths(), self.pooler()))?;
             Ok(values.chunks_exact(width).map(<[f32]>::to_vec).collect())
         })
+    }
+
+    /// What the adapter adds to the pooler's bias, `[1, 1, hidden]`.
+    fn pooler(&self) -> Option<Tensor<3>> {
+        self.adapted.attached.pooler.as_ref().map(|bias| bias.values.clone().unsqueeze())
     }
 
     /// Whether one layer is all that is trained of the head.
@@ -137,7 +143,7 @@ impl Classifier {
         self.adapted.per_text(texts, |batch| {
             let one = |factor: &Factor| factor.values.clone().unsqueeze();
             let head = self.adapted.attached.head.iter().map(|layer| (one(&layer.weight), one(&layer.bias))).collect();
-            let logits = self.pooling.logits(self.adapted.states(batch)?, batch.lengths(), head);
+            let logits = self.pooling.logits(self.adapted.states(batch)?, batch.lengths(), self.pooler(), head);
             let values = to_vec("logits", logits)?;
             Ok(values.chunks_exact(self.labels).map(<[f32]>::to_vec).collect())
         })
@@ -160,7 +166,8 @@ impl Classifier {
             let mut copies = |factor: &Factor| leaf(factor, of.copies(batch.rows()), leaves);
             let layers = self.adapted.attached.head.iter();
             let head = layers.map(|layer| (copies(&layer.weight), copies(&layer.bias))).collect();
-            let logits = self.pooling.logits(hidden, batch.lengths(), head);
+            let pooler = self.adapted.attached.pooler.as_ref().map(&mut copies);
+            let logits = self.pooling.logits(hidden, batch.lengths(), pooler, head);
             let log_probabilities = activation::log_softmax(logits, 1);
             let chosen = one_hot(&own, batch.rows(), self.labels, &log_probabilities.device());
             Ok((log_probabilities * chosen).sum_dim(1).neg())
@@ -222,21 +229,27 @@ impl Pooling {
         }
     }
 
-    /// What the head's first trained layer gets, `[examples, hidden]` from `[examples, tokens, hidden]`.
-    fn of(&self, hidden: Tensor<3>, lengths: &[usize]) -> Tensor<2> {
+    /// What the head's first trained layer gets, `[examples, hidden]` from `[examples, tokens, hidden]`; `pooler` is added to the pooler's bias.
+    fn of(&self, hidden: Tensor<3>, lengths: &[usize], pooler: Option<Tensor<3>>) -> Tensor<2> {
         let Self::First { frozen, activation } = self else { return pool(hidden, lengths) };
         let [examples, _, width] = hidden.dims();
         let first = hidden.narrow(1, 0, 1).reshape([examples, width]);
         match frozen {
-            Some(dense) => activate(*activation, dense.forward(first, None)),
+            Some(dense) => activate(*activation, dense.forward_with(first, &Added { branch: None, bias: pooler })),
             None => first,
         }
     }
 
     /// `[examples, labels]`.
-    fn logits(&self, hidden: Tensor<3>, lengths: &[usize], head: Vec<HeadLayer>) -> Tensor<2> {
+    fn logits(
+        &self,
+        hidden: Tensor<3>,
+        lengths: &[usize],
+        pooler: Option<Tensor<3>>,
+        head: Vec<HeadLayer>,
+    ) -> Tensor<2> {
         let last = head.len().saturating_sub(1);
-        head.into_iter().enumerate().fold(self.of(hidden, lengths), |x, (place, (weight, bias))| {
+        head.into_iter().enumerate().fold(self.of(hidden, lengths, pooler), |x, (place, (weight, bias))| {
             let ([examples, inputs], [_, outputs, _]) = (x.dims(), weight.dims());
             let weight = weight.expand([examples, outputs, inputs]);
             let x = weight.matmul(x.unsqueeze_dim::<3>(2)) + bias.expand([examples, outputs, 1]);

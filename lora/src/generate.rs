@@ -118,7 +118,7 @@ impl LanguageModel {
     }
 
     fn say_together(&self, prompts: &[&[u32]], most: usize, stops: &[u32]) -> Result<Vec<Vec<u32>>, LoraError> {
-        let branches = self.adapted.attached.shared_branches();
+        let added = self.adapted.attached.shared();
         let positions = self.sizes().max_tokens;
         let mut cache = Cache::new(self.adapted.spec(), prompts.len());
         let mut said = vec![Vec::new(); prompts.len()];
@@ -132,7 +132,7 @@ impl LanguageModel {
                 row[..text.len()].copy_from_slice(text);
             }
             let input = Input::new(&ids, &lengths, tokens, &self.adapted.device);
-            let hidden = self.adapted.model.forward_after(&mut cache, &input, &branches)?;
+            let hidden = self.adapted.model.forward_after(&mut cache, &input, &added)?;
             let next = self.likeliest(&hidden, &lengths)?;
             for (row, token) in next.into_iter().enumerate() {
                 // A text that is at its end goes on beside the others, unheard.

@@ -5,16 +5,18 @@
 //! batch is the sum of its examples' losses, and an example's loss depends on its own copies alone, so the gradient of the sum by
 //! the copies holds each example's gradient (the per-example form of Goodfellow 2015, arXiv 1510.01799, for low-rank factors).
 
+use std::cell::RefCell;
+
 use adapter::Site;
 use burn::tensor::{Gradients as Tape, Tensor};
 
 use crate::LoraError;
 use crate::adapted::Adapted;
-use crate::attach::Factor;
+use crate::attach::{Factor, SiteTensors};
 use crate::batch::MicroBatch;
 use crate::classifier::to_vec;
 use crate::linear::{Branch, Down, Up};
-use crate::transformer::LayerBranches;
+use crate::transformer::Additions;
 
 /// Leaves of the recorded graph, one copy of a trained tensor an example, `[examples, ...]` (one for all, `[1, ...]`, of a summed gradient), with its place in
 /// the flat gradient.
@@ -68,8 +70,8 @@ pub(crate) fn of_losses(
     of: Of,
     losses: impl FnOnce(Tensor<3>, &mut Leaves) -> Result<Tensor<2>, LoraError>,
 ) -> Result<Gradients, LoraError> {
-    let (branches, mut leaves) = branches(adapted, batch, of);
-    let hidden = adapted.model.forward(&adapted.input(batch), &branches)?;
+    let (added, mut leaves) = additions(adapted, batch, of);
+    let hidden = adapted.model.forward(&adapted.input(batch), &added)?;
     let losses = losses(hidden, &mut leaves)?;
     let (examples, width) = (batch.indices().len(), adapted.attached.width);
     let total = match of {
@@ -88,32 +90,30 @@ pub(crate) fn of_losses(
     Ok(gradients)
 }
 
-/// The branches with a copy of each trained factor for each example, or one for all, and these copies: of B `[copies, outputs, r]`, of A
-/// `[copies, r, inputs]`, of the bias `[copies, 1, outputs]`.
-fn branches(adapted: &Adapted, batch: &MicroBatch, of: Of) -> (Vec<LayerBranches>, Leaves) {
-    let mut leaves = Vec::new();
-    let mut copies = |factor: &Factor| leaf(factor, of.copies(batch.rows()), &mut leaves);
+/// What the adapter adds with a copy of each trained factor for each example, or one for all, and these copies: of B `[copies, outputs, r]`, of A
+/// `[copies, r, inputs]`, of a bias `[copies, 1, outputs]`.
+fn additions(adapted: &Adapted, batch: &MicroBatch, of: Of) -> (Additions, Leaves) {
+    let leaves = RefCell::new(Vec::new());
+    let copies = |factor: &Factor| leaf(factor, of.copies(batch.rows()), &mut leaves.borrow_mut());
     let dropout = adapted.dropout();
-    let layers = adapted.attached.sites.iter().enumerate().map(|(layer, row)| {
-        Site::ALL.map(|place| {
-            let site = row[place as usize].as_ref()?;
-            let down = match (&site.down, of) {
-                (Some(down), Of::Each) => Down::PerExample(copies(down)),
-                (Some(down), Of::Sum) => Down::Shared(one(copies(down)).transpose()),
-                (None, _) => site.shared.down.clone(),
-            };
-            let up = match (&site.up, of) {
-                (Some(up), Of::Each) => Up::PerExample(copies(up)),
-                (Some(up), Of::Sum) => Up::Shared(one(copies(up)).transpose()),
-                (None, _) => site.shared.up.clone(),
-            };
-            let bias = site.bias.as_ref().map(&mut copies).or_else(|| site.shared.bias.clone());
-            let (inputs, _) = adapted.spec().shape(place);
-            let dropout = dropout.map(|dropout| dropout.factors(batch, (layer, place), inputs, &adapted.device));
-            Some(Branch { down, up, bias, dropout, scaling: site.shared.scaling })
-        })
-    });
-    (layers.collect(), leaves)
+    let branch = |place: (usize, Site), site: &SiteTensors| {
+        let down = match (&site.down, of) {
+            (Some(down), Of::Each) => Down::PerExample(copies(down)),
+            (Some(down), Of::Sum) => Down::Shared(one(copies(down)).transpose()),
+            (None, _) => site.shared.down.clone(),
+        };
+        let up = match (&site.up, of) {
+            (Some(up), Of::Each) => Up::PerExample(copies(up)),
+            (Some(up), Of::Sum) => Up::Shared(one(copies(up)).transpose()),
+            (None, _) => site.shared.up.clone(),
+        };
+        let bias = site.bias.as_ref().map(copies).or_else(|| site.shared.bias.clone());
+        let (inputs, _) = adapted.spec().shape(place.1);
+        let dropout = dropout.map(|dropout| dropout.factors(batch, place, inputs, &adapted.device));
+        Branch { down, up, bias, dropout, scaling: site.shared.scaling }
+    };
+    let added = adapted.attached.additions(branch, copies);
+    (added, leaves.into_inner())
 }
 
 /// So many copies of a trained tensor, `[copies, ...]` (an expanded view: nothing is copied), which are leaves of the recorded graph.

@@ -13,6 +13,20 @@ pub(crate) struct Linear {
     pub(crate) bias: Option<Tensor<1>>,
 }
 
+/// What an adapter adds to one linear layer.
+#[derive(Clone, Default)]
+pub(crate) struct Added {
+    pub(crate) branch: Option<Branch>,
+    /// To its bias: one for all, `[1, 1, outputs]`, or one an example.
+    pub(crate) bias: Option<Tensor<3>>,
+}
+
+/// `x`, `[tokens, width]`, with a bias added: one for all, `[1, 1, width]`, or one an example, `[examples, 1, width]`.
+pub(crate) fn add_bias(x: Tensor<2>, bias: Tensor<3>) -> Tensor<2> {
+    let ([tokens, width], [examples, ..]) = (x.dims(), bias.dims());
+    (x.reshape([examples, tokens / examples, width]) + bias).reshape([tokens, width])
+}
+
 /// The low-rank branch of one linear layer, `(x · Aᵀ · Bᵀ + b) · scaling`. The product of A and B is never formed.
 #[derive(Clone)]
 pub(crate) struct Branch {
@@ -59,15 +73,23 @@ impl Linear {
         Ok(Self { weight: tensors.transposed(&format!("{name}.weight"), inputs, outputs)?, bias })
     }
 
-    /// The layer's output, `[tokens, outputs]`, for `x` `[tokens, inputs]`, with the branch's where there is one.
-    pub(crate) fn forward(&self, x: Tensor<2>, branch: Option<&Branch>) -> Tensor<2> {
-        let mut frozen = x.clone().matmul(self.weight.clone());
+    /// The layer's output, `[tokens, outputs]`, for `x` `[tokens, inputs]`.
+    pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.forward_with(x, &Added::default())
+    }
+
+    /// The same with what an adapter adds.
+    pub(crate) fn forward_with(&self, x: Tensor<2>, added: &Added) -> Tensor<2> {
+        let mut out = x.clone().matmul(self.weight.clone());
         if let Some(bias) = &self.bias {
-            frozen = frozen + bias.clone().unsqueeze();
+            out = out + bias.clone().unsqueeze();
         }
-        match branch {
-            None => frozen,
-            Some(branch) => frozen + branch.forward(x),
+        if let Some(bias) = &added.bias {
+            out = add_bias(out, bias.clone());
+        }
+        match &added.branch {
+            None => out,
+            Some(branch) => out + branch.forward(x),
         }
     }
 }
@@ -97,9 +119,9 @@ impl Branch {
                 low.matmul(up.clone().swap_dims(1, 2)).reshape([tokens, outputs])
             }
         };
-        let Some(bias) = &self.bias else { return out };
-        let ([tokens, outputs], [examples, ..]) = (out.dims(), bias.dims());
-        let out = out.reshape([examples, tokens / examples, outputs]) + bias.clone().mul_scalar(self.scaling);
-        out.reshape([tokens, outputs])
+        match &self.bias {
+            None => out,
+            Some(bias) => add_bias(out, bias.clone().mul_scalar(self.scaling)),
+        }
     }
 }

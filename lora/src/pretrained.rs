@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use adapter::Site;
 use burn::tensor::{Device, Tensor};
 
 use crate::LoraError;
@@ -13,7 +12,7 @@ use crate::language::word_logits;
 use crate::linear::Linear;
 use crate::spec::{DenseActivation, HeadKind, Sizes, Spec};
 use crate::tokenizer::Encoded;
-use crate::transformer::{Input, Transformer};
+use crate::transformer::{Additions, Input, Transformer};
 
 /// A base model of any known family with the head that its checkpoint has: over labels, or over words.
 pub struct Pretrained {
@@ -73,15 +72,14 @@ impl Pretrained {
 
     fn rows(&self, batch: &MicroBatch) -> Result<Vec<Vec<f32>>, LoraError> {
         let input = Input::new(batch.ids(), batch.lengths(), batch.padded_tokens(), &self.device);
-        let none = vec![[const { None }; Site::COUNT]; self.spec().num_layers];
-        let states = self.model.forward(&input, &none)?;
+        let states = self.model.forward(&input, &Additions::none(self.spec()))?;
         match &self.head {
             Head::Sequence(head) => {
                 let SequenceHead { dense, activation, out } = head.as_ref();
                 let [examples, _, hidden] = states.dims();
                 let first = states.narrow(1, 0, 1).reshape([examples, hidden]);
-                let x = dense.forward(first, None);
-                let values = to_vec("logits", out.forward(activate(*activation, x), None))?;
+                let x = dense.forward(first);
+                let values = to_vec("logits", out.forward(activate(*activation, x)))?;
                 Ok(values.chunks_exact(values.len() / examples).map(<[f32]>::to_vec).collect())
             }
             Head::Words(words) => word_logits(states, words, batch),

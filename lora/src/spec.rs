@@ -68,16 +68,13 @@ pub(crate) struct Attention {
 /// Names of tensors in the checkpoint, without ".weight" and ".bias"; those inside of a layer without the layer's.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
-    /// Of the linear layers; what is before all names may be missing in a checkpoint without a head.
+    /// Of the linear layers and the norms at them; what is before all names may be missing in a checkpoint without a head.
     pub(crate) linear: LayerNames,
     pub(crate) words: &'static str,
     /// Learned positions, and how many of their first rows are not used.
     pub(crate) positions: Option<(&'static str, usize)>,
     /// Segments, of which texts here use the first.
     pub(crate) segments: Option<&'static str>,
-    pub(crate) embedding_norm: Option<&'static str>,
-    pub(crate) attention_norm: &'static str,
-    pub(crate) feed_forward_norm: &'static str,
     /// Norms of each head's queries and keys.
     pub(crate) query_key_norms: Option<[&'static str; 2]>,
     pub(crate) final_norm: Option<&'static str>,

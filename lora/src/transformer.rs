@@ -11,14 +11,35 @@ use crate::cache::{Cache, Remembered};
 use crate::checkpoint::{CheckpointFiles, Tensors};
 use crate::family;
 use crate::gelu::gelu;
-use crate::linear::{Branch, Linear};
+use crate::linear::{Added, Linear, add_bias};
 use crate::spec::{Activation, NormKind, Placement, Spec};
 
 /// Added to the score of a token that is not seen before the softmax; exp of it is zero in f32.
 pub(crate) const UNSEEN: f32 = -1e9;
 
-/// The LoRA branches of one layer, indexed as [`Site::ALL`].
-pub(crate) type LayerBranches = [Option<Branch>; Site::COUNT];
+/// What an adapter adds to a model.
+#[derive(Clone)]
+pub(crate) struct Additions {
+    pub(crate) layers: Vec<LayerAdditions>,
+    /// To the bias of the embeddings' norm, `[1, 1, hidden]` or one an example.
+    pub(crate) embedding_norm: Option<Tensor<3>>,
+}
+
+/// What it adds to one layer.
+#[derive(Clone, Default)]
+pub(crate) struct LayerAdditions {
+    /// Indexed as [`Site::ALL`].
+    pub(crate) linears: [Added; Site::COUNT],
+    /// To the biases of its two norms, that at the attention block first.
+    pub(crate) norms: [Option<Tensor<3>>; 2],
+}
+
+impl Additions {
+    /// Nothing.
+    pub(crate) fn none(spec: &Spec) -> Self {
+        Self { layers: vec![LayerAdditions::default(); spec.num_layers], embedding_norm: None }
+    }
+}
 
 /// Texts on the device, padded at their ends.
 pub(crate) struct Input {
@@ -110,7 +131,7 @@ impl Transformer {
         Ok(Self {
             words: table(names.words, spec.vocab_size)?,
             positions,
-            embedding_norm: names.embedding_norm.map(norm).transpose()?,
+            embedding_norm: names.linear.embedding_norm.map(norm).transpose()?,
             layers: (0..spec.num_layers).map(|i| Layer::load(tensors, &spec, i)).collect::<Result<_, _>>()?,
             final_norm: names.final_norm.map(norm).transpose()?,
             spec,
@@ -127,9 +148,9 @@ impl Transformer {
         if tied { Ok(self.words.clone()) } else { tensors.matrix("lm_head.weight", [vocab_size, hidden_size]) }
     }
 
-    /// The last hidden states, `[examples, tokens, hidden]`. Nothing is recorded for a gradient before the first branch that has one.
-    pub(crate) fn forward(&self, input: &Input, branches: &[LayerBranches]) -> Result<Tensor<3>, LoraError> {
-        self.layers(self.embed(input), &self.batch(input), branches, &mut [])
+    /// The last hidden states, `[examples, tokens, hidden]`. Nothing is recorded for a gradient before the first addition that has one.
+    pub(crate) fn forward(&self, input: &Input, added: &Additions) -> Result<Tensor<3>, LoraError> {
+        self.layers(self.embed(input, added), &self.batch(input), added, &mut [])
     }
 
     /// The last hidden states of the tokens of `input`, which come after those that `cache` has seen, and which it sees now. Of decoders, whose
@@ -138,10 +159,10 @@ impl Transformer {
         &self,
         cache: &mut Cache,
         input: &Input,
-        branches: &[LayerBranches],
+        added: &Additions,
     ) -> Result<Tensor<3>, LoraError> {
         let batch = cache.extend(&self.spec, &input.lengths, input.tokens, &self.words.device());
-        self.layers(self.embed(input), &batch, branches, cache.layers())
+        self.layers(self.embed(input, added), &batch, added, cache.layers())
     }
 
     /// All layers. Those that have an entry in `remembered` see what it holds before what is new, and add to it.
@@ -149,13 +170,13 @@ impl Transformer {
         &self,
         mut x: Tensor<2>,
         batch: &Batch,
-        branches: &[LayerBranches],
+        added: &Additions,
         remembered: &mut [Remembered],
     ) -> Result<Tensor<3>, LoraError> {
         let mut remembered = remembered.iter_mut();
-        for (index, (layer, branches)) in self.layers.iter().zip(branches).enumerate() {
+        for (index, (layer, added)) in self.layers.iter().zip(&added.layers).enumerate() {
             let window = self.spec.attention.windows.get(index).copied().flatten();
-            x = layer.forward(x, &self.spec, batch, window, branches, remembered.next())?;
+            x = layer.forward(x, &self.spec, batch, window, added, remembered.next())?;
         }
         if let Some(norm) = &self.final_norm {
             x = norm.forward(x);
@@ -164,7 +185,7 @@ impl Transformer {
     }
 
     /// `[examples * tokens, hidden]`.
-    fn embed(&self, input: &Input) -> Tensor<2> {
+    fn embed(&self, input: &Input, added: &Additions) -> Tensor<2> {
         let (examples, tokens, hidden) = (input.examples(), input.tokens, self.spec.hidden_size);
         let mut x = self.words.clone().select(0, input.ids.clone());
         if let Some(table) = &self.positions {
@@ -177,7 +198,10 @@ impl Transformer {
             }
             x = (x.reshape([examples, tokens, hidden]) + positions.unsqueeze()).reshape([examples * tokens, hidden]);
         }
-        self.embedding_norm.as_ref().map_or(x.clone(), |norm| norm.forward(x))
+        match &self.embedding_norm {
+            Some(norm) => norm.forward_with(x, added.embedding_norm.as_ref()),
+            None => x,
+        }
     }
 
     fn batch(&self, input: &Input) -> Batch {
@@ -239,8 +263,8 @@ impl Layer {
         };
         Ok(Self {
             linears,
-            attention_norm: norm(names.attention_norm, spec.hidden_size)?,
-            feed_forward_norm: norm(names.feed_forward_norm, spec.hidden_size)?,
+            attention_norm: norm(names.linear.attention_norm, spec.hidden_size)?,
+            feed_forward_norm: norm(names.linear.feed_forward_norm, spec.hidden_size)?,
             query_key_norms,
         })
     }
@@ -251,18 +275,21 @@ impl Layer {
         spec: &Spec,
         batch: &Batch,
         window: Option<usize>,
-        branches: &LayerBranches,
+        added: &LayerAdditions,
         seen: Option<&mut Remembered>,
     ) -> Result<Tensor<2>, LoraError> {
-        let block = Block { layer: self, spec, batch, branches };
+        let block = Block { layer: self, spec, batch, added };
+        let [first, second] = added.norms.each_ref().map(Option::as_ref);
+        let attention_norm = |x| self.attention_norm.forward_with(x, first);
+        let feed_forward_norm = |x| self.feed_forward_norm.forward_with(x, second);
         Ok(match spec.placement {
             Placement::After => {
-                let x = self.attention_norm.forward(block.attention(x.clone(), window, seen)? + x);
-                self.feed_forward_norm.forward(block.feed_forward(x.clone())? + x)
+                let x = attention_norm(block.attention(x.clone(), window, seen)? + x);
+                feed_forward_norm(block.feed_forward(x.clone())? + x)
             }
             Placement::Before => {
-                let x = block.attention(self.attention_norm.forward(x.clone()), window, seen)? + x;
-                block.feed_forward(self.feed_forward_norm.forward(x.clone()))? + x
+                let x = block.attention(attention_norm(x.clone()), window, seen)? + x;
+                block.feed_forward(feed_forward_norm(x.clone()))? + x
             }
         })
     }
@@ -273,13 +300,13 @@ struct Block<'a> {
     layer: &'a Layer,
     spec: &'a Spec,
     batch: &'a Batch,
-    branches: &'a LayerBranches,
+    added: &'a LayerAdditions,
 }
 
 impl Block<'_> {
     fn linear(&self, site: Site, x: Tensor<2>) -> Tensor<2> {
         match &self.layer.linears[site as usize] {
-            Some(linear) => linear.forward(x, self.branches[site as usize].as_ref()),
+            Some(linear) => linear.forward_with(x, &self.added.linears[site as usize]),
             // No family is described with a block whose layers it lacks.
             None => x,
         }
@@ -347,6 +374,15 @@ impl Norm {
         };
         let gamma = tensors.vector(&format!("{name}.weight"), width)?;
         Ok(Self { kind: spec.norm, gamma, beta, epsilon: spec.norm_epsilon })
+    }
+
+    /// The same of `[tokens, width]`, with something added to its bias.
+    fn forward_with(&self, x: Tensor<2>, bias: Option<&Tensor<3>>) -> Tensor<2> {
+        let x = self.forward(x);
+        match bias {
+            None => x,
+            Some(bias) => add_bias(x, bias.clone()),
+        }
     }
 
     fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {

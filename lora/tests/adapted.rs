@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use adapter::{Adapter, Head, LoraConfig, Merge, Model, Train, Trainable};
+use adapter::{Adapter, AdapterError, Bias, Head, LoraConfig, Merge, Model, Train, Trainable};
 use lora::{Classifier, Encoded, LanguageModel, LoraError, Pretrained};
 use serde::Deserialize;
 
@@ -54,12 +54,21 @@ impl Case {
         case
     }
 
+    /// Its third, which trains biases of the base model.
+    fn bias(family: &str) -> Self {
+        let (labels, head) =
+            if ENCODERS.contains(&family) { (LABELS, Head::SequenceClassification) } else { (0, Head::Mean) };
+        let case = Self::of(family, labels, head, "bias", "bias.json");
+        assert_ne!(case.saved.config().bias, Bias::None);
+        case
+    }
+
     fn of(family: &str, labels: u32, head: Head, adapter: &str, expected: &str) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families").join(family);
         let expected = serde_json::from_slice(&std::fs::read(folder.join(expected)).unwrap()).unwrap();
         let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
         let model = Model { head, ..Model::from_hf_config(&config, labels).unwrap() };
-        let saved = Adapter::load_dir(&folder.join(adapter), &model).unwrap();
+        let saved = Adapter::load_dir_with_base(&folder.join(adapter), &model, &folder).unwrap();
         Self { folder, expected, model, saved }
     }
 
@@ -110,6 +119,71 @@ fn losses_and_per_example_gradients_of_transformers_own_heads_and_of_biases_are_
     for family in ["llama", "llama3"] {
         decoder_gradients_are_pytorchs(family, &Case::own(family));
     }
+}
+
+#[test]
+fn losses_and_per_example_gradients_of_the_base_models_biases_are_pytorchs() {
+    // All biases of two: of linear layers with and without an adapter, of norms, of BERT's pooler.
+    for (family, bias, tensors) in
+        [("bert", Bias::All, 12 + 5 + 1), ("roberta", Bias::LoraOnly, 7), ("distilbert", Bias::All, 12 + 5)]
+    {
+        let case = Case::bias(family);
+        let biases = case
+            .saved
+            .trainable()
+            .iter()
+            .filter(|place| place.name.ends_with("bias") && !place.name.contains("classifier"))
+            .count();
+        assert_eq!((case.saved.config().bias, biases), (bias, tensors), "{family}");
+        encoder_gradients_are_pytorchs(family, &case);
+    }
+    let case = Case::bias("qwen2");
+    assert_eq!(case.saved.trainable().len(), 8 + 4);
+    decoder_gradients_are_pytorchs("qwen2", &case);
+}
+
+/// The files hold the base model's biases and what comes to them together, as PEFT's do; the sums round.
+#[test]
+fn a_directory_with_the_base_models_biases_is_peft_s_but_for_rounding_and_is_nothing_without_the_base_model() {
+    for family in ["bert", "roberta", "distilbert", "qwen2"] {
+        let case = Case::bias(family);
+        let (saved, out) = (case.folder.join("bias"), tempfile::tempdir().unwrap());
+        case.saved.save_dir_with_base(out.path(), &case.folder).unwrap();
+        let bytes =
+            [saved.as_path(), out.path()].map(|dir| std::fs::read(dir.join("adapter_model.safetensors")).unwrap());
+        let [theirs, ours] = bytes.each_ref().map(|bytes| safetensors::SafeTensors::deserialize(bytes).unwrap());
+        for (name, ours) in ours.iter() {
+            let floats =
+                |bytes: &[u8]| bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect::<Vec<f32>>();
+            let pairs = floats(ours.data()).into_iter().zip(floats(theirs.tensor(name).unwrap().data()));
+            assert!(
+                pairs.into_iter().all(|(a, b)| (a - b).abs() <= 2.0 * f32::EPSILON * b.abs().max(1.0)),
+                "{family} {name}"
+            );
+        }
+        let refused = case.saved.save_dir(out.path()).unwrap_err();
+        assert!(matches!(refused, AdapterError::NeedsBase { .. }), "{refused}");
+        let refused = Adapter::load_dir(&saved, &case.model).unwrap_err().to_string();
+        assert!(refused.contains("adapter_config.json") && refused.contains("its folder is needed"), "{refused}");
+        let refused = Adapter::load_dir_with_base(&saved, &case.model, out.path()).unwrap_err().to_string();
+        assert!(refused.contains("model.safetensors"), "{refused}");
+    }
+}
+
+#[test]
+fn biases_that_a_family_does_not_have_are_not_trained() {
+    let with = |case: &Case, bias| {
+        let config = LoraConfig { bias, lora_bias: false, ..case.saved.config().clone() };
+        Adapter::initial(&case.model, &config, 1)
+    };
+    let refused = with(&Case::new("llama", 0), Bias::LoraOnly).unwrap_err().to_string();
+    assert!(refused.contains("`bias`") && refused.contains("lora_bias = true"), "{refused}");
+    // A checkpoint with fewer or more than its family's.
+    let (qwen, llama) = (Case::bias("qwen2"), Case::own("llama3"));
+    let model = Model { architecture: adapter::Architecture::Qwen2, ..llama.model.clone() };
+    let adapter = Adapter::initial(&model, qwen.saved.config(), 1).unwrap();
+    let error = LanguageModel::load(&llama.folder, &adapter, &lora::device("cpu").unwrap()).err().unwrap().to_string();
+    assert!(error.contains("o_proj.bias") && error.contains("lora_bias = true"), "{error}");
 }
 
 fn encoder_gradients_are_pytorchs(family: &str, case: &Case) {
@@ -275,6 +349,12 @@ fn merging_gives_the_adapted_models_logits_and_unmerging_the_base_models() {
     let adapted = LanguageModel::load(&case.folder, &case.saved, &device).unwrap().logits(&texts).unwrap();
     let found = Pretrained::load(merged.path(), &device).unwrap().logits(&texts).unwrap();
     assert!(off(&found, &adapted) < 0.05, "{}", off(&found, &adapted));
+    // And of biases that are the base model's own.
+    let case = Case::bias("qwen2");
+    assert_eq!(case.saved.merge(&case.folder, merged.path(), Merge::Into).unwrap(), 2 * 4 + 4);
+    let adapted = LanguageModel::load(&case.folder, &case.saved, &device).unwrap().logits(&case.texts()).unwrap();
+    let found = Pretrained::load(merged.path(), &device).unwrap().logits(&case.texts()).unwrap();
+    assert!(off(&found, &adapted) < 1e-5, "{}", off(&found, &adapted));
     let missing = Case::own("llama").saved.merge(&Case::own("llama").folder, merged.path(), Merge::Into).unwrap_err();
     assert!(missing.to_string().contains("_proj.bias"), "{missing}");
     let (case, empty) = (Case::new("llama", 0), tempfile::tempdir().unwrap());

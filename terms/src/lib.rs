@@ -218,6 +218,11 @@ pub fn lora_config(from: &protocol::charter::Lora) -> Result<LoraConfig, TermsEr
         use_rslora: from.use_rslora,
         lora_dropout: from.lora_dropout,
         lora_bias: from.lora_bias,
+        bias: match from.bias {
+            None | Some(protocol::charter::Bias::None) => adapter::Bias::None,
+            Some(protocol::charter::Bias::LoraOnly) => adapter::Bias::LoraOnly,
+            Some(protocol::charter::Bias::All) => adapter::Bias::All,
+        },
         train: strategy(from.strategy)?.trains(),
         base_model_name_or_path: None,
     })

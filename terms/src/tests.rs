@@ -139,6 +139,12 @@ fn transformers_own_heads_and_biases_are_trained_where_the_charter_says_so() -> 
         assert_eq!(inner.contains(&true), before > 0);
         let biased = of(architecture, modules, "lora_bias = true")?;
         assert_eq!(biased.trainable_len(), adapter.trainable_len() + b / 8);
+        // And the base model's own: of all linear layers, or of norms (and of BERT's pooler) too.
+        let base = of(architecture, modules, "bias = \"lora_only\"")?;
+        assert_eq!(base.trainable_len(), adapter.trainable_len() + b / 8);
+        let all = of(architecture, modules, "bias = \"all\"")?;
+        let norms = 2 * 6 + 1 + usize::from(architecture == "bert");
+        assert_eq!(all.trainable_len(), base.trainable_len() + norms * 384);
     }
     assert!(of("distilbert", "[\"classifier\"]", "").is_err());
     let head = format!("initial_head = {:?}", head_text(&[0.0; 3 * 385]));

@@ -87,12 +87,12 @@ pub struct LabelScore {
     pub f1: f64,
 }
 
-/// The adapter in a PEFT folder, for the charter's model.
+/// The adapter in a PEFT folder, for the charter's model, whose own folder is `base`.
 ///
 /// # Errors
 /// [`TrainError::Adapter`] naming the file at fault.
-pub fn load_adapter(charter: &Charter, folder: &Path) -> Result<Adapter, TrainError> {
-    Ok(Adapter::load_dir(folder, &Terms::of(charter)?.model)?)
+pub fn load_adapter(charter: &Charter, folder: &Path, base: &Path) -> Result<Adapter, TrainError> {
+    Ok(Adapter::load_dir_with_base(folder, &Terms::of(charter)?.model, base)?)
 }
 
 /// Evaluates `adapter` on rows. `done` is told how many rows of how many are done.

@@ -140,6 +140,9 @@ pub(super) struct Export {
     /// weights.
     #[arg(long, value_name = "MODEL")]
     pub(super) merge_into: Option<String>,
+    /// The base model, a Hugging Face folder or a hub id: needed where the charter trains its biases (lora.bias), which PEFT's files hold as sums.
+    #[arg(long, value_name = "MODEL", conflicts_with = "merge_into")]
+    pub(super) model: Option<String>,
 }
 
 #[derive(Debug, Args)]

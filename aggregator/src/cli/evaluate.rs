@@ -54,7 +54,7 @@ pub(super) async fn run(args: Evaluate) -> anyhow::Result<()> {
     let found = tokio::task::spawn_blocking(move || {
         let adapter = match (own, &args.adapter) {
             (Some(adapter), _) => adapter,
-            (None, dir) => load_adapter(&charter, dir.as_deref().unwrap_or(&args.dir))?,
+            (None, dir) => load_adapter(&charter, dir.as_deref().unwrap_or(&args.dir), &folder)?,
         };
         let words = terms::is_language_model(&charter);
         let [text, answer] = if words { ["prompt", "completion"] } else { ["text", "label"] };

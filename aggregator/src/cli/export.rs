@@ -30,7 +30,14 @@ pub(super) async fn export(args: Export) -> anyhow::Result<()> {
     let (out, rounds, digest) = (args.out.display(), state.step(), hex::encode(state.digest()));
     match &args.merge_into {
         None => {
-            state.adapter().save_dir(&args.out)?;
+            match &args.model {
+                None => state.adapter().save_dir(&args.out).context("name the base model with --model")?,
+                Some(base) => {
+                    let base = super::model_folder(base).await?;
+                    terms::check_base_model(&home.charter, &base)?;
+                    state.adapter().save_dir_with_base(&args.out, &base)?;
+                }
+            }
             println!("{out}: adapter after {rounds} rounds, state {digest}");
         }
         Some(base) => {

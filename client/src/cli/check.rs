@@ -21,7 +21,7 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
     let (Some(data), Some(training)) = (&config.data, &config.training) else {
         return Err(RunError::NoTrainer(name.clone()).into());
     };
-    let loaded = trainer::load(charter, data, training, dir)?;
+    let (loaded, _) = trainer::load(charter, data, training, dir)?;
     let (units, held_out) = (&loaded.house.units, &loaded.house.held_out);
     let (rows, held_out_rows) = (units.rows().len(), held_out.rows().len());
     let largest = units.largest().max(held_out.largest());

@@ -79,7 +79,7 @@ impl Own {
                 "{own} is not there before the first round; name another with --adapter DIR"
             )));
         }
-        Ok(load_adapter(&self.identity.charter, path).map_err(RunError::from)?)
+        Ok(load_adapter(&self.identity.charter, path, &self.folder).map_err(RunError::from)?)
     }
 }
 

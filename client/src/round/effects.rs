@@ -152,7 +152,11 @@ impl Member {
                 self.state = candidate.ok_or_else(missing)?;
                 self.store.put_state(Slot::Adapter, &self.state.to_bytes())?;
                 if let Some(dir) = &self.options.adapter_dir {
-                    let saved = self.state.adapter().save_dir(dir);
+                    let adapter = self.state.adapter();
+                    let saved = match &self.base_model {
+                        Some(base) => adapter.save_dir_with_base(dir, base),
+                        None => adapter.save_dir(dir),
+                    };
                     saved.map_err(|e| RunError::Adapter(e.to_string()))?;
                 }
                 (Phase::Applied, None)

@@ -50,6 +50,8 @@ pub(super) struct Member {
     /// A house's; a trustee has neither ledger nor trainer.
     pub(super) ledger: Option<Ledger>,
     pub(super) trainer: Option<Arc<Mutex<Box<dyn Trainer>>>>,
+    /// Folder of the trainer's base model.
+    pub(super) base_model: Option<PathBuf>,
     /// The adapter that the next round starts from; a trustee's stays the first one.
     pub(super) state: State,
     pub(super) candidate: Option<State>,
@@ -143,6 +145,7 @@ impl Member {
         let (work, finished) = Work::new();
         Ok(Self {
             round: Round::start(Arc::clone(&me), memory),
+            base_model: trainer.as_ref().and_then(|trainer| trainer.base_model().map(Path::to_owned)),
             trainer: trainer.map(|trainer| Arc::new(Mutex::new(trainer))),
             candidate: None,
             view: None,

@@ -172,7 +172,7 @@ impl Federation {
     pub(crate) async fn of_language_model(weights: &protocol::Digest) -> Self {
         let template = CHARTER
             .replace("53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", &weights.to_string())
-            .replace("\"bert\"\nnum_hidden_layers = 1", "\"llama\"\nnum_hidden_layers = 2")
+            .replace("\"bert\"\nnum_hidden_layers = 1", "\"qwen2\"\nnum_hidden_layers = 2")
             .replace("hidden_size = 8", "hidden_size = 32")
             .replace("intermediate_size = 16", "intermediate_size = 44")
             .replace(
@@ -180,7 +180,7 @@ impl Federation {
                 "labels = []\nattention = { num_attention_heads = 4, num_key_value_heads = 2, head_dim = 8 }",
             )
             .replace("[\"query\", \"value\"]", "[\"q_proj\", \"v_proj\", \"down_proj\"]")
-            .replace("[\"classifier\"]", "[]");
+            .replace("[\"classifier\"]", "[]\nbias = \"lora_only\"");
         Self::under(&with_spare_attempts(&template, 2), "aggregator", 2, 0, &[]).await
     }
 

@@ -24,7 +24,7 @@ pub struct Lora {
     /// A bias beside each B is trained with it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lora_bias: bool,
-    /// PEFT's way of training the base model's own biases: known, so that a charter that asks for it is refused with the reason.
+    /// Which of the base model's own biases are trained; none where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bias: Option<Bias>,
     /// Modules that are trained whole: those of the head.
@@ -45,15 +45,15 @@ fn is_zero(value: &f64) -> bool {
     *value == 0.0
 }
 
-/// Which of the base model's biases PEFT would train.
+/// Which of the base model's biases are trained, as PEFT's `bias`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bias {
-    /// None: all that is taken.
+    /// None.
     None,
-    /// Those of the adapted layers. Refused.
+    /// Those of the adapted layers.
     LoraOnly,
-    /// All. Refused.
+    /// All: of linear layers, of norms, of a pooler that the head uses.
     All,
 }
 

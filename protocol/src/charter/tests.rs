@@ -81,7 +81,7 @@ fn strategies_that_need_single_updates_are_refused_with_the_reason_and_the_neare
 }
 
 #[test]
-fn dropout_a_bias_beside_b_and_transformers_own_head_are_a_charters_to_choose_and_the_bases_biases_are_not() {
+fn dropout_a_bias_beside_b_the_bases_biases_and_transformers_own_head_are_a_charters_to_choose() {
     let lora = |key: &str| changed("# use_rslora = true", key);
     let (dropout, bias) = (lora("lora_dropout = 0.25").unwrap(), lora("lora_bias = true").unwrap());
     assert_eq!((dropout.lora.lora_dropout, bias.lora.lora_bias), (0.25, true));
@@ -91,11 +91,11 @@ fn dropout_a_bias_beside_b_and_transformers_own_head_are_a_charters_to_choose_an
         let refused = lora(&format!("lora_dropout = {bad}")).unwrap_err().to_string();
         assert!(refused.contains("lora.lora_dropout"), "{refused}");
     }
-    assert_eq!(lora("bias = \"none\"").unwrap().lora.bias, Some(Bias::None));
-    for bad in ["all", "lora_only"] {
-        let refused = lora(&format!("bias = {bad:?}")).unwrap_err().to_string();
-        assert!(refused.contains("lora.bias") && refused.contains("lora_bias = true"), "{refused}");
+    for (name, bias) in [("none", Bias::None), ("lora_only", Bias::LoraOnly), ("all", Bias::All)] {
+        assert_eq!(lora(&format!("bias = {name:?}")).unwrap().lora.bias, Some(bias));
     }
+    let refused = lora("bias = \"most\"").unwrap_err().to_string();
+    assert!(refused.contains("none") && refused.contains("lora_only") && refused.contains("all"), "{refused}");
     let own = changed("# head = ", "head = ").unwrap();
     assert_eq!(own.model.head, Head::SequenceClassification);
     let refused = changed("# head = \"sequence-classification\"", "head = \"pooler\"").unwrap_err().to_string();

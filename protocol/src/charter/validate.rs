@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::error::CharterError;
-use super::lora::{Bias, Lora, Strategy, TargetModules};
+use super::lora::{Lora, Strategy, TargetModules};
 use super::optimizer::{Decay, Optimizer, Schedule};
 use super::rule::{broken, fraction, positive, range, rule, text, texts};
 use super::sections::{
@@ -101,10 +101,6 @@ fn check_lora(lora: &Lora) -> Result<(), CharterError> {
     texts("lora.modules_to_save", &lora.modules_to_save, 0, 64)?;
     rule((0.0..1.0).contains(&lora.lora_dropout), "lora.lora_dropout", || {
         (format!("is {}", lora.lora_dropout), "write a number of at least 0 and below 1".to_owned())
-    })?;
-    rule(matches!(lora.bias, None | Some(Bias::None)), "lora.bias", || {
-        let why = "asks to train the base model's own biases, which the aggregator does not have";
-        (why.to_owned(), "`lora_bias = true` trains what is added to those of the adapted layers".to_owned())
     })?;
     check_strategy(lora.strategy)
 }
