@@ -38,6 +38,12 @@ pub enum Refusal {
         /// Whom it is for.
         whom: &'static str,
     },
+    /// More calls than it may make.
+    #[error("too many calls: at most {a_second} a second; come back in a while")]
+    TooManyCalls {
+        /// Calls a second.
+        a_second: f64,
+    },
     /// A path that is no call of this version.
     #[error("this version has no such call")]
     NoSuchCall,
@@ -242,6 +248,7 @@ impl Refusal {
             Self::Expired(_) => "expired-certificate",
             Self::NotForYou { .. } => "not-for-you",
             Self::NoSuchCall => "no-such-call",
+            Self::TooManyCalls { .. } => "too-many-calls",
             Self::NoMessage => "wire",
             Self::TooLarge => "too-large",
             Self::NotTheCaller { .. } => "not-the-caller",
@@ -297,7 +304,7 @@ impl Refusal {
                 Code::InvalidArgument
             }
             Self::Protocol(rejection) => protocol_code(rejection),
-            Self::Locked { .. } | Self::Busy(_) | Self::TooLarge => Code::ResourceExhausted,
+            Self::Locked { .. } | Self::Busy(_) | Self::TooLarge | Self::TooManyCalls { .. } => Code::ResourceExhausted,
             Self::RosterIncomplete { .. }
             | Self::NotYet { .. }
             | Self::Over { .. }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protos::limits::{MESSAGE_BYTES, RESPONSE_BYTES, STREAMS_PER_CONNECTION};
+use protos::limits::{MESSAGE_BYTES, RESPONSE_BYTES};
 use protos::v1::enrolment_server::EnrolmentServer;
 use protos::v1::federation_server::FederationServer;
 use tokio::sync::watch;
@@ -14,9 +14,10 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::engine::{Engine, FalseSum, Pace};
+use crate::limits::Limits;
 use crate::observe::{self, Metrics, Observe};
 use crate::refusal::Refusal;
-use crate::service::{EnrolmentService, FederationService, Gate, Shared};
+use crate::service::{EnrolmentService, FederationService, Gate, Rate, Shared};
 use crate::setup::{self, SetupError};
 use crate::store::CrashHook;
 
@@ -34,9 +35,10 @@ const HEADER_BYTES: u32 = 16 << 10;
 const RESETS: usize = 20;
 /// Longest join request: a signing request, four keys and a name fit with room.
 const JOIN_BYTES: usize = 16 << 10;
-/// Flow-control windows: a few runs of chunks under way on each stream.
-const STREAM_WINDOW: u32 = 2 << 20;
-const CONNECTION_WINDOW: u32 = 8 << 20;
+/// Flow-control windows: what each sender may have on the way before it is read, and so what it can make this program hold. A run of chunks: 5 MB a second
+/// over a round trip of 50 ms.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// What [`start`] needs to know.
 #[derive(Clone)]
@@ -51,6 +53,8 @@ pub struct Config {
     pub blob_bytes: usize,
     /// Where people and their monitoring see what goes on; nowhere by default.
     pub observe: Option<Observe>,
+    /// What anybody may take.
+    pub limits: Limits,
     /// For tests: the sum is a false one.
     pub fault: Option<FalseSum>,
     /// For tests: called at every durable change.
@@ -67,6 +71,7 @@ impl Config {
             pace: Pace::default(),
             blob_bytes: BLOB_BYTES,
             observe: None,
+            limits: Limits::default(),
             fault: None,
             crash: None,
         }
@@ -118,9 +123,10 @@ pub enum ServeError {
 /// [`ServeError`] naming what is in the way.
 pub async fn start(config: Config) -> Result<Handle, ServeError> {
     let mut home = setup::open(&config.dir).await?;
-    if let Some(hook) = config.crash {
-        home.store = home.store.with_crash_hook(hook);
+    if let Some(hook) = &config.crash {
+        home.store = home.store.with_crash_hook(hook.clone());
     }
+    home.store = home.store.within(config.limits.disk_mib);
     let listening = |source| ServeError::Listen { addr: config.listen, source };
     let incoming = TcpIncoming::bind(config.listen).map_err(listening)?.with_nodelay(Some(true));
     let addr = incoming.local_addr().map_err(listening)?;
@@ -128,28 +134,21 @@ pub async fn start(config: Config) -> Result<Handle, ServeError> {
     let engine = Engine::start(&home, config.pace, config.fault).await?;
     let (draining, drained) = watch::channel(false);
     let metrics = Metrics::new();
-    let gate = Gate::new(home.store.clone(), home.charter.clone(), metrics.clone());
-    let observed = match config.observe {
+    let gate = Gate::new(home.store.clone(), home.charter.clone(), metrics.clone(), Rate::new(&config.limits));
+    let observed = match &config.observe {
         None => None,
         Some(observe) if observe.token.is_none() && !observe.listen.ip().is_loopback() => {
             return Err(ServeError::OpenToAll(observe.listen));
         }
         Some(observe) => {
-            let served = observe::serve(&observe, Arc::new(home.clone()), metrics.clone(), drained.clone()).await;
+            let served = observe::serve(observe, Arc::new(home.clone()), metrics.clone(), drained.clone()).await;
             Some(served.map_err(|source| ServeError::Listen { addr: observe.listen, source })?)
         }
     };
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<FederationServer<FederationService>>().await;
-    let shared = Shared::new(
-        home.charter,
-        home.identity,
-        home.store,
-        engine.clone(),
-        drained.clone(),
-        config.blob_bytes,
-        metrics,
-    );
+    let shared =
+        Shared::new(home.charter, home.identity, home.store, engine.clone(), drained.clone(), &config, metrics);
 
     let federation = FederationServer::new(FederationService::new(shared.clone()))
         .max_decoding_message_size(MESSAGE_BYTES)
@@ -157,7 +156,7 @@ pub async fn start(config: Config) -> Result<Handle, ServeError> {
     let enrolment = EnrolmentServer::new(EnrolmentService::new(shared)).max_decoding_message_size(JOIN_BYTES);
     let router = Server::builder()
         .tls_config(tls)?
-        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .max_concurrent_streams(config.limits.streams_per_connection)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_max_header_list_size(HEADER_BYTES)

@@ -9,9 +9,9 @@ use rand::CryptoRng;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::clock;
 use crate::identity::{Identity, IdentityError};
 use crate::store::{Store, StoreError};
+use crate::{clock, config};
 use terms::TermsError;
 
 /// The charter's file.
@@ -110,6 +110,10 @@ pub async fn init<R: CryptoRng>(
     let text = with_key(template, &hex::encode(identity.signer().public_key().as_bytes()))?;
     let path = dir.join(CHARTER);
     std::fs::write(&path, &text).map_err(|source| SetupError::File { path, source })?;
+    let path = dir.join(config::FILE);
+    if !path.exists() {
+        std::fs::write(&path, config::SAMPLE).map_err(|source| SetupError::File { path, source })?;
+    }
     let store = Store::open(dir, true).await?;
     Ok(Home { charter: Charter::parse(&text)?, identity: Arc::new(identity), store })
 }

@@ -8,6 +8,9 @@ pub const MESSAGE_BYTES: usize = 4 << 20;
 /// house: 80 houses at 8 KiB fit.
 pub const RESPONSE_BYTES: usize = 64 << 20;
 
+/// Most bytes of a cohort list, which comes in chunks: the largest roster's contributions at 16 KiB each.
+pub const COHORT_BYTES: usize = protocol::roster::MAX_ROSTER * (16 << 10);
+
 /// Most bytes of ciphertext in one run of chunks; senders fill runs up to it with whole chunks.
 pub const RUN_BYTES: usize = 256 << 10;
 

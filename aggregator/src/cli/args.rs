@@ -33,7 +33,7 @@ pub(super) enum Command {
     Init(Init),
     /// Print an invitation for one member of the charter.
     Invite(Invite),
-    /// Run the rounds until stopped. Ctrl-C or SIGTERM lets calls under way end; a restart goes on where it was.
+    /// Run the rounds until stopped, as `aggregator.toml` in the directory says; flags go before it. Ctrl-C or SIGTERM lets calls under way end; a restart goes on where it was.
     Serve(Serve),
     /// Show who has joined, the round, the last outcome and the privacy spent.
     Status(Status),
@@ -81,9 +81,9 @@ pub(super) struct Invite {
 pub(super) struct Serve {
     /// The aggregator's directory.
     pub(super) dir: PathBuf,
-    /// Where to listen; port 0 picks a free one.
-    #[arg(long, default_value = "127.0.0.1:7443", env = "PLAINCHANT_LISTEN")]
-    pub(super) listen: SocketAddr,
+    /// Where to listen; port 0 picks a free one. Default: what aggregator.toml says, else 127.0.0.1:7443.
+    #[arg(long, env = "PLAINCHANT_LISTEN")]
+    pub(super) listen: Option<SocketAddr>,
     /// Write the port to this file once connections are taken.
     #[arg(long, value_name = "FILE")]
     pub(super) port_file: Option<PathBuf>,
@@ -91,11 +91,11 @@ pub(super) struct Serve {
     #[arg(long, value_name = "ADDRESS", env = "PLAINCHANT_OBSERVE")]
     pub(super) observe: Option<SocketAddr>,
     /// A file with the token that callers of --observe must show; needed where others reach its address.
-    #[arg(long, value_name = "FILE", requires = "observe", env = "PLAINCHANT_OBSERVE_TOKEN_FILE")]
+    #[arg(long, value_name = "FILE", env = "PLAINCHANT_OBSERVE_TOKEN_FILE")]
     pub(super) observe_token_file: Option<PathBuf>,
-    /// Once enough houses are ready: seconds to wait for the others.
-    #[arg(long, default_value_t = 20, value_name = "SECONDS")]
-    pub(super) gather_seconds: u64,
+    /// Once enough houses are ready: seconds to wait for the others. Default: what aggregator.toml says, else 20.
+    #[arg(long, value_name = "SECONDS", env = "PLAINCHANT_GATHER_SECONDS")]
+    pub(super) gather_seconds: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! `serve`: runs the rounds until stopped.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,18 +10,23 @@ use zeroize::Zeroizing;
 
 use super::args::Serve;
 use crate::Pace;
+use crate::config::File;
 use crate::observe::Observe;
 use crate::server::{self, Config};
 
+/// Where to listen when nobody says it.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7443);
 /// Shortest token.
 const TOKEN_CHARACTERS: usize = 32;
 
 pub(super) async fn serve(args: Serve) -> anyhow::Result<()> {
-    let gather = Duration::from_secs(args.gather_seconds);
+    let File { serve: file, limits } = File::load(&args.dir)?;
+    let gather = args.gather_seconds.or(file.gather_seconds).map_or(Pace::default().gather, Duration::from_secs);
     let pace = Pace { gather, others: Pace::default().others.min(gather) };
-    let token = args.observe_token_file.as_deref().map(token).transpose()?;
-    let observe = args.observe.map(|listen| Observe { listen, token });
-    let config = Config { pace, observe, ..Config::new(&args.dir, args.listen) };
+    let token = args.observe_token_file.or(file.observe_token_file).as_deref().map(token).transpose()?;
+    let observe = args.observe.or(file.observe).map(|listen| Observe { listen, token });
+    let listen = args.listen.or(file.listen).unwrap_or(LISTEN);
+    let config = Config { pace, observe, limits, ..Config::new(&args.dir, listen) };
     let mut handle = server::start(config).await?;
     println!("listening on https://{}", handle.addr);
     if let Some(addr) = handle.observed {

@@ -61,7 +61,8 @@ async fn read(store: &Store, round: RoundNumber, attempt: Attempt) -> Result<Mat
     }
     let announcement: Announcement = announcement.ok_or_else(|| damaged("announcement"))?;
     let stored = store.attempt(&announcement.digest()).await?.ok_or_else(|| damaged("attempt"))?;
-    let cohort = stored.cohort.and_then(|body| CohortList::from_bytes(&body).ok()).ok_or_else(|| damaged("cohort"))?;
+    let cohort = store.cohort(&announcement.digest()).await?;
+    let cohort = cohort.and_then(|body| CohortList::from_bytes(&body).ok()).ok_or_else(|| damaged("cohort"))?;
     let contributions: Result<_, _> = cohort.contributions.iter().map(protocol::Signed::unverified).collect();
     let sum = stored.sum.ok_or_else(|| damaged("sum"))?;
     Ok(Material {

@@ -1,6 +1,6 @@
 //! What members may fetch, straight from the storage.
 
-use protocol::server::{Event, Input};
+use protocol::server::{Event, EventKind, Input};
 use protocol::{Announcement, Answer, BodyChecksum, CohortList, HouseName, Message as _, Roster, Signed, SumClaim};
 use secure_sum::Layout;
 
@@ -27,7 +27,8 @@ impl Engine {
     /// The announcement of an attempt.
     async fn announcement(&self, attempt: &StoredAttempt) -> Result<Announcement, Refusal> {
         let damaged = || Refusal::Failure("a stored announcement cannot be read".into());
-        for step in self.store.steps(attempt.round, attempt.attempt).await? {
+        let kinds = [EventKind::Announced, EventKind::Announced];
+        for step in self.store.steps_of((attempt.round, attempt.attempt), kinds).await? {
             if let Event::Announced(signed) = Input::from_bytes(&step.body).map_err(|_| damaged())?.event {
                 return signed.unverified().map_err(|_| damaged());
             }
@@ -42,8 +43,9 @@ impl Engine {
         attempt: &StoredAttempt,
     ) -> Result<Vec<(HouseName, Vec<u8>)>, Refusal> {
         let damaged = |what: &str| Refusal::Failure(format!("stored {what} cannot be read"));
-        let cohort = attempt.cohort.as_ref().ok_or(Refusal::NotYet { what: "the cohort list" })?;
-        let cohort = CohortList::from_bytes(cohort).map_err(|_| damaged("cohort list"))?;
+        let cohort = self.store.cohort(&attempt.announcement).await?;
+        let cohort = cohort.ok_or(Refusal::NotYet { what: "the cohort list" })?;
+        let cohort = CohortList::from_bytes(&cohort).map_err(|_| damaged("cohort list"))?;
         let roster = Roster::from_bytes(&self.roster().await?).map_err(|_| damaged("roster"))?;
         let no_part = || Refusal::NoPart { caller: caller.clone(), what: "this committee" };
         let position = roster.index_of(caller).ok_or_else(no_part)?.position();
@@ -78,7 +80,8 @@ impl Engine {
         }
         let damaged = |_| Refusal::Failure("a stored step cannot be read".into());
         let (mut claim, mut checksums) = (None, Vec::new());
-        for step in self.store.steps(attempt.round, attempt.attempt).await? {
+        let kinds = [EventKind::Claimed, EventKind::Checksum];
+        for step in self.store.steps_of((attempt.round, attempt.attempt), kinds).await? {
             match Input::from_bytes(&step.body).map_err(damaged)?.event {
                 Event::Claimed(signed) => claim = Some(signed),
                 Event::Checksum(signed) => checksums.push(signed),
@@ -92,7 +95,8 @@ impl Engine {
     pub(crate) async fn answers(&self, attempt: &StoredAttempt) -> Result<Vec<Signed<Answer>>, Refusal> {
         let damaged = || Refusal::Failure("a stored step cannot be read".into());
         let mut answers: Vec<(protocol::MemberIndex, Signed<Answer>)> = Vec::new();
-        for step in self.store.steps(attempt.round, attempt.attempt).await? {
+        let kinds = [EventKind::Answer, EventKind::FalseAnswer];
+        for step in self.store.steps_of((attempt.round, attempt.attempt), kinds).await? {
             match Input::from_bytes(&step.body).map_err(|_| damaged())?.event {
                 Event::Answer(signed) => answers.push((signed.unverified().map_err(|_| damaged())?.index, signed)),
                 Event::FalseAnswer(index) => answers.retain(|(other, _)| *other != index),

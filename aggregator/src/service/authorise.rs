@@ -1,6 +1,7 @@
 //! Who is calling: in front of all services, from the TLS certificate alone. What the table does not allow is denied here, and
 //! a service finds the caller with the request.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,6 +14,7 @@ use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Code, Request, Status};
 use tower::{Layer, Service};
 
+use super::rate::{Rate, Who};
 use crate::authorisation::{HEALTH, Whom, whom};
 use crate::clock;
 use crate::identity::{MEMBER_MS, certificate_digest};
@@ -75,11 +77,12 @@ pub(crate) struct Gate {
     store: Store,
     charter: Arc<Charter>,
     metrics: Metrics,
+    rate: Rate,
 }
 
 impl Gate {
-    pub(crate) fn new(store: Store, charter: Charter, metrics: Metrics) -> Self {
-        Self { store, charter: Arc::new(charter), metrics }
+    pub(crate) fn new(store: Store, charter: Charter, metrics: Metrics, rate: Rate) -> Self {
+        Self { store, charter: Arc::new(charter), metrics, rate }
     }
 
     /// Who calls, where the table lets it; `None` for a call that needs no certificate. TLS has checked that the federation's
@@ -89,7 +92,10 @@ impl Gate {
         path: &str,
         rpc: Option<Rpc>,
         certificate: Option<[u8; 32]>,
+        address: Option<IpAddr>,
     ) -> Result<Option<Caller>, Refusal> {
+        // Before anything is looked up.
+        self.rate.take(certificate.map_or(Who::Address(address), Who::Certificate), Instant::now())?;
         if path == HEALTH {
             return Ok(None);
         }
@@ -162,11 +168,12 @@ where
         Box::pin(async move {
             // Nothing but what TLS checked makes a caller.
             request.extensions_mut().remove::<Caller>();
-            let peer =
-                request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>().and_then(TlsConnectInfo::peer_certs);
+            let connection = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
+            let address = connection.and_then(|tls| tls.get_ref().remote_addr()).map(|address| address.ip());
+            let peer = connection.and_then(TlsConnectInfo::peer_certs);
             let certificate = peer.as_ref().and_then(|all| all.first()).map(|first| certificate_digest(first));
             let (rpc, start) = (Rpc::of_path(request.uri().path()), Instant::now());
-            let answer = match gate.admit(request.uri().path(), rpc, certificate).await {
+            let answer = match gate.admit(request.uri().path(), rpc, certificate, address).await {
                 Ok(caller) => {
                     if let Some(caller) = caller {
                         request.extensions_mut().insert(caller);

@@ -29,9 +29,9 @@ pub(super) async fn body(shared: &Arc<Shared>, caller: &Caller, request: v1::Get
     // What follows reads much; one at a time for each caller.
     let slot = shared.downloads.take(caller.name())?;
     let attempt = shared.store.attempt(&announcement).await?.ok_or(Refusal::UnknownAttempt(announcement))?;
-    let cohort = attempt.cohort.as_ref().ok_or(Refusal::NotYet { what: "the cohort list" })?;
+    let cohort = shared.store.cohort(&announcement).await?.ok_or(Refusal::NotYet { what: "the cohort list" })?;
     let damaged = |what: &str| Refusal::Failure(format!("stored {what} cannot be read"));
-    let cohort = CohortList::from_bytes(cohort).map_err(|_| damaged("cohort list"))?;
+    let cohort = CohortList::from_bytes(&cohort).map_err(|_| damaged("cohort list"))?;
     let listed = cohort.contributions.iter().find(|manifest| *manifest.signer() == house);
     let listed = listed.ok_or_else(|| Refusal::NoPart { caller: house.clone(), what: "this cohort" })?;
     let kept = shared.store.contributions(&announcement).await?;

@@ -21,7 +21,15 @@ use crate::refusal::Refusal;
 use crate::store::{Renewal, Shelf, StoredKey};
 
 /// Bytes of a sum in one message.
-const SUM_CHUNK_BYTES: usize = 256 << 10;
+const CHUNK_BYTES: usize = 256 << 10;
+
+type Chunks<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Bytes that many callers share, each chunk copied only when it is its turn to leave.
+fn in_chunks<T: Send + 'static>(bytes: Bytes, chunk: fn(Bytes) -> T) -> impl Stream<Item = Result<T, Status>> + Send {
+    let starts = (0..bytes.len().div_ceil(CHUNK_BYTES)).map(|index| index * CHUNK_BYTES);
+    futures::stream::iter(starts.map(move |start| Ok(chunk(bytes.slice(start..bytes.len().min(start + CHUNK_BYTES))))))
+}
 /// A sender that is silent for this long is dropped.
 const IDLE: Duration = Duration::from_secs(30);
 /// Unused keys that a member may have in stock.
@@ -81,10 +89,17 @@ impl FederationService {
         Ok(v1::OfferKeysResponse { stock: u32::try_from(stock).unwrap_or(u32::MAX) })
     }
 
-    async fn cohort(&self, announcement: &[u8]) -> Result<v1::GetCohortResponse, Refusal> {
-        let cohort = self.attempt(announcement).await?.cohort;
-        let cohort = cohort.ok_or(Refusal::NotYet { what: "the cohort list" })?;
-        Ok(v1::GetCohortResponse { cohort: cohort.into() })
+    async fn cohort(&self, announcement: &[u8]) -> Result<Bytes, Refusal> {
+        let attempt = self.attempt(announcement).await?;
+        // All houses ask for one list at about the same time: they share its bytes.
+        let mut latest = self.shared.latest_cohort.lock().await;
+        if let Some((_, bytes)) = latest.as_ref().filter(|(announcement, _)| *announcement == attempt.announcement) {
+            return Ok(bytes.clone());
+        }
+        let cohort = self.shared.store.cohort(&attempt.announcement).await?;
+        let bytes = Bytes::from(cohort.ok_or(Refusal::NotYet { what: "the cohort list" })?);
+        *latest = Some((attempt.announcement, bytes.clone()));
+        Ok(bytes)
     }
 
     async fn attempt(&self, announcement: &[u8]) -> Result<crate::store::StoredAttempt, Refusal> {
@@ -94,7 +109,7 @@ impl FederationService {
 
     async fn sum(&self, announcement: &[u8]) -> Result<Bytes, Refusal> {
         let sum = self.attempt(announcement).await?.sum.ok_or(Refusal::NotYet { what: "the sum" })?;
-        // All houses ask for one sum at about the same time: they share its bytes.
+        // As with the list.
         let mut latest = self.shared.latest_sum.lock().await;
         if let Some((_, bytes)) = latest.as_ref().filter(|(digest, _)| *digest == sum) {
             return Ok(bytes.clone());
@@ -157,7 +172,8 @@ impl FederationService {
 #[tonic::async_trait]
 impl Federation for FederationService {
     type WatchEventsStream = watch::Events;
-    type GetSumStream = Pin<Box<dyn Stream<Item = Result<v1::SumChunk, Status>> + Send>>;
+    type GetCohortStream = Chunks<v1::CohortChunk>;
+    type GetSumStream = Chunks<v1::SumChunk>;
     type GetBodyStream = body::Runs;
 
     async fn get_roster(
@@ -225,9 +241,10 @@ impl Federation for FederationService {
     async fn get_cohort(
         &self,
         request: Request<v1::GetCohortRequest>,
-    ) -> Result<Response<v1::GetCohortResponse>, Status> {
+    ) -> Result<Response<Self::GetCohortStream>, Status> {
         Caller::of(&request)?;
-        Ok(Response::new(self.cohort(&request.into_inner().announcement).await?))
+        let cohort = self.cohort(&request.into_inner().announcement).await?;
+        Ok(Response::new(Box::pin(in_chunks(cohort, |data| v1::CohortChunk { data }))))
     }
 
     async fn get_sealed_shares(
@@ -292,11 +309,7 @@ impl Federation for FederationService {
     async fn get_sum(&self, request: Request<v1::GetSumRequest>) -> Result<Response<Self::GetSumStream>, Status> {
         Caller::of(&request)?;
         let sum = self.sum(&request.into_inner().announcement).await?;
-        let chunks = (0..sum.len().div_ceil(SUM_CHUNK_BYTES)).map(move |index| {
-            let first = index * SUM_CHUNK_BYTES;
-            Ok(v1::SumChunk { data: sum.slice(first..sum.len().min(first + SUM_CHUNK_BYTES)) })
-        });
-        Ok(Response::new(Box::pin(futures::stream::iter(chunks))))
+        Ok(Response::new(Box::pin(in_chunks(sum, |data| v1::SumChunk { data }))))
     }
 
     async fn get_answers(

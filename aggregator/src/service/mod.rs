@@ -5,6 +5,8 @@ mod body;
 mod complaint;
 mod enrolment;
 mod federation;
+mod rate;
+mod room;
 mod submit;
 mod watch;
 
@@ -17,11 +19,13 @@ use secure_sum::SealingPublicKey;
 use crate::engine::Engine;
 use crate::identity::Identity;
 use crate::observe::Metrics;
+use crate::server::Config;
 use crate::store::Store;
 
 pub(crate) use authorise::Gate;
 pub(crate) use enrolment::EnrolmentService;
 pub(crate) use federation::FederationService;
+pub(crate) use rate::Rate;
 
 /// What every service needs.
 pub(crate) struct Shared {
@@ -32,6 +36,8 @@ pub(crate) struct Shared {
     /// Turns true when the program drains: long streams end.
     pub(crate) draining: tokio::sync::watch::Receiver<bool>,
     pub(crate) submissions: submit::Slots,
+    /// For what they hold in memory.
+    pub(crate) room: room::Room,
     /// Who is reading a house's ciphertext.
     pub(crate) downloads: submit::Slots,
     /// Whose complaint is being judged.
@@ -39,6 +45,8 @@ pub(crate) struct Shared {
     /// Runs of contributions are kept in blobs of about this many bytes.
     pub(crate) blob_bytes: usize,
     pub(crate) metrics: Metrics,
+    /// The cohort list asked for last, by its announcement.
+    pub(crate) latest_cohort: tokio::sync::Mutex<Option<(Digest, Bytes)>>,
     /// The sum asked for last.
     pub(crate) latest_sum: tokio::sync::Mutex<Option<(Digest, Bytes)>>,
 }
@@ -50,7 +58,7 @@ impl Shared {
         store: Store,
         engine: Engine,
         draining: tokio::sync::watch::Receiver<bool>,
-        blob_bytes: usize,
+        config: &Config,
         metrics: Metrics,
     ) -> Arc<Self> {
         let submissions = submit::Slots::new("another submission of yours is under way");
@@ -64,10 +72,12 @@ impl Shared {
             engine,
             draining,
             submissions,
+            room: room::Room::new(config.limits.intake_mib, config.blob_bytes),
             downloads,
             complaints,
-            blob_bytes,
+            blob_bytes: config.blob_bytes,
             metrics,
+            latest_cohort: tokio::sync::Mutex::default(),
             latest_sum,
         })
     }

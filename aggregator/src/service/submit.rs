@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tonic::Streaming;
 
 use super::authorise::Caller;
+use super::room::Held;
 use super::{Shared, sealing_key};
 use crate::engine::{Admission, sealed_to_bytes};
 use crate::refusal::{Refusal, SubmissionFault};
@@ -205,6 +206,8 @@ struct Receiver<'a> {
     runs: Vec<Digest>,
     /// What came since the last blob.
     buffer: BytesMut,
+    /// The room that it has.
+    held: Option<Held<'a>>,
 }
 
 impl<'a> Receiver<'a> {
@@ -236,7 +239,7 @@ impl<'a> Receiver<'a> {
                 runs.push(run.blob);
             }
         }
-        Ok(Self { shared, caller, layout, upload, chunks, runs, buffer: BytesMut::new() })
+        Ok(Self { shared, caller, layout, upload, chunks, runs, buffer: BytesMut::new(), held: None })
     }
 
     /// All that is left, up to the end of the stream; gives the blobs of the whole contribution, in order.
@@ -245,12 +248,13 @@ impl<'a> Receiver<'a> {
         stream: &mut Streaming<v1::SubmitRequest>,
         expected: Digest,
     ) -> Result<Vec<Digest>, Refusal> {
-        while let Some(part) = next(stream).await? {
+        while let Some(part) = self.next(stream).await? {
             let Part::Run(run) = part else { return Err(SubmissionFault::Header.into()) };
             check_run(self.layout, run.first, &run.data, &mut self.chunks)?;
             self.shared.metrics.received(run.data.len());
             self.buffer.extend_from_slice(&run.data);
-            if self.buffer.len() >= self.shared.blob_bytes {
+            let full = if self.held.is_some() { self.shared.blob_bytes } else { self.shared.blob_bytes.min(RUN_BYTES) };
+            if self.buffer.len() >= full {
                 self.keep().await?;
             }
         }
@@ -264,20 +268,51 @@ impl<'a> Receiver<'a> {
             return Err(SubmissionFault::Digest { found, expected }.into());
         }
         if !self.buffer.is_empty() {
-            self.keep().await?;
+            // Not noted: the contribution itself is, next.
+            let blob = self.put().await?;
+            self.runs.push(blob);
         }
         Ok(std::mem::take(&mut self.runs))
+    }
+
+    /// The next part. A run has its room from its first byte on; who holds room for too long gives it back, with what came so far on the disk.
+    async fn next(&mut self, stream: &mut Streaming<v1::SubmitRequest>) -> Result<Option<Part>, Refusal> {
+        if self.held.is_none() && self.buffer.is_empty() {
+            self.held = self.shared.room.hold().await;
+            if self.held.is_some() {
+                // All at once: a buffer that doubles takes more, and again as much while it moves.
+                let left = self.layout.chunk_count().saturating_sub(self.chunks.len()) * self.layout.chunk_bytes();
+                self.buffer.reserve(left.min(self.shared.blob_bytes + RUN_BYTES));
+            }
+        }
+        if let Some(held) = &self.held {
+            if let Ok(part) = timeout(held.left(), next(stream)).await {
+                return part;
+            }
+            if !self.buffer.is_empty() {
+                self.keep().await?;
+            }
+            self.held = None;
+        }
+        next(stream).await
     }
 
     /// What came is on the disk, and need not come again.
     async fn keep(&mut self) -> Result<(), Refusal> {
         self.caller.still_stands(&self.shared.store).await?;
-        let data = self.buffer.split().freeze();
-        let chunks = data.len() / self.layout.chunk_bytes();
-        let blob = self.shared.store.blobs().put(Shelf::Attempt(self.upload.announcement), data).await?;
+        let chunks = self.buffer.len() / self.layout.chunk_bytes();
+        let blob = self.put().await?;
         self.shared.store.keep_run(&self.upload, self.runs.len(), &KeptRun { blob, chunks }).await?;
         self.runs.push(blob);
         Ok(())
+    }
+
+    /// What came as a blob; its room is others'.
+    async fn put(&mut self) -> Result<Digest, Refusal> {
+        let data = self.buffer.split().freeze();
+        let blob = self.shared.store.blobs().put(Shelf::Attempt(self.upload.announcement), data).await?;
+        self.held = None;
+        Ok(blob)
     }
 }
 

@@ -76,12 +76,14 @@ impl Blobs {
         Ok(Self { store: Arc::new(store.with_fsync(true)), folder: folder.to_path_buf(), crash: Crash::default() })
     }
 
-    /// Bytes that the disk has left.
-    pub(super) fn room(&self) -> Result<u64, BlobError> {
-        let failed =
-            |source: rustix::io::Errno| BlobError::Folder { path: self.folder.clone(), source: Box::new(source) };
-        let disk = rustix::fs::statvfs(&self.folder).map_err(failed)?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    /// Bytes that the disk has left, and of `limit` the folder that these are in.
+    pub(super) fn room(&self, limit: Option<u64>) -> Result<u64, BlobError> {
+        let failed = |source: std::io::Error| BlobError::Folder { path: self.folder.clone(), source: Box::new(source) };
+        let disk = rustix::fs::statvfs(&self.folder).map_err(|errno| failed(errno.into()))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let Some(limit) = limit else { return Ok(free) };
+        let held = held(self.folder.parent().unwrap_or(&self.folder)).map_err(failed)?;
+        Ok(free.min(limit.saturating_sub(held)))
     }
 
     pub(super) fn with_crash(self, crash: Crash) -> Self {
@@ -137,6 +139,26 @@ impl Blobs {
         self.crash.at(Transition::Clear, Moment::After);
         Ok(())
     }
+}
+
+/// Bytes of all files below `folder`; what goes away meanwhile does not count.
+fn held(folder: &FilePath) -> std::io::Result<u64> {
+    let gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if gone(&error) => return Ok(0),
+        entries => entries?,
+    };
+    let mut bytes = 0;
+    for entry in entries {
+        let entry = entry?;
+        bytes += match entry.metadata() {
+            Ok(found) if found.is_dir() => held(&entry.path())?,
+            Ok(found) => found.len(),
+            Err(error) if gone(&error) => 0,
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

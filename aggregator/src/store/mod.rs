@@ -39,6 +39,8 @@ const CONNECTIONS: u32 = 4;
 pub struct Store {
     pool: SqlitePool,
     blobs: Blobs,
+    /// Bytes that the folder may hold, where that is bounded.
+    limit: Option<u64>,
     crash: Crash,
 }
 
@@ -101,12 +103,19 @@ impl StoreError {
 }
 
 impl Store {
-    /// Bytes that the disk has left for this storage.
+    /// Bytes that are left for this storage: of the disk, and of what [`within`](Self::within) allows.
     ///
     /// # Errors
     /// [`StoreError::Blob`].
     pub fn room(&self) -> Result<u64, StoreError> {
-        Ok(self.blobs.room()?)
+        Ok(self.blobs.room(self.limit)?)
+    }
+
+    /// The same storage, which may hold so many MiB, with all that is in its folder; 0: as much as the disk.
+    #[must_use]
+    pub fn within(mut self, disk_mib: u64) -> Self {
+        self.limit = (disk_mib > 0).then(|| disk_mib.saturating_mul(1 << 20));
+        self
     }
 
     /// Opens the storage in `dir`, and makes it there when `create` is set.
@@ -136,7 +145,7 @@ impl Store {
             .await
             .map_err(|source| StoreError::Open { path, source })?;
         sqlx::migrate!("./migrations").run(&pool).await?;
-        Ok(Self { pool, blobs: Blobs::open(&dir.join(BLOBS))?, crash: Crash::default() })
+        Ok(Self { pool, blobs: Blobs::open(&dir.join(BLOBS))?, limit: None, crash: Crash::default() })
     }
 
     /// The same storage, with a hook at every durable change: for tests of crashes.

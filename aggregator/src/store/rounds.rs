@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use protocol::server::EventKind;
 use protocol::{Attempt, Contribution, Digest, HouseName, Message as _, RoundNumber, Signed};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -40,8 +41,6 @@ pub struct StoredAttempt {
     pub attempt: Attempt,
     /// Digest of the announcement.
     pub announcement: Digest,
-    /// The cohort list, once fixed.
-    pub cohort: Option<Vec<u8>>,
     /// Digest of the sum's blob, once there.
     pub sum: Option<Digest>,
 }
@@ -68,15 +67,27 @@ impl Store {
             .bind(i64::from(attempt.get()))
             .fetch_all(&self.pool)
             .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(StoredStep {
-                    sequence: from_column(row.try_get("sequence")?, "a step")?,
-                    kind: row.try_get("kind")?,
-                    body: row.try_get("body")?,
-                })
-            })
-            .collect()
+        rows.iter().map(step).collect()
+    }
+
+    /// Those of one kind or another: what a call needs of an attempt does not grow with its houses' contributions.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn steps_of(
+        &self,
+        (round, attempt): (RoundNumber, Attempt),
+        [one, other]: [EventKind; 2],
+    ) -> Result<Vec<StoredStep>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM steps WHERE round = $1 AND attempt = $2 AND kind IN ($3, $4) ORDER BY sequence")
+                .bind(i64::from(round.get()))
+                .bind(i64::from(attempt.get()))
+                .bind(<&str>::from(one))
+                .bind(<&str>::from(other))
+                .fetch_all(&self.pool)
+                .await?;
+        rows.iter().map(step).collect()
     }
 
     /// The latest attempt that any event speaks of: the current one.
@@ -157,7 +168,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn attempt(&self, announcement: &Digest) -> Result<Option<StoredAttempt>, StoreError> {
-        let row = sqlx::query("SELECT * FROM attempts WHERE announcement = $1")
+        let row = sqlx::query("SELECT round, attempt, announcement, sum_digest FROM attempts WHERE announcement = $1")
             .bind(announcement.as_bytes().as_slice())
             .fetch_optional(&self.pool)
             .await?;
@@ -168,9 +179,20 @@ impl Store {
             round,
             attempt,
             announcement: digest(row.try_get("announcement")?)?,
-            cohort: row.try_get("cohort")?,
             sum: row.try_get::<Option<&[u8]>, _>("sum_digest")?.map(digest).transpose()?,
         }))
+    }
+
+    /// The cohort list of an attempt, once it is fixed.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn cohort(&self, announcement: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        let cohort = sqlx::query_scalar("SELECT cohort FROM attempts WHERE announcement = $1")
+            .bind(announcement.as_bytes().as_slice())
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(cohort.flatten())
     }
 
     /// Up to `limit` events after `after`, in order.
@@ -255,4 +277,12 @@ fn place(row: &SqliteRow) -> Result<(RoundNumber, Attempt), StoreError> {
     let number = |column: &str| -> Result<u32, StoreError> { from_column(row.try_get(column)?, "an attempt") };
     let damaged = |_| StoreError::Damaged { what: "an attempt" };
     Ok((RoundNumber::new(number("round")?).map_err(damaged)?, Attempt::new(number("attempt")?).map_err(damaged)?))
+}
+
+fn step(row: &SqliteRow) -> Result<StoredStep, StoreError> {
+    Ok(StoredStep {
+        sequence: from_column(row.try_get("sequence")?, "a step")?,
+        kind: row.try_get("kind")?,
+        body: row.try_get("body")?,
+    })
 }

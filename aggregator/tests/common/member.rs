@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use protocol::message::{SHARE_INFO, ciphertext_digest, share_aad};
 use protocol::{
     Announcement, Answer, AnswerPayload, Approval, Attempt, BodyChecksum, CohortList, Complaint, Contribution, Digest,
@@ -168,7 +169,10 @@ impl Member {
     pub async fn cohort(&mut self, announcement: Digest) -> CohortList {
         self.event(|event| matches!(event.kind, Some(Kind::Closed(_))).then_some(())).await;
         let request = v1::GetCohortRequest { announcement: announcement.as_bytes().to_vec().into() };
-        CohortList::from_bytes(&self.client.get_cohort(request).await.unwrap().into_inner().cohort).unwrap()
+        let chunks = self.client.get_cohort(request).await.unwrap().into_inner();
+        let chunks: Vec<v1::CohortChunk> = chunks.try_collect().await.unwrap();
+        CohortList::from_bytes(&chunks.iter().flat_map(|chunk| chunk.data.iter().copied()).collect::<Vec<u8>>())
+            .unwrap()
     }
 
     /// What the aggregator claims as the sum.

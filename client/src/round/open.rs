@@ -11,6 +11,7 @@ use protocol::{
     Verdict, VoidReason, check,
 };
 use protos::convert;
+use protos::limits::COHORT_BYTES;
 use protos::v1;
 use secure_sum::{Accumulator, CombineError, Commitments, Committee, Layout, MaskSeed, OpenError, ShareSum};
 use terms::RoundSum;
@@ -131,14 +132,21 @@ impl Member {
     /// The signed list that fixed an attempt's cohort, as the aggregator shows it.
     pub(super) async fn fetch_cohort(&mut self, announcement: Digest) -> Result<Option<CohortList>, RunError> {
         let request = v1::GetCohortRequest { announcement: announcement.as_bytes().to_vec().into() };
-        let bytes = match self.client.get_cohort(request).await {
-            Ok(response) => response.into_inner().cohort,
+        let mut stream = match self.client.get_cohort(request).await {
+            Ok(response) => response.into_inner(),
             Err(status) if is_refusal(&status) => {
                 tracing::warn!("no cohort list: {}", status.message());
                 return Ok(None);
             }
             Err(status) => return Err(lost(&status)),
         };
+        let mut bytes = Vec::new();
+        while let Some(chunk) = stream.message().await.map_err(|status| lost(&status))? {
+            if bytes.len() + chunk.data.len() > COHORT_BYTES {
+                return Err(RunError::Malformed(format!("a cohort list of more than {COHORT_BYTES} bytes")));
+            }
+            bytes.extend_from_slice(&chunk.data);
+        }
         CohortList::from_bytes(&bytes).map(Some).map_err(|e| RunError::Malformed(format!("cohort list: {e}")))
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aggregator::identity::Identity;
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use protocol::{Announcement, CohortList, Digest, Message as _, Signed, SumClaim};
 use protos::convert;
 use protos::v1::event::Kind;
@@ -158,6 +158,7 @@ macro_rules! forward {
 #[tonic::async_trait]
 impl Federation for Proxy {
     type WatchEventsStream = Sent<v1::Event>;
+    type GetCohortStream = Sent<v1::CohortChunk>;
     type GetSumStream = Sent<v1::SumChunk>;
     type GetBodyStream = Sent<v1::ChunkRun>;
 
@@ -249,10 +250,12 @@ impl Federation for Proxy {
     async fn get_cohort(
         &self,
         request: Request<v1::GetCohortRequest>,
-    ) -> Result<Response<v1::GetCohortResponse>, Status> {
-        let mut response = self.real.clone().get_cohort(request.into_inner()).await?.into_inner();
+    ) -> Result<Response<Self::GetCohortStream>, Status> {
+        let chunks = self.real.clone().get_cohort(request.into_inner()).await?.into_inner();
+        let chunks: Vec<v1::CohortChunk> = chunks.try_collect().await?;
+        let cohort = chunks.iter().flat_map(|chunk| chunk.data.iter().copied()).collect::<Vec<u8>>();
         let asked = self.lists.fetch_add(1, Ordering::Relaxed);
-        let mut list = CohortList::from_bytes(&response.cohort).unwrap();
+        let mut list = CohortList::from_bytes(&cohort).unwrap();
         match self.attack {
             Attack::AlteredSignature => {
                 let first = &list.contributions[1];
@@ -264,8 +267,8 @@ impl Federation for Proxy {
             Attack::SecondSet if asked > 0 => drop(list.contributions.pop()),
             _ => {}
         }
-        response.cohort = list.to_bytes().into();
-        Ok(Response::new(response))
+        let altered = v1::CohortChunk { data: list.to_bytes().into() };
+        Ok(Response::new(Box::pin(futures::stream::iter([Ok(altered)]))))
     }
 
     async fn put_answer(
