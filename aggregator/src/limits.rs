@@ -12,6 +12,8 @@ pub struct Limits {
     pub anonymous_calls_per_second: u32,
     /// Calls that one connection may have under way.
     pub streams_per_connection: u32,
+    /// Contributions that come in at once; other houses wait their turn.
+    pub uploads_at_once: u32,
     /// Memory for contributions that are coming in, of all houses together, in MiB.
     pub intake_mib: u32,
     /// What the folder may hold, in MiB: no round is announced that could need more. 0: as much as the disk.
@@ -24,6 +26,7 @@ impl Default for Limits {
             calls_per_second: 50,
             anonymous_calls_per_second: 100,
             streams_per_connection: protos::limits::STREAMS_PER_CONNECTION,
+            uploads_at_once: 64,
             intake_mib: 32,
             disk_mib: 0,
         }
@@ -40,6 +43,7 @@ impl Limits {
             ("calls_per_second", self.calls_per_second, 1),
             ("anonymous_calls_per_second", self.anonymous_calls_per_second, 1),
             ("streams_per_connection", self.streams_per_connection, 4),
+            ("uploads_at_once", self.uploads_at_once, 1),
             ("intake_mib", self.intake_mib, 4),
         ];
         match least.into_iter().find(|(_, value, least)| value < least) {

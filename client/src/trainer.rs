@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use adapter::State;
 use hub::Hub;
+use privacy::SelfTest;
 use privacy::accountant::{AccountantError, group_epsilon};
-use protocol::{Charter, HouseName};
+use protocol::{Attempt, Charter, HouseName, RoundNumber};
 use training::{FreshNoise, House, Learner, Loaded, Mechanism, Part, Tools, TrainError, Trained, mechanism};
 
 use crate::config::{DataConfig, TrainingConfig};
@@ -49,6 +50,16 @@ impl HouseTrainer {
     ) -> Result<Self, RunError> {
         let (Loaded { learner, house, .. }, base_model) = load(charter, data, training, scratch)?;
         Ok(Self { mechanism: mechanism(charter)?, learner, house, noise: FreshNoise::stocked(), base_model })
+    }
+
+    /// Tests the noise that contributions to this charter's rounds will get; nothing is spent. `None` under mode `none`, which adds none.
+    ///
+    /// # Errors
+    /// [`TrainError::NoiseFault`]: nothing may be trained with it.
+    pub fn test_noise(&mut self, charter: &Charter, house: &HouseName) -> Result<Option<SelfTest>, TrainError> {
+        let part = Part::ahead(charter, house, RoundNumber::FIRST, Attempt::FIRST);
+        let Some(share) = part.noise_share()? else { return Ok(None) };
+        training::self_test(&mut self.noise, &share).map(Some)
     }
 }
 

@@ -26,6 +26,8 @@ mod quantile;
 mod rotation;
 mod rounding;
 mod sample;
+#[cfg(feature = "noise")]
+mod self_test;
 mod unit;
 
 pub use clip::{Clip, ClipError, Clipped, clamp};
@@ -36,4 +38,6 @@ pub use quantile::next_clipping_norm;
 pub use rotation::{Rotation, RotationError};
 pub use rounding::{Rounded, Rounding, RoundingError};
 pub use sample::{SampleError, poisson_sample};
+#[cfg(feature = "noise")]
+pub use self_test::{NoiseFault, SELF_TEST_SAMPLES, SelfTest};
 pub use unit::UnitGradient;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use privacy::{ClipError, NoiseError, SampleError};
+use privacy::{ClipError, NoiseError, NoiseFault, SampleError};
 use protocol::HouseName;
 
 use crate::DataError;
@@ -86,6 +86,9 @@ pub enum TrainError {
         /// The model's.
         vocabulary: usize,
     },
+    /// Noise that is not what it should be.
+    #[error(transparent)]
+    NoiseFault(#[from] NoiseFault),
     /// Noise.
     #[error("noise: {0}")]
     Noise(#[from] NoiseError),

@@ -44,7 +44,7 @@ pub use learner::{Learner, Outcome, PromptLearner, Sink, TextLearner};
 pub use limit::{limit, protected_unit, within_charged};
 pub use load::{Loaded, ModelSource, load};
 pub use mechanism::{Mechanism, Tools, Trained, mechanism};
-pub use noise::{FreshNoise, Noise};
+pub use noise::{FreshNoise, Noise, self_test};
 pub use part::Part;
 pub use predict::{Prediction, Predictor};
 pub use rehearsal::{Rehearsal, Rehearsed};

@@ -3,7 +3,7 @@
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use privacy::{NoiseError, NoiseShare};
+use privacy::{NoiseError, NoiseShare, SELF_TEST_SAMPLES, SelfTest};
 use zeroize::Zeroizing;
 
 use crate::TrainError;
@@ -18,6 +18,16 @@ pub trait Noise {
     /// # Errors
     /// The sampler failed; `values` must then not leave.
     fn add(&mut self, share: &NoiseShare, values: &mut [i64]) -> Result<Duration, TrainError>;
+}
+
+/// Tests noise as a contribution gets it, added to zeros.
+///
+/// # Errors
+/// [`TrainError::NoiseFault`]; the sampler failed.
+pub fn self_test(noise: &mut dyn Noise, share: &NoiseShare) -> Result<SelfTest, TrainError> {
+    let mut samples = Zeroizing::new(vec![0; SELF_TEST_SAMPLES]);
+    noise.add(share, &mut samples)?;
+    Ok(share.self_test(&samples)?)
 }
 
 /// Noise from opendp's sampler, drawn on threads beside the caller's.

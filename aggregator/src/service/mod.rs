@@ -72,7 +72,7 @@ impl Shared {
             engine,
             draining,
             submissions,
-            room: room::Room::new(config.limits.intake_mib, config.blob_bytes),
+            room: room::Room::new(&config.limits, config.blob_bytes),
             downloads,
             complaints,
             blob_bytes: config.blob_bytes,

@@ -94,11 +94,15 @@ pub(super) async fn submit(
         // Accepted before: the answer was lost, and is given again.
         None => return Ok(v1::SubmitResponse {}),
     };
+    let _turn = shared.room.begin(caller.name())?;
     check_sealed(&header.sealed_shares, &admission.contribution)?;
     if header.first == 0 {
         shared.submissions.count_try(caller.name(), admission.contribution.announcement)?;
     }
-    let admission = check_dealing(admission, header.sealed_shares.clone()).await?;
+    let admission = {
+        let _checking = shared.room.check().await;
+        check_dealing(admission, header.sealed_shares.clone()).await?
+    };
     let upload = upload_of(&manifest, &admission.contribution);
     let mut receiver = Receiver::resume(shared, caller, upload, &admission.layout, header.first).await?;
     let runs = receiver.receive(&mut stream, admission.contribution.ciphertext).await?;
@@ -177,6 +181,7 @@ pub(super) async fn find(
     let Some(admission) = shared.engine.admit(manifest.clone()).await? else {
         return Ok(v1::FindUploadResponse { chunks: admitted_chunks(&manifest), accepted: true });
     };
+    shared.room.promise(caller.name())?;
     let kept = shared.store.kept_runs(&upload_of(&manifest, &admission.contribution)).await?;
     let chunks = kept.iter().map(|run| run.chunks).sum::<usize>();
     Ok(v1::FindUploadResponse { chunks: u32::try_from(chunks).unwrap_or(0), accepted: false })

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use aggregator::identity::SERVER_NAME;
+use aggregator::limits::Limits;
 use aggregator::server::{self, Config, Handle};
 use ed25519_dalek::{Signer as _, SigningKey};
 use protocol::{Announcement, Charter, HouseName, Invitation, Message as _, Signed, Signer};
@@ -91,6 +92,8 @@ pub struct Site {
     pub server: Option<Handle>,
     /// Of the server, where it is not the program's.
     pub blob_bytes: Option<usize>,
+    /// Likewise.
+    pub limits: Limits,
 }
 
 impl Site {
@@ -108,7 +111,7 @@ impl Site {
             aggregator::setup::init(&dir.path().join("fed"), Some(charter), &[], &mut rand::rng()).await.unwrap();
         home.store.close().await;
         let authority = home.identity.authority_der().to_vec();
-        Self { dir, charter: home.charter, authority, server: None, blob_bytes: None }
+        Self { dir, charter: home.charter, authority, server: None, blob_bytes: None, limits: Limits::default() }
     }
 
     pub fn path(&self) -> std::path::PathBuf {
@@ -123,6 +126,7 @@ impl Site {
         let mut config = Config::new(self.path(), "127.0.0.1:0".parse().unwrap());
         config.pace.gather = Duration::from_millis(100);
         config.blob_bytes = self.blob_bytes.unwrap_or(config.blob_bytes);
+        config.limits = self.limits.clone();
         let handle = server::start(config).await.unwrap();
         let addr = handle.addr;
         self.server = Some(handle);

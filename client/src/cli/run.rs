@@ -54,7 +54,18 @@ fn trainer(home: &Home, dir: &Path) -> Result<Option<Box<dyn Trainer>>, Failure>
     } else if data.unit_column.is_none() {
         say_unit(&home.identity).map_err(RunError::from)?;
     }
-    let trainer = HouseTrainer::load(&home.identity.charter, data, training, dir)?;
+    let mut trainer = HouseTrainer::load(&home.identity.charter, data, training, dir)?;
+    match trainer.test_noise(&home.identity.charter, home.identity.name()).map_err(RunError::from)? {
+        Some(found) => tracing::info!(
+            "the noise of {} test draws has deviation {:.1}, as asked: {:.1}; its distribution is off by {:.4}, of {:.4} that chance allows",
+            found.samples,
+            found.found,
+            found.deviation,
+            found.distance.0,
+            found.distance.1
+        ),
+        None => tracing::warn!("the charter's mode is `none`: NO NOISE is added, and nothing protects single rows"),
+    }
     Ok(Some(Box::new(trainer)))
 }
 
