@@ -10,6 +10,8 @@ use clap::{Args, Parser, Subcommand};
 ///
 /// The first five minutes:
 ///
+///   plainchant-aggregator charter new my-charter.toml --template classification
+///   plainchant-aggregator charter check my-charter.toml
 ///   plainchant-aggregator init fed --charter my-charter.toml
 ///   plainchant-aggregator serve fed --listen 0.0.0.0:7443
 ///   plainchant-aggregator invite fed st-mary --url https://builder.example:7443
@@ -29,6 +31,9 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Write a charter to begin with, or say what one costs.
+    #[command(subcommand)]
+    Charter(super::charter::CharterCommand),
     /// Make an aggregator in a new directory: keys, certificates, database, charter.
     Init(Init),
     /// Print an invitation for one member of the charter.

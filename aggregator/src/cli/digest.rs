@@ -41,6 +41,13 @@ pub(super) async fn digest(args: Digest) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The section of this model, as text for a charter.
+pub(super) async fn section_of(model: String) -> anyhow::Result<String> {
+    let folder = super::model_folder(&model).await?;
+    let section = tokio::task::spawn_blocking(move || section(&model, &folder)).await;
+    as_toml(section.context("the digest ended without a result")??)
+}
+
 /// Reads the model in `folder`, which the user calls `name`.
 fn section(name: &str, folder: &Path) -> anyhow::Result<Section> {
     #[derive(Deserialize)]

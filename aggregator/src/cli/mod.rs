@@ -1,6 +1,7 @@
 //! The program `plainchant-aggregator`.
 
 mod args;
+mod charter;
 mod digest;
 #[cfg(feature = "evaluate")]
 mod evaluate;
@@ -54,6 +55,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 async fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Charter(command) => charter::charter(command).await,
         Command::Init(args) => init(args).await,
         Command::Invite(args) => invite(args).await,
         Command::Serve(args) => serve::serve(args).await,
