@@ -144,6 +144,7 @@ impl From<RunError> for Failure {
             RunError::Model(ref error) if error.is_passing() => Self::later(error),
             RunError::Identity(_)
             | RunError::Config(_)
+            | RunError::Connect(_)
             | RunError::Policy(_)
             | RunError::Refused(_)
             | RunError::NoTrainer(_)
