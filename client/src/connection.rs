@@ -96,18 +96,21 @@ impl Backoff {
 
 /// A status with its causes, for a log line.
 pub(crate) fn describe(status: &tonic::Status) -> String {
-    match status.source() {
-        Some(source) => format!("{}: {}", status.message(), chain(source)),
-        None => status.message().to_owned(),
-    }
+    with_causes(status.message().to_owned(), status.source())
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
+    with_causes(error.to_string(), error.source())
+}
+
+/// tonic says some causes in its own text too: each is said once.
+fn with_causes(mut text: String, mut next: Option<&dyn std::error::Error>) -> String {
     while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         next = cause.source();
     }
     text

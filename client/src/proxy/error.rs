@@ -16,21 +16,25 @@ pub enum ProxyError {
         /// What the system said.
         source: io::Error,
     },
-    /// 407, and nothing was given.
+    /// 407 (or 401), and nothing was given.
     #[error(
-        "the proxy {proxy} wants a user and a password (407): write it as http://USER:PASSWORD@HOST:PORT, percent-encoded"
+        "the proxy {proxy} wants a user and a password (status {status}): write it as http://USER:PASSWORD@HOST:PORT, percent-encoded"
     )]
     NoPassword {
         /// The proxy.
         proxy: String,
+        /// The HTTP status.
+        status: u16,
     },
-    /// 407, whatever was given.
+    /// 407 (or 401), whatever was given.
     #[error(
-        "the proxy {proxy} does not take this user and password (407): correct them, percent-encoded; only Basic is known here"
+        "the proxy {proxy} does not take this user and password (status {status}): correct them, percent-encoded; only Basic is known here"
     )]
     Password {
         /// The proxy.
         proxy: String,
+        /// The HTTP status.
+        status: u16,
     },
     /// The proxy's own rules.
     #[error(

@@ -200,7 +200,9 @@ impl Proxy {
             None => (None, rest),
         };
         let authority: Authority = place.strip_suffix('/').unwrap_or(place).parse().ok()?;
-        if authority.host().is_empty() || (authority.port().is_some() && authority.port_u16().is_none()) {
+        let port = authority.as_str().strip_prefix(authority.host())?;
+        let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(|digits| digits.parse::<u16>().is_ok());
+        if authority.host().is_empty() || !is_port {
             return None;
         }
         let authorization = match user {
@@ -283,8 +285,9 @@ impl Proxy {
         let (proxy, target) = (self.to_string(), target.to_owned());
         match status {
             200..=299 => Ok(()),
-            407 if self.authorization.is_some() => Err(ProxyError::Password { proxy }),
-            407 => Err(ProxyError::NoPassword { proxy }),
+            // 401 is a server's, but tinyproxy answers so to a wrong password.
+            401 | 407 if self.authorization.is_some() => Err(ProxyError::Password { proxy, status }),
+            401 | 407 => Err(ProxyError::NoPassword { proxy, status }),
             500..=599 => Err(ProxyError::NotThrough { proxy, target, status }),
             _ => Err(ProxyError::Refused { proxy, target, status }),
         }

@@ -133,9 +133,10 @@ async fn every_refusal_and_every_broken_answer_is_named_and_none_is_waited_for()
     assert_eq!(exact.len(), MAX_HEAD_BYTES);
     asked("http://PLACE", Box::leak(exact.into()), true).await.0.unwrap();
     type Kind = fn(&ProxyError) -> bool;
-    let cases: [(&str, &'static [u8], bool, Kind); 10] = [
+    let cases: [(&str, &'static [u8], bool, Kind); 11] = [
         ("PLACE", b"HTTP/1.1 407 No\r\n\r\n", true, |e| matches!(e, ProxyError::NoPassword { .. })),
         ("u:secret@PLACE", b"HTTP/1.1 407 No\r\n\r\n", true, |e| matches!(e, ProxyError::Password { .. })),
+        ("u:secret@PLACE", b"HTTP/1.0 401 No\r\n\r\n", true, |e| matches!(e, ProxyError::Password { status: 401, .. })),
         ("u:secret@PLACE", b"HTTP/1.1 403 No\r\n\r\n", true, |e| matches!(e, ProxyError::Refused { status: 403, .. })),
         ("PLACE", b"HTTP/1.1 302 Login\r\n\r\n", true, |e| matches!(e, ProxyError::Refused { status: 302, .. })),
         ("PLACE", b"HTTP/1.1 502 No\r\n\r\n", true, |e| matches!(e, ProxyError::NotThrough { status: 502, .. })),
