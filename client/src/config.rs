@@ -10,6 +10,8 @@ use serde::Deserialize;
 
 use training::{Columns, DataSource, Format, ModelSource};
 
+use crate::proxy::{Network, Setting};
+
 /// A commented `client.toml` with every key.
 pub const SAMPLE: &str = include_str!("client.sample.toml");
 
@@ -24,6 +26,9 @@ pub struct Config {
     pub data: Option<DataConfig>,
     /// How to train; a trustee does not.
     pub training: Option<TrainingConfig>,
+    /// The way to the aggregator.
+    #[serde(default)]
+    pub network: Network,
     /// What the house agrees to.
     pub policy: Policy,
 }
@@ -164,7 +169,7 @@ impl Config {
     /// The key at fault.
     pub fn parse(content: &str, file: &Path) -> Result<Self, ConfigError> {
         let mut config: Self = toml::from_str(content)
-            .map_err(|e| ConfigError::Parse { file: file.to_owned(), reason: e.to_string().trim_end().to_owned() })?;
+            .map_err(|e| ConfigError::Parse { file: file.to_owned(), reason: without_secrets(&e.to_string()) })?;
         config.check().map_err(|(key, reason)| ConfigError::Value { file: file.to_owned(), key, reason })?;
         let base = file.parent().unwrap_or(Path::new(""));
         if let Some(data) = &mut config.data {
@@ -203,6 +208,9 @@ impl Config {
         if self.training.as_ref().and_then(|training| training.threads) == Some(0) {
             return Err(("training.threads", "must be at least 1; leave it out for all cores"));
         }
+        if let Some(Err(rule)) = self.network.proxy.as_ref().map(Setting::proxy) {
+            return Err(("network.proxy", rule));
+        }
         if self.data.is_some() != self.training.is_some() {
             return Err(("data", "and `training` belong together; a trustee has neither"));
         }
@@ -228,6 +236,17 @@ impl TrainingConfig {
     pub fn source<'a>(&'a self, folder: &'a Path) -> ModelSource<'a> {
         ModelSource { folder, device: &self.device, threads: self.threads }
     }
+}
+
+/// A parser's message without the lines that it shows of the file where they may hold a proxy's password.
+pub(crate) fn without_secrets(message: &str) -> String {
+    let shown = |line: &str| match line.split_once('|') {
+        Some((number, line)) if line.contains('@') || line.contains("proxy") => {
+            format!("{number}| (not shown: it may hold a password)")
+        }
+        _ => line.to_owned(),
+    };
+    message.trim_end().lines().map(shown).collect::<Vec<_>>().join("\n")
 }
 
 fn text() -> String {
@@ -290,6 +309,24 @@ mod tests {
         assert_eq!(data.source(true).columns.messages, Some("messages"));
         assert_eq!(data.source(false).columns.messages, None);
         assert_eq!(parse(SAMPLE).unwrap().data.unwrap().source(true).columns.messages, None);
+    }
+
+    #[test]
+    fn a_proxy_is_read_checked_and_its_password_shown_by_no_error() {
+        let with = |line: &str| parse(&SAMPLE.replace("# [network]", "[network]").replace("# proxy = \"none\"", line));
+        let config = with("proxy = \"http://ward:secret@proxy.example:3128\"").unwrap();
+        assert!(config.network.proxy.as_ref().unwrap().proxy().unwrap().is_some());
+        assert!(!format!("{config:?}").contains("secret"));
+        assert!(with("proxy = \"none\"").unwrap().network.proxy.unwrap().proxy().unwrap().is_none());
+        assert!(parse(SAMPLE).unwrap().network.proxy.is_none());
+        for wrong in [
+            "proxy = \"https://ward:secret@proxy.example\"",
+            "proxy = \"http://ward:secret",
+            "proxxy = \"ward:secret@proxy\"",
+        ] {
+            let error = with(wrong).unwrap_err().to_string();
+            assert!(error.contains("client.toml") && !error.contains("secret"), "{error}");
+        }
     }
 
     #[test]

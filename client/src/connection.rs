@@ -10,6 +10,7 @@ use rand::RngExt as _;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use crate::identity::Identity;
+use crate::proxy::{self, Connector, Environment, Network};
 
 /// The name in every aggregator's certificate. The pinned authority signs one server only, so the address does not matter.
 pub const SERVER_NAME: &str = "aggregator.plainchant";
@@ -27,8 +28,14 @@ pub struct ConnectError {
     pub reason: String,
 }
 
-/// A lazy channel to `url` that trusts only `authority` (DER), as the member `identity` or as nobody yet.
-pub(crate) fn channel(url: &str, authority: &[u8], identity: Option<&Identity>) -> Result<Channel, ConnectError> {
+/// A lazy channel to `url` that trusts only `authority` (DER), as the member `identity` or as nobody yet, by the
+/// way that `network` or the environment says.
+pub(crate) fn channel(
+    url: &str,
+    authority: &[u8],
+    identity: Option<&Identity>,
+    network: &Network,
+) -> Result<Channel, ConnectError> {
     let failed = |reason: String| ConnectError { url: url.to_owned(), reason };
     let mut tls =
         ClientTlsConfig::new().domain_name(SERVER_NAME).ca_certificate(Certificate::from_pem(to_pem(authority)));
@@ -39,16 +46,22 @@ pub(crate) fn channel(url: &str, authority: &[u8], identity: Option<&Identity>) 
     let endpoint = Endpoint::from_shared(url.to_owned())
         .and_then(|endpoint| endpoint.tls_config(tls))
         .map_err(|e| failed(chain(&e)))?
-        .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_while_idle(true)
         .tcp_nodelay(true);
-    Ok(endpoint.connect_lazy())
+    let proxy = proxy::of(network, &Environment::read(), endpoint.uri()).map_err(|e| failed(e.to_string()))?;
+    Ok(match proxy {
+        None => endpoint.connect_timeout(CONNECT_TIMEOUT).connect_lazy(),
+        // The proxy's own limits come first: their errors name it.
+        Some(proxy) => {
+            endpoint.connect_timeout(CONNECT_TIMEOUT + proxy::LONGEST).connect_with_connector_lazy(Connector(proxy))
+        }
+    })
 }
 
 /// A client of the federation, as `identity`.
-pub(crate) fn federation(identity: &Identity) -> Result<FederationClient<Channel>, ConnectError> {
-    let channel = channel(&identity.url, &identity.authority_der, Some(identity))?;
+pub(crate) fn federation(identity: &Identity, network: &Network) -> Result<FederationClient<Channel>, ConnectError> {
+    let channel = channel(&identity.url, &identity.authority_der, Some(identity), network)?;
     Ok(FederationClient::new(channel)
         .max_decoding_message_size(limits::RESPONSE_BYTES)
         .max_encoding_message_size(limits::MESSAGE_BYTES))
@@ -83,18 +96,21 @@ impl Backoff {
 
 /// A status with its causes, for a log line.
 pub(crate) fn describe(status: &tonic::Status) -> String {
-    match status.source() {
-        Some(source) => format!("{}: {}", status.message(), chain(source)),
-        None => status.message().to_owned(),
-    }
+    with_causes(status.message().to_owned(), status.source())
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
+    with_causes(error.to_string(), error.source())
+}
+
+/// tonic says some causes in its own text too: each is said once.
+fn with_causes(mut text: String, mut next: Option<&dyn std::error::Error>) -> String {
     while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         next = cause.source();
     }
     text

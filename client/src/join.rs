@@ -8,10 +8,12 @@ use protos::v1;
 use protos::v1::enrolment_client::EnrolmentClient;
 use rcgen::{CertificateParams, DnType, KeyPair};
 
+use crate::config::{Config, ConfigError};
 use crate::connection::{self, ConnectError};
 use crate::crash::Crash;
 use crate::files;
 use crate::identity::{Identity, IdentityError, Keys, check_certificate};
+use crate::proxy::Network;
 use crate::round::is_refusal;
 use crate::{config, sealing};
 
@@ -28,7 +30,10 @@ pub enum JoinError {
     /// The signing request cannot be made.
     #[error("cannot make a signing request: {0}")]
     Request(rcgen::Error),
-    /// The aggregator is not reached.
+    /// `client.toml`, where there is one already.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The address, or the proxy as it is written.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The aggregator refused.
@@ -92,9 +97,10 @@ pub async fn join_until(dir: &Path, invitation: &Invitation, crash: &Crash) -> R
         }
     }
     files::create_dir(dir).map_err(IdentityError::from)?;
+    let network = if dir.join(config::FILE).exists() { Config::load(dir)?.network } else { Network::default() };
     let keys = Keys::load_or_create(dir, crash, &mut rand::rng())?;
     let request = request(invitation, &keys)?;
-    let channel = connection::channel(&invitation.url, &invitation.authority, None)?;
+    let channel = connection::channel(&invitation.url, &invitation.authority, None, &network)?;
     let mut enrolment = EnrolmentClient::new(channel).max_decoding_message_size(protos::limits::MESSAGE_BYTES);
     let response = enrolment.join(request).await.map_err(|status| refused(invitation, &status))?.into_inner();
 

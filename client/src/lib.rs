@@ -8,7 +8,8 @@
 //! 3. [`trainer`] turns the house's rows into clipped, noised integers, with the crate `training`.
 //! 4. [`round`]: the event loop. It charges the ledger, trains, encrypts, submits, answers, opens and applies, as
 //!    `protocol::client::Round` says; [`store`] keeps what must survive a crash, and [`crash`] is where tests let it.
-//! 5. [`progress`] is what the house sees of it; [`cli`] is the program.
+//! 5. [`proxy`] is the way out of the house's network, where there is one; [`connection`] goes through it.
+//! 6. [`progress`] is what the house sees of it; [`cli`] is the program.
 //!
 //! Only sums leave: loss, batch sizes and epsilon stay in the house's own files.
 
@@ -21,6 +22,7 @@ pub mod identity;
 pub mod join;
 pub mod policy;
 pub mod progress;
+pub mod proxy;
 pub mod round;
 mod sealing;
 pub mod store;

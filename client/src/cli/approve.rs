@@ -10,7 +10,7 @@ use similar::TextDiff;
 use toml_edit::{DocumentMut, value};
 
 use super::{Failure, runtime, status};
-use crate::config;
+use crate::config::{self, Config};
 use crate::connection;
 use crate::files;
 use crate::identity::Identity;
@@ -101,8 +101,9 @@ fn roster_of(dir: &Path, identity: &Identity) -> Result<(Roster, bool), Failure>
     if let Some(roster) = store::peek_roster(dir).map_err(RunError::from)? {
         return Ok((roster, true));
     }
+    let network = Config::load(dir).map_err(RunError::from)?.network;
     let shown = runtime()?.block_on(async {
-        let mut client = connection::federation(identity).map_err(RunError::from)?;
+        let mut client = connection::federation(identity, &network).map_err(RunError::from)?;
         let answer = client.get_roster(v1::GetRosterRequest {}).await;
         answer.map_err(|status| RunError::Lost(connection::describe(&status)))
     })?;
@@ -169,7 +170,10 @@ fn approve(dir: &Path, key: &str, digest: &Digest, typed: &str) -> Result<(), Fa
 fn client_toml(dir: &Path) -> Result<(PathBuf, DocumentMut), Failure> {
     let path = dir.join(config::FILE);
     let text = read_text(&path)?;
-    let document = text.parse().map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    let document = text.parse().map_err(|error| {
+        let error: toml_edit::TomlError = error;
+        Failure::usage(format!("{}: {}", path.display(), config::without_secrets(&error.to_string())))
+    })?;
     Ok((path, document))
 }
 

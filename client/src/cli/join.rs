@@ -36,8 +36,8 @@ pub(super) fn run(dir: &Path, invitation: Option<String>, file: Option<PathBuf>)
 
 fn failure(error: JoinError) -> Failure {
     match error {
-        JoinError::Unavailable { .. } | JoinError::Connect(_) => Failure::later(error),
-        JoinError::AlreadyJoined(_) => Failure::usage(error),
+        JoinError::Unavailable { .. } => Failure::later(error),
+        JoinError::AlreadyJoined(_) | JoinError::Config(_) | JoinError::Connect(_) => Failure::usage(error),
         _ => Failure::failed(error),
     }
 }

@@ -42,7 +42,9 @@ Examples:
   plainchant-client run my-house
   plainchant-client ledger my-house
   plainchant-client evaluate my-house --data unseen.tsv
+  HTTPS_PROXY=http://proxy.hospital.example:3128 plainchant-client join my-house --invitation-file invitation.txt
 
+A proxy with a user and a password is better written in client.toml, `[network] proxy`, than in the environment.
 Exit codes: 0 done, 1 failed, 2 wrong usage, configuration or policy, 75 try again later.
 Logs go to standard error; RUST_LOG=debug shows more.";
 
@@ -144,6 +146,7 @@ impl From<RunError> for Failure {
             RunError::Model(ref error) if error.is_passing() => Self::later(error),
             RunError::Identity(_)
             | RunError::Config(_)
+            | RunError::Connect(_)
             | RunError::Policy(_)
             | RunError::Refused(_)
             | RunError::NoTrainer(_)

@@ -43,7 +43,7 @@ impl Member {
                     }
                     other => other?,
                 }
-                self.client = connection::federation(&self.identity)?;
+                self.client = connection::federation(&self.identity, &self.config.network)?;
                 tracing::info!("certificate renewed");
                 Ok(())
             }

@@ -14,6 +14,7 @@ use tonic::transport::Channel;
 
 use super::member::{Home, Member};
 use super::{Options, RunError, is_refusal, lost};
+use crate::connection::describe;
 use crate::sealing;
 
 /// How often to ask whether everybody has joined.
@@ -43,7 +44,7 @@ pub(super) async fn roster(
             Err(status) if is_refusal(&status) => return Err(lost(&status)),
             Err(status) => {
                 let wait = options.backoff.next_wait();
-                tracing::info!(wait_ms = wait.as_millis(), "the aggregator is not reached: {}", status.message());
+                tracing::info!(wait_ms = wait.as_millis(), "the aggregator is not reached: {}", describe(&status));
                 tokio::time::sleep(wait).await;
             }
         }

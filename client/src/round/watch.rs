@@ -44,7 +44,7 @@ pub async fn run(
     home.config.policy.check(&home.identity.charter)?;
     terms::check(&home.identity.charter)?;
     renew::left_s(&home.identity)?;
-    let mut client = connection::federation(&home.identity)?;
+    let mut client = connection::federation(&home.identity, &home.config.network)?;
     let roster = stock::roster(&home, &mut client, &mut options).await?;
     let mut member = Member::new(home, roster, trainer, client, options)?;
     loop {

@@ -206,6 +206,20 @@ impl Federation {
         federation
     }
 
+    /// One round, whose houses join and take part by the way that their `client.toml` says: these lines are its end.
+    pub(crate) async fn by_way_of(policy: &str, way: impl FnOnce(SocketAddr) -> String) -> Self {
+        let (mut federation, invitations) = Self::prepared(CHARTER, policy, 1, 0, &[]).await;
+        federation.serve().await;
+        let way = way(federation.addr);
+        for (house, invitation) in invitations {
+            let dir = federation.house(&house);
+            std::fs::create_dir_all(&dir).unwrap();
+            std::fs::write(dir.join("client.toml"), format!("{CONFIG}{way}")).unwrap();
+            client::join::join(&dir, &invitation.parse().unwrap()).await.unwrap();
+        }
+        federation
+    }
+
     async fn under(charter: &str, policy: &str, rounds: u32, may_vanish: u32, trustees: &[&str]) -> Self {
         let (mut federation, invitations) = Self::prepared(charter, policy, rounds, may_vanish, trustees).await;
         federation.serve().await;
