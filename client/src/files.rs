@@ -94,6 +94,48 @@ pub(crate) fn erase(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Bytes that the disk of the folder `dir` has left.
+pub(crate) fn room(dir: &Path) -> Result<u64, FileError> {
+    let disk = rustix::fs::statvfs(dir).map_err(io::Error::from).at(dir)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Whether this user may make files in the folder `dir`.
+pub(crate) fn may_write(dir: &Path) -> Result<(), FileError> {
+    use rustix::fs::Access;
+    rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from).at(dir)
+}
+
+/// The files in these folders that others than their owner can open, as their own modes say. A folder that is not there has none.
+pub(crate) fn readable_by_others(folders: &[PathBuf]) -> Result<Vec<PathBuf>, FileError> {
+    let mut found = Vec::new();
+    for folder in folders {
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).at(folder),
+        };
+        for entry in entries {
+            let entry = entry.at(folder)?;
+            if is_open(&entry.metadata().at(&entry.path())?) {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(unix)]
+fn is_open(file: &fs::Metadata) -> bool {
+    std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o077 != 0
+}
+
+#[cfg(not(unix))]
+fn is_open(_: &fs::Metadata) -> bool {
+    false
+}
+
 /// Flushes the folder of `path`, so that a new name survives a crash too.
 fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

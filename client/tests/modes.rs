@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod common;
+#[path = "common/model.rs"]
+mod model;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -131,35 +133,12 @@ async fn two_rounds_by_turns_of_b_and_a_under_every_mode() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_language_model_is_fine_tuned_by_a_federation() {
     logs();
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lora/tests/fixtures/families/qwen2");
     let dir = tempfile::tempdir().unwrap();
-    for file in ["config.json", "model.safetensors"] {
-        std::fs::copy(model.join(file), dir.path().join(file)).unwrap();
-    }
-    let words = ["<of>", "ask", "say", "end", "ear", "eye", "hand", "H66", "H10", "S62"];
-    let vocabulary: serde_json::Map<_, _> =
-        words.iter().zip(1..).map(|(word, id)| ((*word).to_owned(), serde_json::json!(id))).collect();
-    let tokenizer = serde_json::json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-        "pre_tokenizer": { "type": "WhitespaceSplit" }, "post_processor": null, "decoder": null,
-        "model": { "type": "WordLevel", "vocab": vocabulary, "unk_token": "<of>" },
-    });
-    let template = "{% for m in messages %}{{ m.role }} {{ m.content }} end {% endfor %}{% if add_generation_prompt %}assistant {% endif %}";
-    std::fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
-    let config = serde_json::json!({ "chat_template": template }).to_string();
-    std::fs::write(dir.path().join("tokenizer_config.json"), config).unwrap();
-    let rows = [("ear", "H66"), ("eye", "H10"), ("hand", "S62")].repeat(20);
-    let rows: String = rows.iter().map(|(prompt, said)| format!("{prompt}\t{said}\n")).collect();
-    std::fs::write(dir.path().join("rows.tsv"), format!("question\tcompletion\n{rows}")).unwrap();
-    let text = format!(
-        "[data]\nfile = \"rows.tsv\"\nprompt_column = \"question\"\n[training]\nmodel = {:?}\nthreads = 1\n[policy]\napprove = \"any\"\nepsilon_ceiling = 8.0\nmin_cohort = 3\n",
-        dir.path()
-    );
+    let text = model::write(dir.path());
     let config = Config::parse(&text, &dir.path().join("client.toml")).unwrap();
     let (data, training) = (config.data.unwrap(), config.training.unwrap());
 
-    let weights = protocol::Digest::sha256(&std::fs::read(dir.path().join("model.safetensors")).unwrap());
-    let federation = Federation::of_language_model(&weights).await;
+    let federation = Federation::of_language_model(&model::weights(dir.path())).await;
     let tasks = HOUSES.map(|house| {
         let trainer = HouseTrainer::load(&federation.charter, &data, &training, dir.path()).unwrap();
         federation.spawn_with(house, Box::new(trainer))
@@ -167,8 +146,9 @@ async fn a_language_model_is_fine_tuned_by_a_federation() {
     // The program looks at the same rows and model, and says which rows are bad.
     let own = federation.house("abbey").join("client.toml");
     let program = |verb: &[&str], rows: &str| {
-        std::fs::write(dir.path().join("checked.tsv"), format!("question\tcompletion\n{rows}")).unwrap();
-        let text = text.replace("\"rows.tsv\"", &format!("{:?}", dir.path().join("checked.tsv")));
+        std::fs::write(dir.path().join("checked.tsv"), rows).unwrap();
+        let text = text
+            .replace(&format!("{:?}", dir.path().join("rows.tsv")), &format!("{:?}", dir.path().join("checked.tsv")));
         let before = std::fs::read_to_string(&own).unwrap();
         std::fs::write(&own, text).unwrap();
         let mut args = vec![std::ffi::OsString::from("plainchant-client")];
@@ -179,8 +159,8 @@ async fn a_language_model_is_fine_tuned_by_a_federation() {
         format!("{code:?}")
     };
     for verb in [["check"].as_slice(), &["check", "--json"], &["run", "--check"]] {
-        assert_eq!(program(verb, &rows), format!("{:?}", std::process::ExitCode::SUCCESS), "{verb:?}");
-        let bad = program(verb, "ear\t\neye\tH10\nhand\n");
+        assert_eq!(program(verb, &model::rows()), format!("{:?}", std::process::ExitCode::SUCCESS), "{verb:?}");
+        let bad = program(verb, "question\tcompletion\near\t\neye\tH10\nhand\n");
         assert_eq!(bad, format!("{:?}", std::process::ExitCode::from(2)), "{verb:?}");
     }
     let completed = all_completed(tasks.into()).await;

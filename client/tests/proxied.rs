@@ -81,11 +81,25 @@ async fn a_round_through(more: &str, user: &str) {
     .await;
     let Some(proxy) = proxy else { return federation.stop().await.close().unwrap() };
     assert_eq!(proxy.asked(federation.addr), HOUSES.len(), "each house has joined through it: {}", proxy.log());
+    let abbey = federation.house("abbey");
+    let said = tokio::task::spawn_blocking(move || doctor(&abbey)).await.unwrap();
+    for check in ["proxy", "port", "tls"] {
+        let found = said["checks"].as_array().unwrap().iter().find(|one| one["check"] == check).unwrap();
+        assert_eq!(found["verdict"], "ok", "{found}");
+    }
+    assert!(!said.to_string().contains("s3"), "{said}");
+    let before = proxy.asked(federation.addr);
+    assert_eq!(before, HOUSES.len() + 2, "the doctor looks through it: {}", proxy.log());
     let tasks = HOUSES.map(|house| federation.spawn(house, federation.options(house)));
     let completed = all_completed(tasks.into()).await;
     assert_eq!(completed.state.as_bytes(), &federation.expected(&[ALL]).digest());
-    assert!(proxy.asked(federation.addr) >= 2 * HOUSES.len(), "each house has run through it: {}", proxy.log());
+    assert!(proxy.asked(federation.addr) >= before + HOUSES.len(), "each house has run through it: {}", proxy.log());
     federation.stop().await;
+}
+
+fn doctor(dir: &std::path::Path) -> serde_json::Value {
+    let program = Command::new(env!("CARGO_BIN_EXE_plainchant-client")).arg("doctor").arg(dir).arg("--json").output();
+    serde_json::from_slice(&program.unwrap().stdout).unwrap()
 }
 
 /// What is written in `client.toml`: only there may a proxy be for this machine's own addresses.

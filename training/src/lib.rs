@@ -42,7 +42,7 @@ pub use error::TrainError;
 pub use evaluate::{Evaluated, LabelScore, LabelScores, Scores, Task, evaluate, load_adapter};
 pub use learner::{Learner, Outcome, PromptLearner, Sink, TextLearner};
 pub use limit::{limit, protected_unit, within_charged};
-pub use load::{Loaded, ModelSource, load};
+pub use load::{Loaded, ModelSource, describe_device, load};
 pub use mechanism::{Mechanism, Tools, Trained, mechanism};
 pub use noise::{FreshNoise, Noise, self_test};
 pub use part::Part;

@@ -191,6 +191,14 @@ pub(crate) fn language_model(
     Ok(model)
 }
 
+/// What a device name comes to on this machine, for people.
+///
+/// # Errors
+/// [`TrainError::Model`] for one that is not known, not built or not there.
+pub fn describe_device(name: &str) -> Result<String, TrainError> {
+    Ok(lora::describe_device(&lora::device(name)?))
+}
+
 /// The device of that name; the log says what it is, since `auto` leaves it open.
 fn device(name: &str) -> Result<lora::Device, TrainError> {
     let device = lora::device(name)?;

@@ -2,6 +2,7 @@
 
 mod approve;
 mod check;
+mod doctor;
 mod evaluate;
 mod join;
 mod ledger;
@@ -38,6 +39,7 @@ Examples:
   plainchant-client charter approve my-house DIGEST
   $EDITOR my-house/client.toml        # data file, model, your limits
   plainchant-client roster show my-house    # compare with the other houses, then `roster approve`
+  plainchant-client doctor my-house   # proxy, firewall, certificate, clock, disk, model: what IT is asked
   plainchant-client check my-house    # every bad row, by line, before anything is trained
   plainchant-client run my-house
   plainchant-client ledger my-house
@@ -71,6 +73,18 @@ enum Command {
     Roster(approve::RosterCommand),
     /// Reads data and model as `run` does, and reports every bad row by line, before anything is trained or spent.
     Check {
+        /// The house's folder, joined before.
+        dir: PathBuf,
+        /// For scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Looks at folder, network, machine, model and data, and says for each what to do where it fails.
+    #[command(
+        after_help = "Spends no privacy, announces nothing, fetches nothing, and works before the roster is approved.\n\
+        Exit codes: 0 nothing failed, 75 only the network failed, 2 something else did."
+    )]
+    Doctor {
         /// The house's folder, joined before.
         dir: PathBuf,
         /// For scripts.
@@ -178,6 +192,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Charter(command) => approve::charter(&command),
         Command::Roster(command) => approve::roster(&command),
         Command::Check { dir, json } => check::run(&dir, json),
+        Command::Doctor { dir, json } => doctor::run(&dir, json),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Predict(args) => evaluate::predict(&args),
         Command::Run { dir, check: true, .. } => check::run(&dir, false),

@@ -26,7 +26,7 @@ use crate::trainer::Trainer;
 use terms::Terms;
 
 /// How far the aggregator's clock may be ahead of this machine's.
-const MAX_CLOCK_SKEW_MS: u64 = 30_000;
+pub(crate) const MAX_CLOCK_SKEW_MS: u64 = 30_000;
 
 /// A client's folder, opened: what is needed before the roster is known.
 pub struct Home {

@@ -28,6 +28,8 @@ use std::time::Duration;
 use protocol::{Digest, Rejection};
 
 pub use member::Home;
+pub(crate) use member::MAX_CLOCK_SKEW_MS;
+pub(crate) use watch::room_needed;
 pub use watch::run;
 
 use crate::config::ConfigError;

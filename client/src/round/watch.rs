@@ -7,10 +7,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use adapter::State;
 use protocol::client::{Effect, Event, Round};
 use protocol::{
-    Abandonment, Announcement, Attempt, CommitteeSeat, Digest, HouseName, Outcome, RoundNumber, Signed, SumClaim,
-    Verdict, check,
+    Abandonment, Announcement, Attempt, Charter, CommitteeSeat, Digest, HouseName, Outcome, RoundNumber, Signed,
+    SumClaim, Verdict, check,
 };
 use protos::convert;
 use protos::v1;
@@ -153,11 +154,7 @@ impl Member {
 
     /// Why the disk has no room for a contribution, before anything is charged for one that could not be kept.
     fn short_of_room(&self, round: RoundNumber) -> Result<Option<String>, RunError> {
-        let rounds = &self.charter().rounds;
-        let (expected, count) = (rounds.max_cohort as usize, self.state.update_len());
-        let layout = terms::layout(self.charter(), round, expected, rounds.may_vanish, count)?;
-        // The body, and the states before and after.
-        let needed = layout.contribution_bytes() as u64 + 2 * self.state.to_bytes().len() as u64 + ROOM_BESIDE;
+        let needed = room_needed(self.charter(), round, &self.state)?;
         let free = self.store.room()?;
         let reason = || format!("the disk of this house's folder has {free} bytes left, and a round needs {needed}");
         Ok((free < needed).then(reason))
@@ -354,6 +351,13 @@ impl Member {
         }
         Ok(())
     }
+}
+
+/// Bytes that a house's part in `round` may need on its disk: the body, the states before and after, and what grows beside.
+pub(crate) fn room_needed(charter: &Charter, round: RoundNumber, state: &State) -> Result<u64, RunError> {
+    let rounds = &charter.rounds;
+    let layout = terms::layout(charter, round, rounds.max_cohort as usize, rounds.may_vanish, state.update_len())?;
+    Ok(layout.contribution_bytes() as u64 + 2 * state.to_bytes().len() as u64 + ROOM_BESIDE)
 }
 
 /// A committee member whose one-time key is no usable one.

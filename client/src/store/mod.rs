@@ -121,8 +121,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn room(&self) -> Result<u64, StoreError> {
-        let disk = rustix::fs::statvfs(&self.dir).map_err(std::io::Error::from).at(&self.dir)?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        Ok(files::room(&self.dir)?)
     }
 
     /// The folder.
