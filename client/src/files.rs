@@ -126,6 +126,11 @@ pub(crate) fn readable_by_others(folders: &[PathBuf]) -> Result<Vec<PathBuf>, Fi
     Ok(found)
 }
 
+/// Whether others than its owner can open this file; one that is not there, nobody can.
+pub(crate) fn is_readable_by_others(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|file| is_open(&file))
+}
+
 #[cfg(unix)]
 fn is_open(file: &fs::Metadata) -> bool {
     std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o077 != 0

@@ -66,6 +66,10 @@ async fn a_whole_house_passes_and_each_thing_that_is_broken_fails_alone_and_says
     let config = abbey.join("client.toml");
     std::fs::write(&config, &text).unwrap();
 
+    let (code, found) = doctor(own.path().to_owned()).await;
+    only(&found, "ok", &[]);
+    only(&found, "fail", &["client.toml", "folder"]);
+    assert_eq!(code, 2, "nobody has joined there");
     let before = files(&abbey);
     let (code, found) = doctor(abbey.clone()).await;
     let all = [
@@ -109,6 +113,16 @@ async fn a_whole_house_passes_and_each_thing_that_is_broken_fails_alone_and_says
     assert!(only(&found, "fail", &["port"])[0].contains(&format!("the proxy http://{closed} is not reached")));
     assert!(!format!("{found:?}").contains("s3cret"));
     assert_eq!(code, 75);
+    only(&found, "warn", &[]);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = |mode| std::fs::set_permissions(&config, std::fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o644);
+        let (_, found) = doctor(abbey.clone()).await;
+        assert!(only(&found, "warn", &["client.toml"])[0].contains("can read the proxy's password"));
+        mode(0o600);
+    }
     std::fs::write(&config, "[network]\n").unwrap();
     let (code, found) = doctor(abbey.clone()).await;
     only(&found, "fail", &["client.toml"]);

@@ -54,6 +54,13 @@ pub struct Network {
     pub proxy: Option<Setting>,
 }
 
+impl Network {
+    /// Whether a user stands in it, and so perhaps a password.
+    pub(crate) fn has_user(&self) -> bool {
+        self.proxy.as_ref().is_some_and(|proxy| proxy.0.contains('@'))
+    }
+}
+
 /// A proxy as somebody wrote it. It may hold a password: it is wiped on drop, and not shown.
 #[derive(Clone, Deserialize)]
 #[serde(from = "String")]

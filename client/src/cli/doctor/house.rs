@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use hub::{Hub, HubError, Settings};
 
 use super::{Report, machine, tell};
-use crate::config::{Config, DataConfig, TrainingConfig};
+use crate::config::{self, Config, DataConfig, TrainingConfig};
 use crate::files;
 use crate::identity::Identity;
 
@@ -31,6 +31,10 @@ pub(super) fn folder(dir: &Path, report: &mut Report) -> Option<Identity> {
 /// Whether others on this machine can read the keys.
 pub(super) fn secrets(dir: &Path, report: &mut Report) {
     let folders = [dir.join("keys"), dir.join("state").join("keys")];
+    if !folders.iter().any(|folder| folder.exists()) {
+        report.skip(&["permissions"], "there are no keys here");
+        return;
+    }
     match files::readable_by_others(&folders) {
         Err(error) => report.fail("permissions", error, "give the user that runs this program the folder"),
         Ok(open) => match open.as_slice() {
@@ -58,6 +62,10 @@ pub(super) fn config(dir: &Path, identity: Option<&Identity>, report: &mut Repor
     };
     match identity.map(|identity| config.policy.check(&identity.charter)) {
         Some(Err(error)) => report.fail("client.toml", error, "change the policy, or do not take part"),
+        _ if config.network.has_user() && files::is_readable_by_others(&dir.join(config::FILE)) => {
+            let todo = format!("chmod go-rwx {}", dir.join(config::FILE).display());
+            report.warn("client.toml", "others on this machine can read the proxy's password in it", &todo);
+        }
         _ => report.ok("client.toml", "is whole, and its policy takes the charter"),
     }
     Some(config)
