@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::HEAD;
+use crate::merge::PREFIX;
 use crate::{AdapterError, LoraConfig, Model, Train};
 
 /// A dense tensor of 32-bit floats in row-major order.
@@ -91,13 +92,17 @@ impl Adapter {
             .collect()
     }
 
-    /// Where each layer ends in the flat vector. What is in no layer (the head) is a layer of its own; DistilBERT's two of its own head, whose names stand on
-    /// both sides of the others', are two.
+    /// Where each layer ends in the flat vector. Of what is in no numbered layer the embeddings, the pooler and the head are a layer each; DistilBERT's two of
+    /// its own head, whose names stand on both sides of the others', are two.
     #[must_use]
     pub fn layer_ends(&self) -> Vec<usize> {
         let names = self.model.architecture.layer_names();
-        let layers = format!("base_model.model.{}{}", names.prefix, names.layers);
-        let layer = |name: &str| name.strip_prefix(&layers).and_then(|rest| rest.split('.').next()).map(str::to_owned);
+        let [layers, model] = [names.layers, ""].map(|part| format!("{PREFIX}{}{part}", names.prefix));
+        // A number, "embeddings" or "pooler"; none of the head.
+        let layer = |name: &str| {
+            let rest = name.strip_prefix(&layers).or_else(|| name.strip_prefix(&model))?;
+            rest.split('.').next().map(str::to_owned)
+        };
         let (mut ends, mut last) = (Vec::new(), None);
         for Trainable { name, shape, offset } in self.trainable() {
             let (layer, end) = (layer(&name), offset + shape.iter().product::<usize>());

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use safetensors::{Dtype, SafeTensors, View};
 use sha2::{Digest, Sha256};
 
+use crate::biases::values;
+use crate::merge::PREFIX;
 use crate::{Adapter, AdapterError, Bias, LoraConfig, Model, Tensor};
 
 const DIGEST_LABEL: &[u8] = b"plainchant adapter v1\0";
@@ -15,9 +17,6 @@ const HEADER_BYTES_A_TENSOR: u64 = 512;
 
 /// What a safetensors header may take besides its tensors: writers add metadata of their own.
 const HEADER_BYTES: u64 = 64 << 10;
-
-/// Ends of names under which PEFT saves the head's biases again where it saves all biases.
-const SAVED_TWICE: [&str; 2] = [".modules_to_save.bias", ".original_module.bias"];
 
 impl Adapter {
     /// SHA-256 over a versioned label, the number of tensors, and for each tensor in the order of the names: name, shape
@@ -58,17 +57,19 @@ impl Adapter {
         let adapter = Self::build(model, config, |name, shape| {
             let tensor = || name.to_owned();
             let view = views.remove(name).ok_or_else(|| AdapterError::MissingTensor { tensor: tensor() })?;
-            if view.dtype() != Dtype::F32 {
-                return Err(AdapterError::WrongType { tensor: tensor(), found: view.dtype().to_string() });
-            }
             if view.shape() != shape {
                 let (found, expected) = (view.shape().to_vec(), shape.to_vec());
                 return Err(AdapterError::WrongShape { tensor: tensor(), found, expected });
             }
-            Ok(floats(view.data()))
+            // PEFT saves what it trains of a base model in 16 bits, its biases and head among it, in the base model's type.
+            values(name, view.dtype(), view.data())
         })?;
-        let twice = |name: &String| config.bias == Bias::All && SAVED_TWICE.iter().any(|end| name.ends_with(end));
-        match views.into_keys().filter(|name| !twice(name)).min() {
+        if config.bias == Bias::All {
+            for (name, _) in model.biases_beside() {
+                views.remove(&format!("{PREFIX}{name}"));
+            }
+        }
+        match views.into_keys().min() {
             Some(tensor) => Err(AdapterError::UnknownTensor { tensor }),
             None => Ok(adapter),
         }
@@ -78,11 +79,11 @@ impl Adapter {
 /// The most bytes that an adapter of this model and configuration takes as a file.
 pub(crate) fn size_limit(model: &Model, config: &LoraConfig) -> Result<u64, AdapterError> {
     let tensors = model.tensors(config)?;
-    let values: u64 = tensors.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
-    // Under the names of `SAVED_TWICE`.
-    let again: usize = model.head_layers().iter().map(|layer| 2 * layer.outputs).sum();
-    let again = if config.bias == Bias::All { again as u64 } else { 0 };
-    Ok(4 * (values + again) + HEADER_BYTES_A_TENSOR * tensors.len() as u64 + HEADER_BYTES)
+    let weights: u64 = tensors.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
+    let beside = if config.bias == Bias::All { model.biases_beside() } else { Vec::new() };
+    let others: usize = beside.iter().map(|(_, width)| width).sum();
+    let count = (tensors.len() + beside.len()) as u64;
+    Ok(4 * (weights + others as u64) + HEADER_BYTES_A_TENSOR * count + HEADER_BYTES)
 }
 
 /// Adds a tensor's name and shape.

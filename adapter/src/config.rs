@@ -97,7 +97,7 @@ pub struct LoraConfig {
     #[serde(default)]
     pub lora_bias: bool,
     /// Which of the base model's own biases are trained. An [`Adapter`](crate::Adapter) holds what comes to them, so that nobody needs the base model to know
-    /// what is trained; a PEFT directory holds the sums ([`Adapter::save_dir_with_base`](crate::Adapter::save_dir_with_base)).
+    /// what is trained; a PEFT directory holds the sums ([`BaseBiases`](crate::BaseBiases)).
     #[serde(default)]
     pub bias: Bias,
     /// Which factors are trained. PEFT's configuration has no such key: what is read from one trains B.

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::codec::size_limit;
-use crate::{Adapter, AdapterError, Bias, LoraConfig, Model};
+use crate::{Adapter, AdapterError, BaseBiases, Bias, LoraConfig, Model};
 
 const CONFIG_FILE: &str = "adapter_config.json";
 const WEIGHTS_FILE: &str = "adapter_model.safetensors";
@@ -26,21 +26,18 @@ impl Adapter {
         self.write(dir)
     }
 
-    /// The same of any adapter of the base model in the folder `base`, which is opened only if its biases are trained: they stand in PEFT's files as sums.
+    /// The same of any adapter, with the biases of its base model: they stand in PEFT's files as sums.
     ///
     /// # Errors
-    /// As [`save_dir`](Self::save_dir), and naming a file or tensor of the base model.
-    pub fn save_dir_with_base(&self, dir: &Path, base: &Path) -> Result<(), AdapterError> {
-        if self.config().bias == Bias::None {
-            return self.write(dir);
-        }
-        self.with_biases_of(base, 1.0)?.write(dir)
+    /// As [`save_dir`](Self::save_dir), and [`AdapterError::MissingTensor`] naming a bias that is not in `base`.
+    pub fn save_dir_with_base(&self, dir: &Path, base: &BaseBiases) -> Result<(), AdapterError> {
+        self.with_biases(base, 1.0)?.write(dir)
     }
 
     fn write(&self, dir: &Path) -> Result<(), AdapterError> {
         fs::create_dir_all(dir).map_err(|source| io_error(dir, source))?;
         write_atomically(&dir.join(WEIGHTS_FILE), &self.to_bytes()?)?;
-        write_atomically(&dir.join(CONFIG_FILE), self.config().to_peft_json()?.as_bytes())
+        write_atomically(&dir.join(CONFIG_FILE), self.model().for_peft(self.config())?.to_peft_json()?.as_bytes())
     }
 
     /// Reads a directory that [`save_dir`](Self::save_dir) or PEFT wrote for this model, without biases of the base model.
@@ -59,7 +56,8 @@ impl Adapter {
     /// As [`load_dir`](Self::load_dir), and naming a file or tensor of the base model.
     pub fn load_dir_with_base(dir: &Path, model: &Model, base: &Path) -> Result<Self, AdapterError> {
         let adapter = Self::read(dir, model)?;
-        if adapter.config().bias == Bias::None { Ok(adapter) } else { adapter.with_biases_of(base, -1.0) }
+        let biases = BaseBiases::read(model, adapter.config(), base)?;
+        in_file(dir, adapter.with_biases(&biases, -1.0))
     }
 
     fn read(dir: &Path, model: &Model) -> Result<Self, AdapterError> {

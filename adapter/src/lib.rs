@@ -33,6 +33,7 @@ mod weights;
 
 pub use crate::adapter::{Adapter, Tensor, Trainable};
 pub use crate::architecture::{Architecture, LayerNames, LayerWidths, Site};
+pub use crate::biases::BaseBiases;
 pub use crate::config::{Bias, LoraConfig, Train};
 pub use crate::error::{AdapterError, ApplyError, DecodeError};
 pub use crate::merge::Merge;

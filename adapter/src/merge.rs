@@ -40,7 +40,7 @@ impl Adapter {
             let path = base.join(name);
             let bytes = fs::read(&path).map_err(|source| io_error(&path, source))?;
             let names = in_file(&path, SafeTensors::deserialize(&bytes).map_err(AdapterError::from))?;
-            known.extend(names.names().into_iter().map(|name| full_name(name, self.stem())));
+            known.extend(names.names().into_iter().map(|name| full_name(name, self.model().stem())));
         }
         if let Some((missing, _)) = deltas.iter().find(|(name, _)| !known.contains(*name)) {
             return Err(AdapterError::MissingTensor { tensor: missing.clone() });
@@ -49,7 +49,7 @@ impl Adapter {
         for name in &weights {
             let path = base.join(name);
             let bytes = fs::read(&path).map_err(|source| io_error(&path, source))?;
-            let rewritten = in_file(&path, rewrite(&bytes, &deltas, self.stem()))?;
+            let rewritten = in_file(&path, rewrite(&bytes, &deltas, self.model().stem()))?;
             write_atomically(&out.join(name), &rewritten)?;
         }
         for entry in fs::read_dir(base).map_err(|source| io_error(base, source))? {
@@ -62,11 +62,6 @@ impl Adapter {
             write_atomically(&out.join(name), &bytes)?;
         }
         Ok(deltas.len())
-    }
-
-    /// What stands before all names of the base model in a checkpoint with a head, and may be missing in one without.
-    pub(crate) fn stem(&self) -> &'static str {
-        self.model().architecture.layer_names().prefix
     }
 
     /// What comes to the weight of every adapted layer, `scaling * B A` (`[outputs, inputs]`), and to a bias, `scaling * b` of one beside B and what is trained

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::AdapterError;
 use crate::architecture::{Architecture, Site};
 use crate::config::{BEFORE_HEAD, HEAD, LoraConfig};
+use crate::{AdapterError, Targets};
 
 /// The base model's kind and sizes, in the spelling of Hugging Face's `config.json`, and the number of labels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,6 +221,23 @@ impl Model {
         config.target_modules.choose(self.linear_layers(), config.layers_to_transform.as_deref())
     }
 
+    /// What stands before all names of the base model in a checkpoint with a head, and may be missing in one without.
+    pub(crate) fn stem(&self) -> &'static str {
+        self.architecture.layer_names().prefix
+    }
+
+    /// The settings for PEFT, which looks at every linear layer of the model: where it would adapt BERT's pooler too, which here is as the checkpoint has it but
+    /// for its bias, the layers are named in full.
+    pub(crate) fn for_peft(&self, config: &LoraConfig) -> Result<LoraConfig, AdapterError> {
+        let mut config = config.clone();
+        let layers = config.layers_to_transform.as_deref();
+        if self.pooler().is_some_and(|pooler| config.target_modules.take(&format!("{}{pooler}", self.stem()), layers)) {
+            let names = self.targets(&config)?.into_iter().map(|layer| layer.name);
+            (config.target_modules, config.layers_to_transform) = (Targets::Names(names.collect()), None);
+        }
+        Ok(config)
+    }
+
     /// Name and shape of every tensor of an adapter, in no particular order; their sizes are bounded together.
     pub(crate) fn tensors(&self, config: &LoraConfig) -> Result<Vec<(String, Vec<usize>)>, AdapterError> {
         let r = config.r as usize;
@@ -254,7 +271,6 @@ impl Model {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::Targets;
 
     fn mini_lm() -> Model {
         let json = r#"{"model_type": "bert", "hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6,
@@ -309,6 +325,28 @@ mod tests {
         assert!(matches!(both, Err(AdapterError::Invalid { key: "layers_to_transform", .. })));
         let error = with(pattern("x.*"), None).unwrap_err().to_string();
         assert!(error.ends_with("attention.self.query, attention.self.key, attention.self.value, attention.output.dense, intermediate.dense, output.dense"), "{error}");
+    }
+
+    /// With transformers' own head, BERT's pooler is a linear layer that PEFT would adapt.
+    #[test]
+    fn layers_are_named_in_full_for_peft_where_their_names_would_match_the_pooler_too() {
+        let own = Model { head: Head::SequenceClassification, ..mini_lm() };
+        let written = |model: &Model, config: &LoraConfig| model.for_peft(config).unwrap();
+        let pattern = |text: &str| {
+            let target_modules = Targets::Pattern(text.to_owned());
+            LoraConfig { target_modules, ..LoraConfig::new(8, 16, &["query"]) }
+        };
+        for config in [pattern("all-linear"), pattern(".*dense"), LoraConfig::new(8, 16, &["query", "dense"])] {
+            let found = written(&own, &config);
+            let Targets::Names(names) = &found.target_modules else { panic!("{found:?}") };
+            assert!(names.iter().all(|name| name.starts_with("bert.encoder.layer.")), "{names:?}");
+            assert_eq!(own.targets(&found).unwrap(), own.targets(&config).unwrap());
+            assert_eq!(written(&mini_lm(), &config), config, "without that head there is no pooler");
+        }
+        let some = LoraConfig { layers_to_transform: Some(vec![0, 2]), ..LoraConfig::new(8, 16, &["dense"]) };
+        for config in [pattern(r".*\.(query|value)"), LoraConfig::new(8, 16, &["output.dense"]), some] {
+            assert_eq!(written(&own, &config), config);
+        }
     }
 
     #[test]

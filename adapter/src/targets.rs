@@ -81,6 +81,18 @@ impl Targets {
     }
 }
 
+impl Targets {
+    /// Whether PEFT would take a linear layer of this name that is in none of the numbered layers.
+    pub(crate) fn take(&self, name: &str, layers: Option<&[u32]>) -> bool {
+        match self {
+            Self::Names(names) => layers.is_none() && names.iter().any(|target| matches(target, name)),
+            Self::Pattern(pattern) => {
+                pattern == ALL_LINEAR || whole(pattern).is_ok_and(|matcher| matcher.is_match(name))
+            }
+        }
+    }
+}
+
 impl LoraConfig {
     /// Checks `layers_to_transform`.
     pub(crate) fn validate_layers(&self) -> Result<(), AdapterError> {

@@ -119,8 +119,17 @@ fn a_tensor_missing_unknown_or_of_another_shape_or_type_or_not_finite_is_named()
     let error = read(&changed(|raw| raw.get_mut(BIAS).unwrap().1 = vec![1, 3])).unwrap_err();
     assert!(matches!(&error, AdapterError::WrongShape { tensor, .. } if tensor == BIAS), "{error}");
 
-    let error = read(&changed(|raw| drop(raw.insert(BIAS.into(), (Dtype::F16, vec![3], vec![0; 6]))))).unwrap_err();
-    assert!(matches!(&error, AdapterError::WrongType { tensor, found } if tensor == BIAS && found == "F16"), "{error}");
+    let error = read(&changed(|raw| drop(raw.insert(BIAS.into(), (Dtype::I16, vec![3], vec![0; 6]))))).unwrap_err();
+    assert!(matches!(&error, AdapterError::WrongType { tensor, found } if tensor == BIAS && found == "I16"), "{error}");
+    // 1, -2 and the smallest normal number of each type of 16 bits.
+    for (dtype, bits, smallest) in [
+        (Dtype::F16, [0x3c00u16, 0xc000, 0x0400], 2f32.powi(-14)),
+        (Dtype::BF16, [0x3f80, 0xc000, 0x0080], 2f32.powi(-126)),
+    ] {
+        let bytes: Vec<u8> = bits.iter().flat_map(|bits| bits.to_le_bytes()).collect();
+        let adapter = read(&changed(|raw| drop(raw.insert(BIAS.into(), (dtype, vec![3], bytes))))).unwrap();
+        assert_eq!(adapter.get(BIAS).unwrap().data, [1.0, -2.0, smallest]);
+    }
 
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let bytes = changed(|raw| raw.get_mut(BIAS).unwrap().2[4..8].copy_from_slice(&bad.to_le_bytes()));

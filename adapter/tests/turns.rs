@@ -5,11 +5,16 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use adapter::{Adapter, ApplyError, Decay, DecodeError, LoraConfig, Schedule, ServerOptimizer, State, Train};
+use adapter::{Adapter, ApplyError, Bias, Decay, DecodeError, LoraConfig, Schedule, ServerOptimizer, State, Train};
 use proptest::prelude::*;
 
 fn adapter(train: Train) -> Adapter {
-    let config = LoraConfig { train, lora_bias: true, ..LoraConfig::new(2, 6, &["query", "intermediate.dense"]) };
+    let config = LoraConfig {
+        train,
+        lora_bias: true,
+        bias: Bias::All,
+        ..LoraConfig::new(2, 6, &["query", "intermediate.dense"])
+    };
     Adapter::initial(&common::tiny_model(), &config, 3).unwrap()
 }
 
@@ -47,7 +52,7 @@ fn each_part_ends_where_its_own_steps_alone_lead_bit_for_bit_under_every_optimiz
     for optimizer in optimizers() {
         let start = |train| State::new(adapter(train), optimizer.clone()).unwrap();
         let mut state = start(Train::Alternating);
-        // What trains B alone sees rounds 0, 2, 4, what trains A alone rounds 1 and 3, and the head of a third one all of them.
+        // What trains B alone sees rounds 0, 2, 4, what trains A alone rounds 1 and 3, and the head and the biases of a third one all of them.
         let (mut only_b, mut only_a, mut head) = (start(Train::B), start(Train::A), start(Train::B));
         for round in 0..5 {
             let turn = if round % 2 == 0 { Train::B } else { Train::A };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use adapter::State;
+use adapter::{BaseBiases, State};
 use hub::Hub;
 use privacy::SelfTest;
 use privacy::accountant::{AccountantError, group_epsilon};
@@ -11,6 +11,7 @@ use training::{FreshNoise, House, Learner, Loaded, Mechanism, Part, Tools, Train
 
 use crate::config::{DataConfig, TrainingConfig};
 use crate::round::RunError;
+use terms::Terms;
 
 /// Makes a house's contribution to a round.
 pub trait Trainer: Send {
@@ -21,8 +22,8 @@ pub trait Trainer: Send {
     /// [`TrainError`]; the house is then absent from the attempt.
     fn contribution(&mut self, part: &Part<'_>, state: &State) -> Result<Trained, TrainError>;
 
-    /// The folder of the base model, whose biases stand in an adapter's files where they are trained.
-    fn base_model(&self) -> Option<&Path> {
+    /// The base model's biases, which stand in an adapter's files where they are trained.
+    fn base_biases(&self) -> Option<&BaseBiases> {
         None
     }
 }
@@ -33,7 +34,7 @@ pub struct HouseTrainer {
     learner: Box<dyn Learner + Send>,
     house: House,
     noise: FreshNoise,
-    base_model: PathBuf,
+    base_biases: BaseBiases,
 }
 
 impl HouseTrainer {
@@ -48,8 +49,10 @@ impl HouseTrainer {
         training: &TrainingConfig,
         scratch: &Path,
     ) -> Result<Self, RunError> {
-        let (Loaded { learner, house, .. }, base_model) = load(charter, data, training, scratch)?;
-        Ok(Self { mechanism: mechanism(charter)?, learner, house, noise: FreshNoise::stocked(), base_model })
+        let (Loaded { learner, house, .. }, folder) = load(charter, data, training, scratch)?;
+        let terms = Terms::of(charter)?;
+        let base_biases = BaseBiases::read(&terms.model, &terms.lora, &folder).map_err(TrainError::from)?;
+        Ok(Self { mechanism: mechanism(charter)?, learner, house, noise: FreshNoise::stocked(), base_biases })
     }
 
     /// Tests the noise that contributions to this charter's rounds will get; nothing is spent. `None` under mode `none`, which adds none.
@@ -100,8 +103,8 @@ impl Trainer for HouseTrainer {
         self.mechanism.contribute(part, state, &self.house, &mut tools)
     }
 
-    fn base_model(&self) -> Option<&Path> {
-        Some(&self.base_model)
+    fn base_biases(&self) -> Option<&BaseBiases> {
+        Some(&self.base_biases)
     }
 }
 

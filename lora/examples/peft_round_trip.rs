@@ -3,13 +3,22 @@
 
 use std::path::Path;
 
-use adapter::{Adapter, Head, Merge, Model};
+use adapter::{Adapter, BaseBiases, Bias, Head, LoraConfig, Merge, Model, Targets};
 use lora::{Classifier, Encoded, LanguageModel};
 use serde_json::{Value, json};
 
 const FAMILIES: [&str; 10] =
     ["bert", "roberta", "distilbert", "llama", "llama3", "llama-linear", "llama-yarn", "mistral", "qwen2", "qwen3"];
 const LABELS: usize = 3;
+
+/// An adapter on all linear layers, with all biases.
+fn all_linear(model: &Model) -> Result<Adapter, adapter::AdapterError> {
+    let targets = Targets::Pattern("all-linear".to_owned());
+    let config = LoraConfig { target_modules: targets, bias: Bias::All, ..LoraConfig::new(2, 6, &["query"]) };
+    let adapter = Adapter::initial(model, &config, 11)?;
+    let values: Vec<f32> = (0..adapter.trainable_len()).map(|i| ((i * 37 % 101) as f32 - 50.0) / 200.0).collect();
+    adapter.with_flat(&values)
+}
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Some(out) = std::env::args().nth(1) else { return Err("usage: peft_round_trip OUT".into()) };
@@ -24,14 +33,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let model = Model::from_hf_config(&config, if encoder { LABELS as u32 } else { 0 })?;
         // The second adapter of some has transformers' own head and biases beside B; a third trains the base model's own.
         let own = Model { head: if encoder { Head::SequenceClassification } else { Head::Mean }, ..model.clone() };
-        for (kind, model) in [("adapter", &model), ("own", &own), ("bias", &own)] {
-            if !folder.join(kind).exists() {
-                continue;
-            }
+        // The fourth trains all biases, of BERT's under our head; and of one that peft would choose another layer for, BERT's pooler, peft made none.
+        let all = if family == "bert" { &model } else { &own };
+        for (kind, model) in [("adapter", &model), ("own", &own), ("bias", &own), ("all", all), ("linear", &own)] {
+            let saved = match kind {
+                "linear" if family == "bert" => all_linear(model)?,
+                "linear" => continue,
+                _ if !folder.join(kind).exists() => continue,
+                _ => Adapter::load_dir_with_base(&folder.join(kind), model, &folder)?,
+            };
             let out = Path::new(&out).join(kind).join(family);
-            let saved = Adapter::load_dir_with_base(&folder.join(kind), model, &folder)?;
             let changed = saved.with_flat(&saved.flat().iter().map(|value| 0.1 - 1.5 * value).collect::<Vec<f32>>())?;
-            changed.save_dir_with_base(&out.join("adapter"), &folder)?;
+            let biases = BaseBiases::read(model, changed.config(), &folder)?;
+            changed.save_dir_with_base(&out.join("adapter"), &biases)?;
             let logits = if encoder {
                 Classifier::load(&folder, &changed, LABELS, &device)?.logits(&texts)?
             } else {

@@ -9,7 +9,7 @@ fewer key/value heads than heads, a head size that is not hidden over heads, tie
 keys, every kind of rotary scaling, sliding windows shorter than a text on all and on some layers, weights in three types, several files
 with an index. Adapters are on queries, keys, attention outputs and the last layer of the feed-forward block. Encoders have a head on the
 mean of their hidden states, of norm 1, as lora's classifier has; a second adapter of each (own.json) keeps transformers' own head and has biases beside B, as one of two decoders has;
-a third of some (bias.json) trains biases of the base model. Gradients are made by a loop over the examples. Texts have several lengths; the longest is left-padded into one batch with the others as well.
+a third of some (bias.json) trains biases of the base model, a fourth (all.json) all of them, saved in several types. Gradients are made by a loop over the examples. Texts have several lengths; the longest is left-padded into one batch with the others as well.
 """
 
 import copy
@@ -38,6 +38,11 @@ SUFFIXES = {
 OWN = ["bert", "roberta", "distilbert", "llama", "llama3"]
 # Families with a third, and which of the base model's biases it trains.
 BIASES = {"bert": "all", "roberta": "lora_only", "distilbert": "all", "qwen2": "lora_only"}
+# Families with a fourth, which trains them all: the type in which peft saves them and the head, and the type of A and B. That of BERT has the head on the mean.
+ALL = {
+    "bert": (torch.float32, torch.float32), "roberta": (torch.float32, torch.float32),
+    "distilbert": (torch.float16, torch.float16), "qwen2": (torch.bfloat16, torch.float32),
+}
 
 LLAMA = dict(
     hidden_size=32, intermediate_size=44, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, vocab_size=VOCAB,
@@ -128,51 +133,66 @@ def loss_of(model, text, prompt, label):
     """Of an encoder the label's, of a decoder the mean over the tokens after the prompt."""
     ids = torch.tensor([text])
     if label is not None:
-        logits = model(ids=ids) if isinstance(model.base_model.model, Classifier) else model(input_ids=ids).logits
+        logits = model.base_model(ids=ids) if isinstance(model.base_model.model, Classifier) else model(input_ids=ids).logits
         return torch.nn.functional.cross_entropy(logits, torch.tensor([label]))
     logits = model(input_ids=ids).logits[0, :-1]
     first = max(prompt, 1)
     return torch.nn.functional.cross_entropy(logits[first - 1:], ids[0, first:])
 
 
+def trained_of(model):
+    """By the name in a saved file, what peft trains."""
+    trained = {}
+    for key, parameter in model.named_parameters():
+        if "lora_" in key or "modules_to_save" in key:
+            trained[key.replace(".default", "").replace(".modules_to_save", "")] = parameter
+        elif parameter.requires_grad and key.endswith(".bias") and "original_module" not in key:
+            trained[key] = parameter
+        else:
+            parameter.requires_grad_(False)
+    return trained
+
+
 def adapted(name, model, texts, folder, kind_of="adapter"):
     """Attaches a random adapter with peft, saves it, and computes each text's loss and gradients. "own": with transformers' own head, and biases beside B;
-    "bias": with transformers' own head, and the base model's biases trained."""
-    own = kind_of != "adapter"
-    bias = BIASES[name] if kind_of == "bias" else "none"
+    "bias": with transformers' own head, and the base model's biases trained; "all": all of them, as saved and loaded again."""
+    own = kind_of in ("own", "bias") or kind_of == "all" and name != "bert"
+    bias = {"bias": BIASES.get(name), "all": "all"}.get(kind_of, "none")
     kind = model.config.model_type
     decoder = kind not in ("bert", "roberta", "distilbert")
     if not decoder and not own:
         model = Classifier(kind, getattr(model, kind))
+    base = copy.deepcopy(model)
     saved = ["pre_classifier", "classifier"] if own and kind == "distilbert" else ["classifier"]
     config = peft.LoraConfig(
         r=2, lora_alpha=6, target_modules=SUFFIXES.get(kind, SUFFIXES["llama"]), use_rslora=name == "qwen3",
         task_type="CAUSAL_LM" if decoder else "SEQ_CLS", modules_to_save=None if decoder else saved,
         lora_bias=kind_of == "own", bias=bias)
     model = peft.PeftModel(model, config) if not decoder else peft.get_peft_model(model, config)
-    model.eval()
-    trained = {}
+    trained = trained_of(model)
     with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            if "lora_" in key or "modules_to_save" in key:
-                parameter.copy_(0.25 * torch.randn_like(parameter))
-                parameter.requires_grad_(True)
-                trained[key.replace(".default", "").replace(".modules_to_save", "")] = parameter
-            elif parameter.requires_grad and key.endswith(".bias") and "original_module" not in key:
-                parameter.add_(0.25 * torch.randn_like(parameter))
-                trained[key] = parameter
-            else:
-                parameter.requires_grad_(False)
+        for key, parameter in trained.items():
+            values = 0.25 * torch.randn_like(parameter)
+            parameter.copy_(values if "lora_" in key or "classifier" in key else parameter + values)
+            parameter.requires_grad_(True)
     saved = folder / kind_of
+    if kind_of == "all":
+        kept, factors = ALL[name]
+        for key, parameter in model.named_parameters():
+            parameter.data = parameter.data.to(factors if "lora_" in key else kept)
     model.save_pretrained(saved)
     (saved / "README.md").unlink(missing_ok=True)
+    if kind_of == "all":
+        model = peft.PeftModel.from_pretrained(base, saved, is_trainable=True)
+        trained = trained_of(model)
+    model.eval()
     rows = []
     for index, (text, prompt) in enumerate(zip(texts[1:], PROMPTS, strict=True)):
         label = None if decoder else index % LABELS
         model.zero_grad()
         loss = loss_of(model, text, prompt, label)
         loss.backward()
-        gradients = {key: [float(f"{x:.7g}") for x in value.grad.flatten().tolist()] for key, value in trained.items()}
+        gradients = {key: [float(f"{x:.7g}") for x in value.grad.flatten().tolist()] for key, value in trained.items() if value.grad is not None}
         rows.append({"ids": text, "prompt": prompt, "label": label, "loss": loss.item(), "gradients": gradients})
     said = None
     if decoder:
@@ -207,7 +227,9 @@ def main():
         if name in OWN:
             (folder / "own.json").write_text(json.dumps(versions | adapted(name, copy.deepcopy(again), texts, folder, "own")))
         if name in BIASES:
-            (folder / "bias.json").write_text(json.dumps(versions | adapted(name, again, texts, folder, "bias")))
+            (folder / "bias.json").write_text(json.dumps(versions | adapted(name, copy.deepcopy(again), texts, folder, "bias")))
+        if name in ALL:
+            (folder / "all.json").write_text(json.dumps(versions | adapted(name, again, texts, folder, "all")))
         size = sum(file.stat().st_size for file in folder.rglob('*'))
         print(f"{name:14} {size:7} bytes, largest |logit| {max(row.abs().max() for row in expected):.2f}")
 

@@ -5,7 +5,8 @@
 
 Needs torch, transformers and peft, and cargo. Prints, for each family, the largest difference of the logits over the largest |logit|, and of
 the weights that we merged over the largest weight of peft's own merge (in f32, and so but for the checkpoint's type); then the same of the second
-adapters, with transformers' own heads and biases beside B, and of the third, which train the base model's biases.
+adapters, with transformers' own heads and biases beside B, and of the third and fourth, which train some or all of the base model's biases; and of one of
+ours on all linear layers, where peft must not adapt BERT's pooler.
 """
 
 import json
@@ -16,7 +17,7 @@ import tempfile
 import peft
 import torch
 import transformers
-from family_fixtures import BIASES, FAMILIES, OUT, OWN, Classifier
+from family_fixtures import ALL, BIASES, FAMILIES, OUT, OWN, Classifier
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -60,6 +61,11 @@ def main():
         print("with biases of the base model")
         for name in BIASES:
             report(name, *compare(name, pathlib.Path(folder) / "bias" / name, own=True))
+        print("with all biases")
+        for name in ALL:
+            report(name, *compare(name, pathlib.Path(folder) / "all" / name, own=name != "bert"))
+        print("with all biases, on all linear layers but BERT's pooler")
+        report("bert", *compare("bert", pathlib.Path(folder) / "linear" / "bert", own=True))
 
 
 def report(name, logits, weights):

@@ -158,7 +158,11 @@ impl Reader<'_> {
         let Some(site_name) = spec.names.linear.of(layer, site) else { return Ok(None) };
         let of_family = self.adapter.model().architecture.biases()[site as usize];
         if self.adapter.config().bias != Bias::None && spec.biases[site as usize] != of_family {
-            let reason = "is the checkpoint's alone, others of its family have none: train biases beside B (lora_bias = true), with bias = \"none\"";
+            let reason = if of_family {
+                "is missing in the checkpoint, which others of its family have: with bias = \"none\" it is not needed"
+            } else {
+                "is the checkpoint's alone, others of its family have none: train biases beside B (lora_bias = true), with bias = \"none\""
+            };
             return Err(LoraError::Adapter { name: format!("{site_name}.bias"), reason: reason.to_owned() });
         }
         let name = |part: &str| factor_tensor(&site_name, part);

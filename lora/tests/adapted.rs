@@ -5,104 +5,13 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod case;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
-use adapter::{Adapter, AdapterError, Bias, Head, LoraConfig, Merge, Model, Train, Trainable};
+use adapter::{Adapter, LoraConfig, Merge, Model};
+use case::{Case, DECODERS, ENCODERS, LABELS, decoder_gradients_are_pytorchs, encoder_gradients_are_pytorchs, off};
 use lora::{Classifier, Encoded, LanguageModel, LoraError, Pretrained};
-use serde::Deserialize;
-
-const LABELS: u32 = 3;
-const ENCODERS: [&str; 3] = ["bert", "roberta", "distilbert"];
-const DECODERS: [&str; 7] = ["llama", "llama3", "llama-linear", "llama-yarn", "mistral", "qwen2", "qwen3"];
-
-#[derive(Deserialize)]
-struct Expected {
-    rows: Vec<Row>,
-    /// Six words after the second row's.
-    said: Option<Vec<u32>>,
-}
-
-#[derive(Deserialize)]
-struct Row {
-    ids: Vec<u32>,
-    prompt: usize,
-    label: Option<usize>,
-    loss: f32,
-    gradients: BTreeMap<String, Vec<f32>>,
-}
-
-struct Case {
-    folder: PathBuf,
-    expected: Expected,
-    model: Model,
-    /// As peft saved it, which trains B.
-    saved: Adapter,
-}
-
-impl Case {
-    fn new(family: &str, labels: u32) -> Self {
-        Self::of(family, labels, Head::Mean, "adapter", "adapted.json")
-    }
-
-    /// The family's second adapter, with transformers' own head of an encoder and a bias beside each B.
-    fn own(family: &str) -> Self {
-        let (labels, head) =
-            if ENCODERS.contains(&family) { (LABELS, Head::SequenceClassification) } else { (0, Head::Mean) };
-        let case = Self::of(family, labels, head, "own", "own.json");
-        assert!(case.saved.config().lora_bias);
-        case
-    }
-
-    /// Its third, which trains biases of the base model.
-    fn bias(family: &str) -> Self {
-        let (labels, head) =
-            if ENCODERS.contains(&family) { (LABELS, Head::SequenceClassification) } else { (0, Head::Mean) };
-        let case = Self::of(family, labels, head, "bias", "bias.json");
-        assert_ne!(case.saved.config().bias, Bias::None);
-        case
-    }
-
-    fn of(family: &str, labels: u32, head: Head, adapter: &str, expected: &str) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families").join(family);
-        let expected = serde_json::from_slice(&std::fs::read(folder.join(expected)).unwrap()).unwrap();
-        let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
-        let model = Model { head, ..Model::from_hf_config(&config, labels).unwrap() };
-        let saved = Adapter::load_dir_with_base(&folder.join(adapter), &model, &folder).unwrap();
-        Self { folder, expected, model, saved }
-    }
-
-    /// The same values, all of which are trained.
-    fn all_trained(&self) -> Adapter {
-        self.saved.training(Train::AB)
-    }
-
-    fn texts(&self) -> Vec<Encoded> {
-        self.expected.rows.iter().map(|row| Encoded { ids: row.ids.clone() }).collect()
-    }
-
-    fn check(&self, family: &str, trained: &[Trainable], found: &BTreeMap<usize, (f32, Vec<f32>)>) {
-        assert_eq!(found.len(), self.expected.rows.len());
-        for (index, (loss, gradient)) in found {
-            let row = &self.expected.rows[*index];
-            assert!((loss - row.loss).abs() < 1e-5 * row.loss.max(1.0), "{family} {index}: {loss} {}", row.loss);
-            let largest = row.gradients.values().flatten().fold(0.0f32, |most, x| most.max(x.abs()));
-            for place in trained {
-                let wanted = &row.gradients[&place.name];
-                let found = &gradient[place.offset..place.offset + place.len()];
-                assert_eq!(found.len(), wanted.len());
-                let off = found.iter().zip(wanted).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
-                // Single precision in another order of additions: 1.1e-5 at most was seen.
-                assert!(off < 3e-5 * largest, "{family} {index} {}: {off} of {largest}", place.name);
-            }
-        }
-    }
-}
-
-/// Both factors, B alone and A alone, over one and several threads.
-fn variants(case: &Case) -> [(Adapter, usize); 4] {
-    [(case.all_trained(), 1), (case.all_trained(), 3), (case.saved.clone(), 2), (case.saved.training(Train::A), 2)]
-}
 
 #[test]
 fn losses_and_per_example_gradients_of_encoders_are_pytorchs() {
@@ -122,104 +31,9 @@ fn losses_and_per_example_gradients_of_transformers_own_heads_and_of_biases_are_
 }
 
 #[test]
-fn losses_and_per_example_gradients_of_the_base_models_biases_are_pytorchs() {
-    // All biases of two: of linear layers with and without an adapter, of norms, of BERT's pooler.
-    for (family, bias, tensors) in
-        [("bert", Bias::All, 12 + 5 + 1), ("roberta", Bias::LoraOnly, 7), ("distilbert", Bias::All, 12 + 5)]
-    {
-        let case = Case::bias(family);
-        let biases = case
-            .saved
-            .trainable()
-            .iter()
-            .filter(|place| place.name.ends_with("bias") && !place.name.contains("classifier"))
-            .count();
-        assert_eq!((case.saved.config().bias, biases), (bias, tensors), "{family}");
-        encoder_gradients_are_pytorchs(family, &case);
-    }
-    let case = Case::bias("qwen2");
-    assert_eq!(case.saved.trainable().len(), 8 + 4);
-    decoder_gradients_are_pytorchs("qwen2", &case);
-}
-
-/// The files hold the base model's biases and what comes to them together, as PEFT's do; the sums round.
-#[test]
-fn a_directory_with_the_base_models_biases_is_peft_s_but_for_rounding_and_is_nothing_without_the_base_model() {
-    for family in ["bert", "roberta", "distilbert", "qwen2"] {
-        let case = Case::bias(family);
-        let (saved, out) = (case.folder.join("bias"), tempfile::tempdir().unwrap());
-        case.saved.save_dir_with_base(out.path(), &case.folder).unwrap();
-        let bytes =
-            [saved.as_path(), out.path()].map(|dir| std::fs::read(dir.join("adapter_model.safetensors")).unwrap());
-        let [theirs, ours] = bytes.each_ref().map(|bytes| safetensors::SafeTensors::deserialize(bytes).unwrap());
-        for (name, ours) in ours.iter() {
-            let floats =
-                |bytes: &[u8]| bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect::<Vec<f32>>();
-            let pairs = floats(ours.data()).into_iter().zip(floats(theirs.tensor(name).unwrap().data()));
-            assert!(
-                pairs.into_iter().all(|(a, b)| (a - b).abs() <= 2.0 * f32::EPSILON * b.abs().max(1.0)),
-                "{family} {name}"
-            );
-        }
-        let refused = case.saved.save_dir(out.path()).unwrap_err();
-        assert!(matches!(refused, AdapterError::NeedsBase { .. }), "{refused}");
-        let refused = Adapter::load_dir(&saved, &case.model).unwrap_err().to_string();
-        assert!(refused.contains("adapter_config.json") && refused.contains("its folder is needed"), "{refused}");
-        let refused = Adapter::load_dir_with_base(&saved, &case.model, out.path()).unwrap_err().to_string();
-        assert!(refused.contains("model.safetensors"), "{refused}");
-    }
-}
-
-#[test]
-fn biases_that_a_family_does_not_have_are_not_trained() {
-    let with = |case: &Case, bias| {
-        let config = LoraConfig { bias, lora_bias: false, ..case.saved.config().clone() };
-        Adapter::initial(&case.model, &config, 1)
-    };
-    let refused = with(&Case::new("llama", 0), Bias::LoraOnly).unwrap_err().to_string();
-    assert!(refused.contains("`bias`") && refused.contains("lora_bias = true"), "{refused}");
-    // A checkpoint with fewer or more than its family's.
-    let (qwen, llama) = (Case::bias("qwen2"), Case::own("llama3"));
-    let model = Model { architecture: adapter::Architecture::Qwen2, ..llama.model.clone() };
-    let adapter = Adapter::initial(&model, qwen.saved.config(), 1).unwrap();
-    let error = LanguageModel::load(&llama.folder, &adapter, &lora::device("cpu").unwrap()).err().unwrap().to_string();
-    assert!(error.contains("o_proj.bias") && error.contains("lora_bias = true"), "{error}");
-}
-
-fn encoder_gradients_are_pytorchs(family: &str, case: &Case) {
-    let labels: Vec<usize> = case.expected.rows.iter().map(|row| row.label.unwrap()).collect();
-    for (adapter, threads) in variants(case) {
-        let device = lora::device("cpu").unwrap();
-        let mut model = Classifier::load(&case.folder, &adapter, LABELS as usize, &device).unwrap();
-        model.set_threads(threads);
-        let mut found = BTreeMap::new();
-        let sink = |index, loss, gradient: &[f32]| drop(found.insert(index, (loss, gradient.to_vec())));
-        model.for_each_gradient(&case.texts(), &labels, sink).unwrap();
-        case.check(family, &adapter.trainable(), &found);
-    }
-}
-
-#[test]
 fn losses_and_per_example_gradients_of_decoders_are_pytorchs() {
     for family in DECODERS {
         decoder_gradients_are_pytorchs(family, &Case::new(family, 0));
-    }
-}
-
-fn decoder_gradients_are_pytorchs(family: &str, case: &Case) {
-    let prompts: Vec<usize> = case.expected.rows.iter().map(|row| row.prompt).collect();
-    for (adapter, threads) in variants(case) {
-        let mut model = LanguageModel::load(&case.folder, &adapter, &lora::device("cpu").unwrap()).unwrap();
-        model.set_threads(threads);
-        let mut found = BTreeMap::new();
-        let sink = |index, loss, gradient: &[f32]| drop(found.insert(index, (loss, gradient.to_vec())));
-        model.for_each_gradient(&case.texts(), &prompts, sink).unwrap();
-        case.check(family, &adapter.trainable(), &found);
-        let foreseen = model.foresee(&case.texts(), &prompts).unwrap();
-        for (row, foreseen) in case.expected.rows.iter().zip(&foreseen) {
-            assert!((foreseen.loss - row.loss).abs() < 1e-5 * row.loss.max(1.0), "{family}");
-            assert_eq!(foreseen.tokens, row.ids.len() - row.prompt.max(1));
-        }
     }
 }
 
@@ -315,12 +129,6 @@ fn a_text_without_anything_to_learn_is_named() {
 #[test]
 fn merging_gives_the_adapted_models_logits_and_unmerging_the_base_models() {
     let device = lora::device("cpu").unwrap();
-    let off = |found: &[Vec<f32>], wanted: &[Vec<f32>]| {
-        let pairs = || found.iter().flatten().zip(wanted.iter().flatten());
-        let largest = wanted.iter().flatten().fold(0.0f32, |most, x| most.max(x.abs()));
-        assert!(found.len() == wanted.len() && pairs().count() == wanted.iter().flatten().count());
-        pairs().fold(0.0f32, |most, (a, b)| most.max((a - b).abs())) / largest
-    };
     for family in DECODERS {
         let case = Case::new(family, 0);
         let texts = case.texts();
@@ -349,12 +157,6 @@ fn merging_gives_the_adapted_models_logits_and_unmerging_the_base_models() {
     let adapted = LanguageModel::load(&case.folder, &case.saved, &device).unwrap().logits(&texts).unwrap();
     let found = Pretrained::load(merged.path(), &device).unwrap().logits(&texts).unwrap();
     assert!(off(&found, &adapted) < 0.05, "{}", off(&found, &adapted));
-    // And of biases that are the base model's own.
-    let case = Case::bias("qwen2");
-    assert_eq!(case.saved.merge(&case.folder, merged.path(), Merge::Into).unwrap(), 2 * 4 + 4);
-    let adapted = LanguageModel::load(&case.folder, &case.saved, &device).unwrap().logits(&case.texts()).unwrap();
-    let found = Pretrained::load(merged.path(), &device).unwrap().logits(&case.texts()).unwrap();
-    assert!(off(&found, &adapted) < 1e-5, "{}", off(&found, &adapted));
     let missing = Case::own("llama").saved.merge(&Case::own("llama").folder, merged.path(), Merge::Into).unwrap_err();
     assert!(missing.to_string().contains("_proj.bias"), "{missing}");
     let (case, empty) = (Case::new("llama", 0), tempfile::tempdir().unwrap());

@@ -112,6 +112,30 @@ fn a_charters_strategy_says_which_factors_are_trained_and_layers_stand_together(
     Ok(())
 }
 
+/// Embeddings, pooler and head are layers of their own, in the order of the names; transformers' own heads.
+#[test]
+fn biases_outside_of_the_numbered_layers_stand_in_layers_of_their_own() -> Result<(), Box<dyn std::error::Error>> {
+    let ends = |architecture: &str, modules: &str| {
+        let text = SAMPLE
+            .replace("architecture = \"bert\"", &format!("architecture = {architecture:?}"))
+            .replace("# head = ", "head = ")
+            .replace("target_modules = [\"query\", \"value\"]", "target_modules = \"all-linear\"\nbias = \"all\"")
+            .replace("modules_to_save = [\"classifier\"]", &format!("modules_to_save = {modules}"));
+        let adapter = Terms::of(&Charter::parse(&text)?)?.first_state()?.adapter().clone();
+        let mut before = 0;
+        let sizes = adapter.layer_ends().into_iter().map(|end| end - std::mem::replace(&mut before, end));
+        Ok::<_, Box<dyn std::error::Error>>(sizes.collect::<Vec<usize>>())
+    };
+    // Six B of rank 8, their biases, and two norms'; the norm of the embeddings, BERT's pooler, and the heads.
+    let layer = (8 + 1) * (4 * 384 + 1536 + 384) + 2 * 384;
+    let (head, before) = (3 * 385, 384 * 385);
+    let with = |first: &[usize], last: &[usize]| [first, &[layer; 6], last].concat();
+    assert_eq!(ends("bert", "[\"classifier\"]")?, with(&[384], &[384, head]));
+    assert_eq!(ends("roberta", "[\"classifier\"]")?, with(&[before + head, 384], &[]));
+    assert_eq!(ends("distilbert", "[\"classifier\", \"pre_classifier\"]")?, with(&[head, 384], &[before]));
+    Ok(())
+}
+
 /// Widths of MiniLM's, with three labels: a layer before the labels where the family has one of its own, and a bias beside each B.
 #[test]
 fn transformers_own_heads_and_biases_are_trained_where_the_charter_says_so() -> Result<(), Box<dyn std::error::Error>> {

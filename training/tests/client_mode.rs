@@ -69,6 +69,10 @@ const ADAPTIVE: &str = "[adaptive_clipping]\nquantile = 0.5\nlearning_rate = 0.2
 const EVALUATION: &str = "[evaluation]\nevery = 1\nheld_out = 0.25\nnoise_multiplier = 40.0\nloss_bound = 8.0\n";
 
 fn charter(mode: &str, sections: &str) -> Charter {
+    charter_with_biases(mode, sections, "none")
+}
+
+fn charter_with_biases(mode: &str, sections: &str, bias: &str) -> Charter {
     let local = "[local]\nsteps = 3\nlearning_rate = 0.25\nbatch = 8\n";
     let local = if mode == "client" { local } else { "" };
     let text = protocol::charter::SAMPLE
@@ -82,7 +86,8 @@ fn charter(mode: &str, sections: &str) -> Charter {
             "kind = \"adam\"\nlearning_rate = 0.005\nbeta1 = 0.9\nbeta2 = 0.999\nepsilon = 1e-8",
             "kind = \"sgd\"\nlearning_rate = 1.0\nmomentum = 0.0",
         )
-        .replacen("[[house]]", &format!("{local}{sections}[[house]]"), 1);
+        .replacen("[[house]]", &format!("{local}{sections}[[house]]"), 1)
+        .replace("target_modules", &format!("bias = {bias:?}\ntarget_modules"));
     Charter::parse(&text).unwrap()
 }
 
@@ -104,19 +109,24 @@ fn clipped_update(weights: &[f32], target: f64) -> Vec<f64> {
 }
 
 #[test]
-fn a_round_of_mode_client_moves_the_adapter_by_the_mean_of_the_houses_clipped_updates() {
-    let charter = charter("client", "");
+fn a_round_of_mode_client_moves_the_adapter_and_biases_by_the_mean_of_the_houses_clipped_updates() {
+    for bias in ["none", "lora_only", "all"] {
+        moved_by_the_mean(&charter_with_biases("client", "", bias));
+    }
+}
+
+fn moved_by_the_mean(charter: &Charter) {
     // One house within the norm, three far beyond; 3 rows or 1, which must not weigh.
     let rows: [&[usize]; 4] = [&[0, 1, 2], &[3], &[4], &[5]];
     let targets = [0.02, 0.05, 0.08, 3.0, -5.0, 7.0];
-    let before = first(&charter).adapter().flat();
+    let before = first(charter).adapter().flat();
     let mut mean = vec![0.0; before.len()];
     for target in [0.05, 3.0, -5.0, 7.0] {
         mean.iter_mut().zip(clipped_update(&before, target)).for_each(|(mean, value)| *mean += value / 4.0);
     }
     let run = |noise: &mut dyn Noise, seed: u64| {
         let mut learner = Quadratic::new(&targets);
-        let mut rehearsal = Rehearsal::new(&charter, houses(&charter, &rows)).unwrap();
+        let mut rehearsal = Rehearsal::new(charter, houses(charter, &rows)).unwrap();
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         rehearsal.round(&mut Tools { learner: &mut learner, noise, rng: &mut rng }).unwrap();
         let after = rehearsal.state().adapter().flat();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use adapter::{Merge, State};
+use adapter::{AdapterError, BaseBiases, Merge, State};
 use anyhow::Context as _;
 use protocol::Digest;
 
@@ -31,11 +31,18 @@ pub(super) async fn export(args: Export) -> anyhow::Result<()> {
     match &args.merge_into {
         None => {
             match &args.model {
-                None => state.adapter().save_dir(&args.out).context("name the base model with --model")?,
+                None => match state.adapter().save_dir(&args.out) {
+                    Err(e @ AdapterError::NeedsBase { .. }) => {
+                        return Err(anyhow::Error::new(e).context("name the base model with --model"));
+                    }
+                    saved => saved?,
+                },
                 Some(base) => {
                     let base = super::model_folder(base).await?;
                     terms::check_base_model(&home.charter, &base)?;
-                    state.adapter().save_dir_with_base(&args.out, &base)?;
+                    let adapter = state.adapter();
+                    let biases = BaseBiases::read(adapter.model(), adapter.config(), &base)?;
+                    adapter.save_dir_with_base(&args.out, &biases)?;
                 }
             }
             println!("{out}: adapter after {rounds} rounds, state {digest}");

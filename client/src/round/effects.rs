@@ -7,7 +7,7 @@ use protocol::{Attempt, Digest, Outcome, Ready, Rejection, RoundNumber, Signed, 
 use protos::convert::to_wire;
 use protos::v1;
 
-use super::member::Member;
+use super::member::{Member, write_adapter};
 use super::{RunError, is_refusal, lost, now_ms};
 use crate::crash::{Moment, Place};
 use crate::progress::Phase;
@@ -151,14 +151,7 @@ impl Member {
                 let missing = || RunError::Adapter(format!("the state {state} that was signed is not at hand"));
                 self.state = candidate.ok_or_else(missing)?;
                 self.store.put_state(Slot::Adapter, &self.state.to_bytes())?;
-                if let Some(dir) = &self.options.adapter_dir {
-                    let adapter = self.state.adapter();
-                    let saved = match &self.base_model {
-                        Some(base) => adapter.save_dir_with_base(dir, base),
-                        None => adapter.save_dir(dir),
-                    };
-                    saved.map_err(|e| RunError::Adapter(e.to_string()))?;
-                }
+                write_adapter(&self.options, &self.state, &self.base_biases)?;
                 (Phase::Applied, None)
             }
         };

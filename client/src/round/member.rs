@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use adapter::State;
+use adapter::{BaseBiases, State};
 use privacy::{Entry, Ledger};
 use protocol::client::{Me, Memory, Policy, Round};
 use protocol::{
@@ -50,8 +50,8 @@ pub(super) struct Member {
     /// A house's; a trustee has neither ledger nor trainer.
     pub(super) ledger: Option<Ledger>,
     pub(super) trainer: Option<Arc<Mutex<Box<dyn Trainer>>>>,
-    /// Folder of the trainer's base model.
-    pub(super) base_model: Option<PathBuf>,
+    /// Those of the trainer's base model.
+    pub(super) base_biases: BaseBiases,
     /// The adapter that the next round starts from; a trustee's stays the first one.
     pub(super) state: State,
     pub(super) candidate: Option<State>,
@@ -138,6 +138,16 @@ impl Member {
             return Err(RunError::NoTrainer(me.name().clone()));
         }
         let (memory, state) = recall(&store, &terms, me.is_house())?;
+        let base_biases = trainer.as_ref().and_then(|trainer| trainer.base_biases()).cloned().unwrap_or_default();
+        if let (Some(_), Some(tensor), true) =
+            (&options.adapter_dir, base_biases.missing(state.adapter()), me.is_house())
+        {
+            return Err(RunError::NoBaseBias { tensor: tensor.to_owned() });
+        }
+        if me.is_house() && memory.next_round > RoundNumber::FIRST {
+            // A crash between a round's state and its files left those of the round before.
+            write_adapter(&options, &state, &base_biases)?;
+        }
         let count = state.update_len();
         let path = config.ledger_path(store.dir());
         let open = || open_ledger(path, &store, &config, &charter, me.name(), count);
@@ -145,7 +155,7 @@ impl Member {
         let (work, finished) = Work::new();
         Ok(Self {
             round: Round::start(Arc::clone(&me), memory),
-            base_model: trainer.as_ref().and_then(|trainer| trainer.base_model().map(Path::to_owned)),
+            base_biases,
             trainer: trainer.map(|trainer| Arc::new(Mutex::new(trainer))),
             candidate: None,
             view: None,
@@ -230,6 +240,12 @@ impl Member {
         report.reason = reason;
         self.options.progress.report(&report);
     }
+}
+
+/// Writes the state's adapter as PEFT reads it to where the house wants it.
+pub(super) fn write_adapter(options: &Options, state: &State, biases: &BaseBiases) -> Result<(), RunError> {
+    let Some(dir) = &options.adapter_dir else { return Ok(()) };
+    state.adapter().save_dir_with_base(dir, biases).map_err(|e| RunError::Adapter(e.to_string()))
 }
 
 /// The house's limits, as the protocol checks them.

@@ -177,6 +177,14 @@ pub enum RunError {
     /// A house without data and training in `client.toml`.
     #[error("`{0}` is a house of the charter, so client.toml needs [data] and [training]")]
     NoTrainer(protocol::HouseName),
+    /// The charter trains biases of the base model, and the trainer does not give the base model's.
+    #[error(
+        "the charter trains the base model's biases, but the trainer has no `{tensor}` of it: give them in `Trainer::base_biases`, or write no adapter folder"
+    )]
+    NoBaseBias {
+        /// The first that is missing.
+        tensor: String,
+    },
     /// A background task ended without a result.
     #[error("a background task ended without a result")]
     Task,

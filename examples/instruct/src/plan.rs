@@ -11,7 +11,7 @@ use common::progress::Ui;
 use privacy::NoiseShare;
 use protocol::Digest;
 use protocol::charter::{
-    AttentionSizes, Decay, Head, Local, Lora, Optimizer, ReleasePolicy, Schedule, Strategy, TargetModules,
+    AttentionSizes, Bias, Decay, Head, Local, Lora, Optimizer, ReleasePolicy, Schedule, Strategy, TargetModules,
 };
 
 use crate::judge::Judge;
@@ -176,7 +176,11 @@ impl Plan {
                 use_rslora: lora.use_rslora,
                 lora_dropout: lora.lora_dropout,
                 lora_bias: lora.lora_bias,
-                bias: None,
+                bias: match lora.bias {
+                    adapter::Bias::None => None,
+                    adapter::Bias::LoraOnly => Some(Bias::LoraOnly),
+                    adapter::Bias::All => Some(Bias::All),
+                },
                 modules_to_save: Vec::new(),
                 seed: options.seed,
                 strategy: Strategy::FfaLora,

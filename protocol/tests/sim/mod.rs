@@ -34,6 +34,10 @@ enum Parcel {
     Trained(usize, u32, Signed<Contribution>),
 }
 
+/// A round takes some hundred parcels an attempt. An aggregator's clock that jumps ahead ends an attempt and spoils the
+/// next one, which is announced before the clock comes right: of 100,000 seeds a few have ten and more such in a row.
+const PARCELS_BEFORE_STUCK: u64 = 200_000;
+
 pub struct Simulation {
     pub world: World,
     aggregator: Aggregator,
@@ -80,9 +84,12 @@ impl Simulation {
         while !self.aggregator.done {
             let Some(((at_ms, _), parcel)) = self.queue.pop_first() else { panic!("nothing is left to happen") };
             assert!(
-                self.parcels < 20_000 * u64::from(self.rounds),
-                "stuck in round {:?}",
-                self.aggregator.round.frame()
+                self.parcels < PARCELS_BEFORE_STUCK * u64::from(self.rounds),
+                "stuck in round {:?}; abandoned {:?}, void {}, {:?}",
+                self.aggregator.round.frame(),
+                self.checker.abandoned,
+                self.checker.voided,
+                self.aggregator.isolation(&self.world.federation),
             );
             self.now_ms = at_ms;
             self.open(parcel);
