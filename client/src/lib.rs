@@ -9,7 +9,8 @@
 //! 4. [`round`]: the event loop. It charges the ledger, trains, encrypts, submits, answers, opens and applies, as
 //!    `protocol::client::Round` says; [`store`] keeps what must survive a crash, and [`crash`] is where tests let it.
 //! 5. [`proxy`] is the way out of the house's network, where there is one; [`connection`] goes through it.
-//! 6. [`progress`] is what the house sees of it; [`cli`] is the program.
+//! 6. [`standing`] is whether the house takes part at all: it may pause, and leave.
+//! 7. [`progress`] is what the house sees of it; [`cli`] is the program.
 //!
 //! Only sums leave: loss, batch sizes and epsilon stay in the house's own files.
 
@@ -25,5 +26,6 @@ pub mod progress;
 pub mod proxy;
 pub mod round;
 mod sealing;
+pub mod standing;
 pub mod store;
 pub mod trainer;

@@ -189,3 +189,29 @@ fn invitation(federation: &Federation, charter: Digest) -> protocol::Invitation 
         token: [7; 32],
     }
 }
+
+/// Nobody listens: what is not refused before anything is sent finds nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_with_another_fingerprint_than_was_heard_is_not_used() {
+    let federation = Federation::that_dies_often("aggregator", 1).await;
+    let dir = federation.house("abbey");
+    let invitation = dir.join("invitation");
+    let text = std::fs::read_to_string(&invitation).unwrap();
+    let right = text.parse::<protocol::Invitation>().unwrap().fingerprint();
+    let files = || std::fs::read_dir(&dir).unwrap().count();
+    let before = files();
+    for (fingerprint, code) in [("1234 5678 9abc def0 1234", 2), (&*right.replace(' ', "-").to_uppercase(), 75)] {
+        let args: [std::ffi::OsString; 7] = [
+            "plainchant-client".into(),
+            "join".into(),
+            dir.clone().into(),
+            "--invitation-file".into(),
+            invitation.clone().into(),
+            "--fingerprint".into(),
+            fingerprint.into(),
+        ];
+        let found = tokio::task::spawn_blocking(move || client::cli::run(args)).await.unwrap();
+        assert_eq!(format!("{found:?}"), format!("{:?}", std::process::ExitCode::from(code)), "{fingerprint}");
+        assert_eq!(files() > before, code == 75, "keys are made for an invitation that is used");
+    }
+}

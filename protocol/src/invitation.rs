@@ -59,6 +59,24 @@ impl Message for Invitation {
     }
 }
 
+impl Invitation {
+    /// 80 bits of a digest of all of it, as five groups of four hexadecimal digits: short enough to be read out. Whoever changes an invitation on its way (its
+    /// address, the authority to trust, the charter) would have to find another with the same digits, 2^80 tries; nothing of the token is learnt from it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let digits = Digest::of("invitation fingerprint", &self.to_bytes()).to_string();
+        let groups = digits.as_bytes().chunks(4).take(5).map(|group| String::from_utf8_lossy(group).into_owned());
+        groups.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Whether a person's copy of the [`fingerprint`](Self::fingerprint) is this one's, whatever the case and the spaces or hyphens in it.
+    #[must_use]
+    pub fn has_fingerprint(&self, text: &str) -> bool {
+        let digits = |text: &str| text.to_ascii_lowercase().replace([' ', '-'], "");
+        digits(text) == digits(&self.fingerprint())
+    }
+}
+
 impl fmt::Display for Invitation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{PREFIX}{}", URL_SAFE_NO_PAD.encode(self.to_bytes()))
@@ -129,6 +147,27 @@ mod tests {
         let text = invitation().to_string();
         assert_eq!(format!("  {text}\n").parse::<Invitation>().unwrap(), invitation());
         assert_eq!(format!("{:?}", invitation()), "Invitation(st-mary at https://builder.example:7443)");
+    }
+
+    #[test]
+    fn a_fingerprint_is_read_in_any_case_and_grouping_and_no_changed_invitation_has_it() {
+        let fingerprint = invitation().fingerprint();
+        assert_eq!(fingerprint.len(), 24);
+        for copy in [fingerprint.to_uppercase(), fingerprint.replace(' ', "-"), fingerprint.replace(' ', "")] {
+            assert!(invitation().has_fingerprint(&copy), "{copy}");
+        }
+        assert!(!invitation().has_fingerprint(""));
+        assert!(!invitation().has_fingerprint(&fingerprint[..19]));
+        let own = invitation();
+        for changed in [
+            Invitation { url: "https://builder.example:7444".into(), ..own.clone() },
+            Invitation { authority: vec![0x30, 0x82, 1, 2, 4], ..own.clone() },
+            Invitation { charter: Digest::sha256(b"other"), ..own.clone() },
+            Invitation { name: HouseName::new("st-martha").unwrap(), ..own.clone() },
+            Invitation { token: [8; 32], ..own.clone() },
+        ] {
+            assert!(!changed.has_fingerprint(&fingerprint), "{changed:?}");
+        }
     }
 
     #[test]

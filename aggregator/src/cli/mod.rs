@@ -101,7 +101,11 @@ async fn invite(args: Invite) -> anyhow::Result<()> {
     // Alone on standard output, so that a script can take it.
     println!("{invitation}");
     eprintln!("Hand this line to `{name}` as you would a password: it works once, within 7 days.");
-    eprintln!("There: plainchant-client join DIR INVITATION");
+    eprintln!("Read its fingerprint out to them, by telephone: {}", invitation.fingerprint());
+    // In a file: other users of a machine can see command lines.
+    eprintln!(
+        "There, with the line in a FILE: plainchant-client join DIR --invitation-file FILE --fingerprint \"FINGERPRINT\""
+    );
     home.store.close().await;
     Ok(())
 }

@@ -11,7 +11,12 @@ use crate::join::{JoinError, join};
 /// Longer than any invitation.
 const MAX_INVITATION_BYTES: usize = 64 * 1024;
 
-pub(super) fn run(dir: &Path, invitation: Option<String>, file: Option<PathBuf>) -> Result<(), Failure> {
+pub(super) fn run(
+    dir: &Path,
+    invitation: Option<String>,
+    file: Option<PathBuf>,
+    fingerprint: Option<&str>,
+) -> Result<(), Failure> {
     let text = Zeroizing::new(match (invitation, file) {
         (Some(text), _) => text,
         (None, Some(file)) => {
@@ -22,6 +27,19 @@ pub(super) fn run(dir: &Path, invitation: Option<String>, file: Option<PathBuf>)
         (None, None) => return Err(Failure::usage("give --invitation or --invitation-file")),
     });
     let invitation: Invitation = text.parse().map_err(Failure::usage)?;
+    match fingerprint {
+        Some(heard) if !invitation.has_fingerprint(heard) => {
+            return Err(Failure::usage(format!(
+                "the invitation's fingerprint is {}, and not {heard}: it was changed on its way, or is another one; nothing was sent",
+                invitation.fingerprint()
+            )));
+        }
+        Some(_) => {}
+        None => eprintln!(
+            "The invitation's fingerprint is {}: let its sender read theirs out, and say it as --fingerprint to have it compared first.",
+            invitation.fingerprint()
+        ),
+    }
     let identity = runtime()?.block_on(join(dir, &invitation)).map_err(failure)?;
     println!("{} has joined.\n", identity.name());
     println!("{}", status::summary(&identity.charter, identity.name()));

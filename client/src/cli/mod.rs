@@ -7,6 +7,7 @@ mod evaluate;
 mod join;
 mod ledger;
 mod run;
+mod standing;
 mod status;
 
 use std::ffi::OsString;
@@ -64,6 +65,9 @@ enum Command {
         /// A file that holds the invitation: better, since other users of this machine can see command lines.
         #[arg(long)]
         invitation_file: Option<PathBuf>,
+        /// The invitation's fingerprint as its sender read it out: with another one nothing is sent.
+        #[arg(long)]
+        fingerprint: Option<String>,
     },
     /// Shows the charter's terms and what changed from another, and approves it.
     #[command(subcommand)]
@@ -127,6 +131,24 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Uses nothing of this house's data until `resume`: a client that runs heeds it before its next step.
+    Pause {
+        /// The house's folder.
+        dir: PathBuf,
+    },
+    /// Takes part again.
+    Resume {
+        /// The house's folder.
+        dir: PathBuf,
+    },
+    /// Leaves the federation for good; says first what that takes back and what not.
+    Leave {
+        /// The house's folder.
+        dir: PathBuf,
+        /// Leaves, and does not only say what that means.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// How a command failed: its message and its exit code.
@@ -168,6 +190,8 @@ impl From<RunError> for Failure {
             | RunError::CertificateEnded { .. }
             | RunError::Model(_)
             | RunError::Train(_)
+            | RunError::Standing(_)
+            | RunError::Left
             | RunError::Terms(_) => Self::usage(error),
             RunError::Lost(_) | RunError::Store(crate::store::StoreError::InUse(_)) => Self::later(error),
             _ => Self::failed(error),
@@ -188,7 +212,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     start_logs();
     let result = match cli.command {
-        Command::Join { dir, invitation, invitation_file } => join::run(&dir, invitation, invitation_file),
+        Command::Join { dir, invitation, invitation_file, fingerprint } => {
+            join::run(&dir, invitation, invitation_file, fingerprint.as_deref())
+        }
         Command::Charter(command) => approve::charter(&command),
         Command::Roster(command) => approve::roster(&command),
         Command::Check { dir, json } => check::run(&dir, json),
@@ -199,6 +225,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run { dir, progress, check: false } => run::run(&dir, progress),
         Command::Status { dir, json } => status::run(&dir, json),
         Command::Ledger { dir, json } => ledger::run(&dir, json),
+        Command::Pause { dir } => standing::pause(&dir),
+        Command::Resume { dir } => standing::resume(&dir),
+        Command::Leave { dir, yes } => standing::leave(&dir, yes),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{Failure, ledger};
 use crate::identity::Identity;
 use crate::round::RunError;
+use crate::standing::Standing;
 use crate::store;
 
 pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
@@ -19,6 +20,7 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
     let (charter, name) = (&identity.charter, identity.name());
     let (done, over) = (next_round - 1, memory.as_ref().is_some_and(|memory| memory.over));
     let spent = ledger::spent(dir, &identity)?;
+    let standing = Standing::read(&dir.join("state")).map_err(RunError::from)?;
     if as_json {
         let value = json!({
             "name": name.as_str(),
@@ -27,6 +29,7 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
             "rounds_applied": done,
             "rounds": charter.rounds.count,
             "ended_early": over,
+            "standing": standing.name(),
             "epsilon_spent": spent.map(|(epsilon, _)| epsilon),
             "epsilon_spent_delta": spent.map(|(_, delta)| delta),
             "epsilon": charter.privacy.epsilon,
@@ -38,6 +41,7 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
     println!("{}", summary(charter, name));
     let end = if over { ", and over: no lower loss for as long as the charter's patience" } else { "" };
     println!("\nrounds applied   {done} of {}{end}", charter.rounds.count);
+    println!("this house       {}", standing.name());
     if let Some((spent, delta)) = spent {
         println!(
             "epsilon so far   {spent:.3} at delta {delta:e}; whatever is decided from results, `ledger` says what holds"

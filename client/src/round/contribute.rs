@@ -84,6 +84,10 @@ impl Member {
         if self.work.training == Some(digest) {
             return Ok(());
         }
+        if let Some(reason) = self.aside()? {
+            self.report(announcement.round, announcement.attempt, Phase::Refused, Some(reason.to_owned()));
+            return Ok(());
+        }
         if let Some(signed) = self.kept(announcement)? {
             return self.offer(Event::Contributed(signed));
         }
@@ -157,6 +161,11 @@ impl Member {
 
     /// Sends the kept contribution beside the event loop, at its time.
     pub(super) fn submit(&mut self, signed: &Signed<Contribution>) -> Result<(), RunError> {
+        let place = self.view.as_ref().map(|view| (view.announcement.round, view.announcement.attempt));
+        if let (Some((round, attempt)), Some(reason)) = (place, self.aside()?) {
+            self.report(round, attempt, Phase::Refused, Some(reason.to_owned()));
+            return Ok(());
+        }
         let Some(view) = &mut self.view else { return Ok(()) };
         if self.work.submitting == Some(view.digest) {
             return Ok(());

@@ -11,6 +11,7 @@ use protocol::client::{Me, Memory, Policy, Round};
 use protocol::{
     Announcement, Attempt, Charter, CohortList, Digest, Federation, HouseName, Roster, RoundNumber, Signed,
 };
+use protos::v1;
 use protos::v1::federation_client::FederationClient;
 use secure_sum::{Committee, ShareSum};
 use tokio::sync::mpsc;
@@ -55,6 +56,8 @@ pub(super) struct Member {
     /// The adapter that the next round starts from; a trustee's stays the first one.
     pub(super) state: State,
     pub(super) candidate: Option<State>,
+    /// The attempt that gathers and that this house did not say ready for, because it has paused.
+    pub(super) missed: Option<v1::Gathering>,
     pub(super) round: Round,
     /// The announcement that events speak of, heard or not.
     pub(super) view: Option<View>,
@@ -158,6 +161,7 @@ impl Member {
             base_biases,
             trainer: trainer.map(|trainer| Arc::new(Mutex::new(trainer))),
             candidate: None,
+            missed: None,
             view: None,
             shares: None,
             pending: VecDeque::new(),

@@ -39,6 +39,7 @@ use crate::files::FileError;
 use crate::identity::IdentityError;
 use crate::policy::PolicyError;
 use crate::progress::Progress;
+use crate::standing::StandingError;
 use crate::store::StoreError;
 use terms::TermsError;
 use training::TrainError;
@@ -185,6 +186,12 @@ pub enum RunError {
         /// The first that is missing.
         tensor: String,
     },
+    /// Whether the house takes part is not known.
+    #[error(transparent)]
+    Standing(#[from] StandingError),
+    /// The house said `leave`.
+    #[error("this house has left the federation: its one-time keys are erased, and nothing more is sent")]
+    Left,
     /// A background task ended without a result.
     #[error("a background task ended without a result")]
     Task,

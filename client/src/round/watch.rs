@@ -23,11 +23,14 @@ use super::{Completed, Options, RunError, is_refusal, lost, renew, stock};
 use crate::connection;
 use crate::progress::{Phase, Seconds};
 use crate::sealing;
+use crate::standing::Standing;
 use crate::trainer::Trainer;
 use training::Part;
 
 /// What ledger, memory and log may grow by in a round.
 const ROOM_BESIDE: u64 = 16 << 20;
+/// How often a running client looks whether the house still takes part.
+const LOOK: Duration = Duration::from_secs(1);
 /// A connection that held for this long was a good one: the next wait is a short one again.
 const SETTLED_CONNECTION: Duration = Duration::from_secs(10);
 
@@ -42,6 +45,10 @@ pub async fn run(
     mut options: Options,
 ) -> Result<Completed, RunError> {
     home.store.set_crash(options.crash.clone());
+    if let Standing::Left { .. } = Standing::read(home.store.dir())? {
+        home.store.withdraw()?;
+        return Err(RunError::Left);
+    }
     home.config.policy.check(&home.identity.charter)?;
     terms::check(&home.identity.charter)?;
     renew::left_s(&home.identity)?;
@@ -73,6 +80,7 @@ impl Member {
         self.pump().await?;
         let request = v1::WatchEventsRequest { after: self.store.handled()? };
         let mut events = self.client.watch_events(request).await.map_err(|s| lost(&s))?.into_inner();
+        let mut looks = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
                 event = events.message() => {
@@ -89,8 +97,41 @@ impl Member {
                     }
                     self.pump().await?;
                 }
+                _ = looks.tick() => self.heed_standing().await?,
             }
         }
+    }
+
+    /// A house that paused may have resumed, or left.
+    async fn heed_standing(&mut self) -> Result<(), RunError> {
+        self.end_if_left()?;
+        if self.aside()?.is_some() {
+            return Ok(());
+        }
+        match self.missed.take() {
+            Some(gathering) => {
+                self.gathering(&gathering).await?;
+                self.pump().await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a member that has left, but not within an attempt that was announced with it: others count on its answer.
+    fn end_if_left(&self) -> Result<(), RunError> {
+        let between = matches!(self.round, Round::Idle(_) | Round::Ready(_) | Round::Settled(_));
+        match Standing::read(self.store.dir())? {
+            Standing::Left { .. } if between => {
+                self.store.withdraw()?;
+                Err(RunError::Left)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Why nothing of this house's data may be used now. A file that tells nothing is no consent.
+    pub(super) fn aside(&self) -> Result<Option<&'static str>, RunError> {
+        Ok(Standing::read(self.store.dir())?.aside())
     }
 
     async fn event(&mut self, event: v1::Event) -> Result<Option<Completed>, RunError> {
@@ -129,11 +170,18 @@ impl Member {
     }
 
     async fn gathering(&mut self, gathering: &v1::Gathering) -> Result<(), RunError> {
+        self.end_if_left()?;
         self.offer_keys().await?;
         if !self.me.is_house() {
             return Ok(());
         }
         let (round, attempt) = place(gathering.round, gathering.attempt)?;
+        self.missed = None;
+        if let Some(reason) = self.aside()? {
+            self.report(round, attempt, Phase::Refused, Some(reason.to_owned()));
+            self.missed = Some(*gathering);
+            return Ok(());
+        }
         let count = self.state.update_len();
         let ahead = Part::ahead(self.charter(), self.me.name(), round, attempt);
         let entries = ahead.ledger_entries(count)?;

@@ -7,6 +7,7 @@
 //! state/adapter         the adapter state that the memory names
 //! state/candidate       the state that the round under way came to, until t houses signed it
 //! state/handled         the last event of an attempt that is over
+//! state/standing        whether the house takes part (`standing`), which other processes write
 //! state/keys/SEQUENCE   one-time keys; each erased with its attempt
 //! state/rounds/R-A/     one attempt's contribution, byte for byte as it was or will be sent
 //! ```
@@ -291,6 +292,15 @@ impl Store {
             }
             Ok(())
         })
+    }
+
+    /// Erases what a house that leaves must not use any more: every one-time key, and contributions that were not sent.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn withdraw(&self) -> Result<(), StoreError> {
+        self.erase_keys(u64::MAX)?;
+        self.forget_before(u32::MAX)
     }
 
     fn key_path(&self, sequence: u64) -> PathBuf {

@@ -1,0 +1,125 @@
+//! Whether this house takes part: `pause`, `resume` and `leave` write it into `state/standing`, and a running client looks at it before it says that it is
+//! ready, before it trains, and before it sends. Files are replaced whole, so that writer and reader need no lock.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::files::{self, FileError};
+
+const FILE: &str = "standing";
+const MAX_BYTES: usize = 4096;
+
+/// What the house said last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "standing", rename_all = "kebab-case")]
+pub enum Standing {
+    /// It takes part; so does one that said nothing.
+    #[default]
+    TakesPart,
+    /// Nothing of its data is used until it resumes; it answers for the sums of others.
+    Paused {
+        /// Since when, in milliseconds since 1970.
+        since_ms: u64,
+    },
+    /// It has left for good.
+    Left {
+        /// Since when, in milliseconds since 1970.
+        since_ms: u64,
+    },
+}
+
+/// Why the standing is not known; a client then takes part in nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum StandingError {
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It holds something else.
+    #[error("{path}: {source}; say `pause`, `resume` or `leave` again")]
+    Malformed {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// A house that left does not come back.
+    #[error(
+        "this house has left the federation, for good: its one-time keys are erased; it comes back as a member of another federation only"
+    )]
+    HasLeft,
+}
+
+impl Standing {
+    /// The standing of the client whose state is in the folder `state`.
+    ///
+    /// # Errors
+    /// [`StandingError`].
+    pub fn read(state: &Path) -> Result<Self, StandingError> {
+        let path = state.join(FILE);
+        let Some(bytes) = files::read(&path, MAX_BYTES)? else { return Ok(Self::default()) };
+        serde_json::from_slice(&bytes)
+            .map_err(|source| StandingError::Malformed { path: path.display().to_string(), source })
+    }
+
+    /// Makes this the standing. What `state` holds otherwise is not looked at, but that a house that left stays away.
+    ///
+    /// # Errors
+    /// [`StandingError`].
+    pub fn write(self, state: &Path) -> Result<(), StandingError> {
+        if matches!(Self::read(state), Ok(Self::Left { .. })) && !matches!(self, Self::Left { .. }) {
+            return Err(StandingError::HasLeft);
+        }
+        files::create_dir(state)?;
+        let path = state.join(FILE);
+        let text = serde_json::to_vec(&self)
+            .map_err(|source| StandingError::Malformed { path: path.display().to_string(), source })?;
+        Ok(files::write(&path, &text)?)
+    }
+
+    /// Why nothing of the house's data is used now; `None` while it takes part.
+    #[must_use]
+    pub fn aside(self) -> Option<&'static str> {
+        match self {
+            Self::TakesPart => None,
+            Self::Paused { .. } => Some("this house has paused: `plainchant-client resume` ends that"),
+            Self::Left { .. } => Some("this house has left the federation"),
+        }
+    }
+
+    /// For people and programs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TakesPart => "takes part",
+            Self::Paused { .. } => "paused",
+            Self::Left { .. } => "left",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn what_was_said_last_holds_leaving_holds_for_good_and_an_unreadable_file_is_no_consent() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        assert_eq!(Standing::read(&state).unwrap(), Standing::TakesPart);
+        for standing in [Standing::Paused { since_ms: 5 }, Standing::TakesPart, Standing::Left { since_ms: 7 }] {
+            standing.write(&state).unwrap();
+            assert_eq!(Standing::read(&state).unwrap(), standing);
+            assert_eq!(standing.aside().is_none(), standing == Standing::TakesPart);
+        }
+        for back in [Standing::TakesPart, Standing::Paused { since_ms: 9 }] {
+            assert!(matches!(back.write(&state), Err(StandingError::HasLeft)));
+        }
+        assert_eq!(Standing::read(&state).unwrap(), Standing::Left { since_ms: 7 });
+        for text in ["", "{}", "{\"standing\":\"resting\"}", "{\"standing\":\"paused\"}"] {
+            std::fs::write(state.join(FILE), text).unwrap();
+            assert!(matches!(Standing::read(&state), Err(StandingError::Malformed { .. })), "{text}");
+        }
+    }
+}
