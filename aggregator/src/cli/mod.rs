@@ -11,11 +11,12 @@ mod serve;
 mod show;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use protocol::HouseName;
 
 use crate::isolation;
@@ -67,6 +68,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Evaluate(args) => evaluate::run(args).await,
         Command::Log(args) => show::log(args).await,
         Command::Digest(args) => digest::digest(args).await,
+        Command::Completions { shell } => completions(shell),
     }
 }
 
@@ -101,7 +103,8 @@ async fn invite(args: Invite) -> anyhow::Result<()> {
     // Alone on standard output, so that a script can take it.
     println!("{invitation}");
     eprintln!("Hand this line to `{name}` as you would a password: it works once, within 7 days.");
-    eprintln!("There: plainchant-client join DIR INVITATION");
+    // In a file: other users of a machine can see command lines.
+    eprintln!("There, with the line in a FILE: plainchant-client join DIR --invitation-file FILE");
     home.store.close().await;
     Ok(())
 }
@@ -126,6 +129,12 @@ async fn revoke(args: Revoke) -> anyhow::Result<()> {
         "`{name}` is let in no more: {certificates} certificates are revoked, {invitations} invitations withdrawn"
     );
     Ok(())
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "plainchant-aggregator", &mut script);
+    std::io::stdout().write_all(&script).context("cannot write the script")
 }
 
 /// A member's name as a person typed it.
