@@ -166,7 +166,7 @@ fn digest_prints_a_section_for_a_charter_and_says_what_it_did_not_find() {
 fn offered(words: &[&str]) -> Vec<String> {
     let (code, script, _) = run(&["completions", "bash"]);
     assert_eq!(code, 0);
-    let ask = "COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _plainchant-aggregator \"$1\" \"${!#}\" \"${@:$#-1:1}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let ask = "COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); $(complete -p $1 | sed 's/.* -F \\([^ ]*\\) .*/\\1/') \"$1\" \"${!#}\" \"${@:$#-1:1}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
     let output = Command::new("bash").args(["-c", &format!("{script}\n{ask}"), "bash"]).args(words).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()

@@ -12,7 +12,7 @@ fn script(shell: &str) -> String {
 
 /// What bash offers after these words.
 fn offered(words: &[&str]) -> Vec<String> {
-    let ask = "COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _plainchant-client \"$1\" \"${!#}\" \"${@:$#-1:1}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let ask = "COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); $(complete -p $1 | sed 's/.* -F \\([^ ]*\\) .*/\\1/') \"$1\" \"${!#}\" \"${@:$#-1:1}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
     let asked = format!("{}\n{ask}", script("bash"));
     let output = Command::new("bash").args(["-c", &asked, "bash"]).args(words).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
