@@ -36,8 +36,10 @@ fn init_invite_status_log_and_export_say_what_is_and_what_to_do_next() {
     assert_eq!(code, 2);
     assert!(err.contains("in use"), "{err}");
 
-    let (code, out, _) = run(&["invite", fed, "abbey", "--url", "https://builder.example:7443"]);
+    let (code, out, err) = run(&["invite", fed, "abbey", "--url", "https://builder.example:7443"]);
     assert_eq!(code, 0);
+    // `deploy/check` holds the printed flags against the client's own help.
+    assert!(err.contains("plainchant-client join DIR --invitation-file FILE"), "{err}");
     let invitation: Invitation = out.trim().parse().unwrap();
     assert_eq!((invitation.name.as_str(), invitation.url.as_str()), ("abbey", "https://builder.example:7443"));
     let (code, _, err) = run(&["invite", fed, "nowhere"]);
@@ -157,4 +159,31 @@ fn digest_prints_a_section_for_a_charter_and_says_what_it_did_not_find() {
     let err = String::from_utf8(offline.stderr).unwrap();
     assert_eq!(offline.status.code(), Some(2));
     assert!(err.contains("nothing of it") && err.contains("hf download Org/tiny"), "{err}");
+}
+
+/// What bash offers after these words, by the script that the program prints.
+#[cfg(unix)]
+fn offered(words: &[&str]) -> Vec<String> {
+    let (code, script, _) = run(&["completions", "bash"]);
+    assert_eq!(code, 0);
+    let ask = "COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); $(complete -p $1 | sed 's/.* -F \\([^ ]*\\) .*/\\1/') \"$1\" \"${!#}\" \"${@:$#-1:1}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let output = Command::new("bash").args(["-c", &format!("{script}\n{ask}"), "bash"]).args(words).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn bash_completes_commands_flags_and_values_by_the_script_that_is_printed() {
+    assert_eq!(offered(&["plainchant-aggregator", "in"]), ["init", "invite"]);
+    assert_eq!(offered(&["plainchant-aggregator", "invite", "fed", "abbey", "--u"]), ["--url"]);
+    assert_eq!(offered(&["plainchant-aggregator", "serve", "fed", "--observe-"]), ["--observe-token-file"]);
+    let templates = offered(&["plainchant-aggregator", "charter", "new", "FILE", "--template", ""]);
+    assert_eq!(templates, ["classification", "instruct"]);
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        let (code, script, _) = run(&["completions", shell]);
+        assert_eq!(code, 0);
+        assert!(script.contains("observe-token-file"), "{shell}");
+    }
+    assert_eq!(run(&["completions", "sea"]).0, 2);
 }

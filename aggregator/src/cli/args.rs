@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 /// Runs a Plainchant federation: houses train on data that stays with them, and only sums of encrypted updates are
 /// ever opened.
@@ -55,7 +56,18 @@ pub(super) enum Command {
     Log(Log),
     /// Print what a charter says of a base model: its weights' digest and its sizes, as a section to paste.
     Digest(Digest),
+    /// Print a script with which a shell completes this program's commands and flags.
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
 }
+
+const COMPLETIONS_HELP: &str = "\
+  bash: ... completions bash > /usr/share/bash-completion/completions/plainchant-aggregator
+  zsh:  ... completions zsh > /usr/share/zsh/site-functions/_plainchant-aggregator
+  fish: ... completions fish > /usr/share/fish/vendor_completions.d/plainchant-aggregator.fish";
 
 #[derive(Debug, Args)]
 pub(super) struct Init {

@@ -11,11 +11,12 @@ mod serve;
 mod show;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use protocol::HouseName;
 
 use crate::isolation;
@@ -67,6 +68,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Evaluate(args) => evaluate::run(args).await,
         Command::Log(args) => show::log(args).await,
         Command::Digest(args) => digest::digest(args).await,
+        Command::Completions { shell } => completions(shell),
     }
 }
 
@@ -130,6 +132,14 @@ async fn revoke(args: Revoke) -> anyhow::Result<()> {
         "`{name}` is let in no more: {certificates} certificates are revoked, {invitations} invitations withdrawn"
     );
     Ok(())
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "plainchant-aggregator", &mut script);
+    // clap's issue 6421: bash would go by two names for a command of a program with a hyphen, and complete none of its flags.
+    let script = String::from_utf8_lossy(&script).replace("plainchant__subcmd__", "plainchant__");
+    std::io::stdout().write_all(script.as_bytes()).context("cannot write the script")
 }
 
 /// A member's name as a person typed it.

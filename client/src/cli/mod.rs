@@ -11,11 +11,12 @@ mod standing;
 mod status;
 
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
 
 use crate::round::RunError;
@@ -149,7 +150,18 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Prints a script with which a shell completes this program's commands and flags.
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
 }
+
+const COMPLETIONS_HELP: &str = "\
+  bash: ... completions bash > /usr/share/bash-completion/completions/plainchant-client
+  zsh:  ... completions zsh > /usr/share/zsh/site-functions/_plainchant-client
+  fish: ... completions fish > /usr/share/fish/vendor_completions.d/plainchant-client.fish";
 
 /// How a command failed: its message and its exit code.
 #[derive(Debug)]
@@ -228,6 +240,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Pause { dir } => standing::pause(&dir),
         Command::Resume { dir } => standing::resume(&dir),
         Command::Leave { dir, yes } => standing::leave(&dir, yes),
+        Command::Completions { shell } => completions(shell),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -245,6 +258,14 @@ fn start_logs() {
     let _ = if std::io::stderr().is_terminal() { logs.with_target(false).try_init() } else { logs.json().try_init() };
 }
 
+fn completions(shell: Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "plainchant-client", &mut script);
+    // clap's issue 6421: bash would go by two names for a command of a program with a hyphen, and complete none of its flags.
+    let script = String::from_utf8_lossy(&script).replace("plainchant__subcmd__", "plainchant__");
+    std::io::stdout().write_all(script.as_bytes()).map_err(Failure::failed)
+}
+
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.map_err(Failure::failed)
@@ -252,8 +273,6 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
