@@ -201,6 +201,10 @@ async fn attempts_without_contributions_are_abandoned_with_fresh_keys_each_and_t
     assert_eq!(rule(&refused), "halted");
     let status = aggregator::status::read(&site.home().await).await.unwrap();
     assert_eq!((status.stage, status.record), ("halted", 2));
+    let file = aggregator::record::file(&site.home().await).await.unwrap().unwrap();
+    let audited = protocol::log::audit::audit(&file).unwrap();
+    let ended: Vec<String> = audited.attempts.iter().map(protocol::log::audit::AuditedAttempt::ended).collect();
+    assert_eq!(ended, ["abandoned: 0 contributions at the close; 3 were needed"; 2]);
 }
 
 fn abandoned(event: &v1::Event, attempt: u32) -> Option<String> {

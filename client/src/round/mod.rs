@@ -29,6 +29,7 @@ use protocol::{Digest, Rejection};
 
 pub use member::Home;
 pub(crate) use member::MAX_CLOCK_SKEW_MS;
+pub(crate) use open::fetch_cohort;
 pub(crate) use watch::room_needed;
 pub use watch::run;
 
