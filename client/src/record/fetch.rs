@@ -92,15 +92,18 @@ async fn history(
         match event.kind {
             Some(Kind::Announced(signed)) => {
                 let signed: Signed<Announcement> = malformed(convert::signed("announced", Some(signed)))?;
-                told.entry(signed.body_digest()).or_default().announcement = Some(signed);
+                let digest = signed.body_digest();
+                told.entry(digest).or_default().announcement = Some(signed);
             }
             Some(Kind::Claimed(signed)) => {
                 let signed: Signed<SumClaim> = malformed(convert::signed("claimed", Some(signed)))?;
-                told.entry(malformed(signed.unverified())?.announcement).or_default().claim = Some(signed);
+                let digest = malformed(signed.unverified())?.announcement;
+                told.entry(digest).or_default().claim = Some(signed);
             }
             Some(Kind::Complained(signed)) => {
                 let signed: Signed<Complaint> = malformed(convert::signed("complained", Some(signed)))?;
-                told.entry(malformed(signed.unverified())?.announcement).or_default().complaint = Some(signed);
+                let digest = malformed(signed.unverified())?.announcement;
+                told.entry(digest).or_default().complaint = Some(signed);
             }
             Some(Kind::Settled(settled)) => {
                 let Some(place) = settled.attempt else { continue };

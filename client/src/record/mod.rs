@@ -165,6 +165,11 @@ impl Kept {
             if left.is_empty() {
                 return fault("it counts a contribution of this house that its ledger never charged");
             }
+            if left.contains(&None) {
+                return fault(
+                    "it counts a contribution of this house that its ledger does not know as one that left: it is an older copy",
+                );
+            }
             if left.iter().any(|left| *left != Some(*digest)) {
                 return fault("it counts another contribution of this house than the one that its ledger says left");
             }
