@@ -292,7 +292,7 @@ class Record:
         """The C2SP signed note (https://c2sp.org/tlog-checkpoint), and cosignatures (https://c2sp.org/tlog-cosignature)."""
         text, _, lines = note.decode().rpartition("\n\n")
         text, origin = text + "\n", "plainchant/" + self.charter["name"]
-        keys = {origin: (1, self.aggregator)} | {f"{origin}/{name}": (4, key) for name, (role, key) in self.members.items() if role in (0, 2)}
+        keys = {origin: (1, self.aggregator)} | {f"{origin}/{name}": (4, key) for name, (role, key) in self.members.items() if role in (0, 1)}
         signed = []
         for line in lines.splitlines():
             mark, name, blob = line.split(" ")

@@ -14,7 +14,7 @@ use crate::store::{Setting, Store, StoreError};
 /// # Errors
 /// [`Refusal::Failure`] where what is stored cannot be read.
 pub async fn checkpoint(home: &Home) -> Result<String, Refusal> {
-    Ok(Record::load(home.store.leaves().await?)?.checkpoint(&home.charter, &home.identity))
+    Ok(Record::load(&home.store).await?.checkpoint(&home.charter, &home.identity))
 }
 
 /// The file, as [`protocol::log::file`] has it; `None` until the roster is frozen. A server may run meanwhile: what the leaves that are read
@@ -25,10 +25,10 @@ pub async fn checkpoint(home: &Home) -> Result<String, Refusal> {
 pub async fn file(home: &Home) -> Result<Option<Vec<u8>>, Refusal> {
     let store = &home.store;
     let Some(roster) = store.setting(Setting::Roster).await? else { return Ok(None) };
-    let leaves = store.leaves().await?;
-    let checkpoint = Record::load(leaves.clone())?.checkpoint(&home.charter, &home.identity);
+    let record = Record::load(store).await?;
+    let checkpoint = record.checkpoint(&home.charter, &home.identity);
     let mut file = RecordWriter::new(home.charter.text(), &roster);
-    for leaf in &leaves {
+    for leaf in record.leaves() {
         file.push(&entry(store, leaf).await?);
     }
     Ok(Some(file.finish(&checkpoint)))

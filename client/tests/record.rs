@@ -13,7 +13,10 @@ use common::{Federation, HOUSES, all_completed, logs};
 use protocol::log::audit::audit;
 use protocol::log::file::{Entry, MAGIC, RecordWriter};
 use protocol::log::{Checkpoint, Log};
-use protocol::{Abandonment, Announcement, Conclusion, Digest, Message as _, PublicKey, RecordLeaf, Signed, Signer};
+use protocol::{
+    Abandonment, Announcement, Attempt, Conclusion, Digest, Message as _, PublicKey, RecordLeaf, RoundNumber, Signed,
+    Signer,
+};
 
 const TRUSTEE: &str = "notary";
 
@@ -74,14 +77,18 @@ async fn the_record_of_real_programs_holds_for_both_of_them_for_every_member_and
         (1..=2).map(|rounds| federation.expected(&vec![&[0, 1, 2, 3][..]; rounds]).digest()).collect();
     let recorded: Vec<[u8; 32]> = audited.attempts.iter().map(|one| *one.applied().unwrap().as_bytes()).collect();
     assert_eq!(recorded, states, "computed from the integers that went in");
-    for member in [&HOUSES[..], &[TRUSTEE]].concat() {
+    let members = [&HOUSES[..], &[TRUSTEE]].concat();
+    let countersigned: Vec<&str> = audited.cosignatures.iter().map(|one| one.member.as_str()).collect();
+    assert_eq!(countersigned, members, "every member of the committee, after the last round");
+    for member in &members {
         assert_eq!(verify(&file, &federation.house(member)).await, [exit(0), exit(0)], "{member}");
     }
     let charter = federation.charter.digest().to_string();
     if let Some((holds, said)) = python(&file, &["--charter", &charter]) {
         assert!(holds, "{said}");
         assert!(said.contains("contributions that count: abbey 2, borough 2, county 2, dale 2"), "{said}");
-        assert!(said.contains(&format!("2 entries, root {}", audited.head.root)), "{said}");
+        let end = format!("2 entries, root {}, countersigned by {}", audited.head.root, members.join(", "));
+        assert!(said.contains(&end), "{said}");
         let (holds, said) = python(&file, &["--charter", &audited.head.root.to_string()]).unwrap();
         assert!(!holds && said.contains("another charter"), "{said}");
     }
@@ -122,24 +129,43 @@ async fn a_member_tells_a_forked_and_an_older_record_from_its_own_though_the_agg
         });
         file.finish(&Checkpoint::new(charter.name.as_str(), log.head()).sign(signer))
     };
-    assert_eq!(record(&entries), bytes);
+    kept.check(&record(&entries)).unwrap();
 
     // Attempts that the aggregator announced to nobody here and says it stopped: each such record is whole by itself.
-    let first = record(&[stopped(signer, &entries[0])]);
-    let later = record(&[entries[0].clone(), stopped(signer, &entries[1])]);
+    let state = audit(&bytes).unwrap().attempts[0].adapter;
+    let other = stopped(signer, &entries[0], |announcement| announcement.announced_at_ms += 1);
+    let mut log = Log::new();
+    log.append(&other.leaf);
+    let after = stopped(signer, &entries[1], |announcement| {
+        (announcement.record, announcement.adapter) = (log.head(), state);
+        (announcement.round, announcement.attempt) = (RoundNumber::FIRST, Attempt::new(2).unwrap());
+    });
+    let first = record(&[other, after]);
+    let later = stopped(signer, &entries[1], |announcement| announcement.announced_at_ms += 1);
+    let later = record(&[entries[0].clone(), later]);
     let older = record(&entries[..1]);
     for other in [&first, &later, &older] {
         alone(other).unwrap();
     }
-    let refused = |file: &[u8]| kept.check(file).unwrap_err();
-    // The head that it saw in round 2's announcement counts one entry, which is another one there.
-    assert!(matches!(refused(&first), RecordError::Forked { size: 1, .. }), "{}", refused(&first));
-    // The head is the same, and what was announced over it is not.
-    let what = refused(&later).to_string();
-    assert!(what.contains("FORKED") || matches!(refused(&later), RecordError::Unsettled { round: 2 }), "{what}");
-    assert!(matches!(refused(&older), RecordError::Unsettled { round: 2 }), "{}", refused(&older));
-    let empty = record(&[]);
-    assert!(matches!(refused(&empty), RecordError::Older { seen: 1, found: 0 }), "{}", refused(&empty));
+    let refused = |kept: &Kept, file: &[u8]| kept.check(file).unwrap_err();
+    for forked in [&first, &later] {
+        assert!(matches!(refused(&kept, forked), RecordError::Forked { size: 2, .. }), "{}", refused(&kept, forked));
+    }
+    for (older, found) in [(&older, 1), (&record(&[]), 0)] {
+        let refused = refused(&kept, older);
+        assert!(matches!(refused, RecordError::Older { seen: 2, found: f } if f == found), "{refused}");
+    }
+
+    // The same member while it waited for round 2: its head counts one entry, and it had heard of the next.
+    let mut before = Kept::load(&federation.house("abbey")).unwrap();
+    let memory = before.memory.as_mut().unwrap();
+    (memory.record, memory.next_round) = (audit(&older).unwrap().head, RoundNumber::new(2).unwrap());
+    memory.adapter = audit(&older).unwrap().last_state().unwrap();
+    before.check(&bytes).unwrap();
+    before.check(&older).unwrap();
+    assert!(matches!(refused(&before, &first), RecordError::Forked { size: 1, .. }), "{}", refused(&before, &first));
+    let what = refused(&before, &later).to_string();
+    assert!(what.starts_with("entry 1 (round 2, attempt 1): FORKED: it was announced otherwise"), "{what}");
 
     // Other people's federations, and a ledger that is not the one that was charged.
     std::fs::write(&file, &later).unwrap();
@@ -311,20 +337,21 @@ fn browser(page: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&shown.stdout).into_owned())
 }
 
-/// The same place in the record, announced a moment later, and said to be stopped.
-fn stopped(signer: &Signer, entry: &Entry) -> Entry {
+/// Such an attempt, announced otherwise, and said to be stopped.
+fn stopped(signer: &Signer, entry: &Entry, change: impl FnOnce(&mut Announcement)) -> Entry {
     let mut announcement: Announcement = entry.announcement.unverified().unwrap();
-    announcement.announced_at_ms += 1;
-    let announcement = Signed::sign(&announcement, signer);
+    change(&mut announcement);
+    let signed = Signed::sign(&announcement, signer);
     let leaf = RecordLeaf {
-        announcement: announcement.body_digest(),
+        round: announcement.round,
+        attempt: announcement.attempt,
+        announcement: signed.body_digest(),
         cohort: None,
         houses: Vec::new(),
         conclusion: Conclusion::Abandoned(Abandonment::Stopped),
         signers: Vec::new(),
-        ..entry.leaf.clone()
     };
-    Entry { leaf, announcement, cohort: None, claim: None, complaint: None, outcomes: Vec::new() }
+    Entry { leaf, announcement: signed, cohort: None, claim: None, complaint: None, outcomes: Vec::new() }
 }
 
 /// Where the sections of a file begin: each entry's, then the checkpoint's.

@@ -56,7 +56,7 @@ fn an_honest_record_holds_and_says_who_took_part_from_which_state_to_which() {
     let mut states = audited.attempts.windows(2).filter_map(|pair| Some((pair[0].applied()?, pair[1].adapter)));
     assert!(states.all(|(after, before)| after == before));
     assert_eq!(audited.last_state(), audited.attempts[7].applied());
-    let signed: Vec<(&str, u64)> = audited.cosignatures.iter().map(|one| (one.house.as_str(), one.at_s)).collect();
+    let signed: Vec<(&str, u64)> = audited.cosignatures.iter().map(|one| (one.member.as_str(), one.at_s)).collect();
     assert_eq!(signed, [("house-0", 1_700_000_000), ("house-2", 1_700_000_001)]);
     for size in 0..=8 {
         assert_eq!(audited.head_at(size), made.log.head_at(size));

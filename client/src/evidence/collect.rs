@@ -47,7 +47,7 @@ pub(super) fn collect(kept: &Kept, audited: &Audited, made_at_ms: u64) -> Result
         data_sets: data_sets.transpose()?.into_iter().collect(),
         record: Record {
             root: audited.head.root,
-            countersigned_by: audited.cosignatures.iter().map(|one| one.house.to_string()).collect(),
+            countersigned_by: audited.cosignatures.iter().map(|one| one.member.to_string()).collect(),
             attempts: audited.attempts.iter().map(|attempt| entry(attempt, identity.name())).collect(),
         },
         files: BTreeMap::new(),

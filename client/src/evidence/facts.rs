@@ -205,7 +205,7 @@ pub struct Record {
     /// Its root.
     #[serde(serialize_with = "digest")]
     pub root: Digest,
-    /// The houses that countersigned it.
+    /// The members that countersigned it.
     pub countersigned_by: Vec<String>,
     /// Its entries.
     pub attempts: Vec<Attempt>,

@@ -231,10 +231,14 @@ fn heads(memory: &Memory, audited: &Audited) -> Result<(), RecordError> {
     }
 }
 
-/// The attempt that this member heard of last is in the record as it heard it, once it is in it: it was announced over the head that is kept.
+/// The attempt that this member heard of last is in the record as it heard it, once it is in it.
 fn promises(memory: &Memory, name: &HouseName, audited: &Audited) -> Result<(), RecordError> {
-    let place = usize::try_from(memory.record.size).unwrap_or(usize::MAX);
-    let (Some(seen), Some(attempt)) = (&memory.seen, audited.attempts.get(place)) else { return Ok(()) };
+    let Some(seen) = &memory.seen else { return Ok(()) };
+    let named = |attempt: &AuditedAttempt| (attempt.leaf.round, attempt.leaf.attempt) == (seen.round, seen.attempt);
+    // It was announced over the head that is kept, unless the run is over: then that head counts it.
+    let next = usize::try_from(memory.record.size).unwrap_or(usize::MAX);
+    let place = audited.attempts.iter().position(named).unwrap_or(next);
+    let Some(attempt) = audited.attempts.get(place) else { return Ok(()) };
     let fault = |what| Err(contradiction(place, attempt, what));
     if attempt.leaf.announcement != seen.announcement {
         return fault("FORKED: it was announced otherwise to this member, over the same entries");

@@ -3,7 +3,7 @@
 //! For each entry, in order: its announcement passes the protocol's own checks and is the aggregator's; it was made over exactly the
 //! entries before it (the Merkle root in it is computed again), in the right round and attempt, from the state that t houses had agreed
 //! on, with one-time keys that were never used before; the cohort is within the expected set, large enough, each house once and by its own
-//! signature; t houses signed the verdict; and the leaf says just that. At the end the aggregator's signed head, and what houses
+//! signature; t houses signed the verdict; and the leaf says just that. At the end the aggregator's signed head, and what members
 //! countersigned of it, is over these leaves.
 //!
 //! What is not in it: whether a sum is right is for the houses that signed the verdict; an abandonment's reason is the aggregator's word,
@@ -36,7 +36,7 @@ pub struct Audited {
     pub attempts: Vec<AuditedAttempt>,
     /// The signed head.
     pub head: RecordHead,
-    /// The houses that countersigned the head, in roster order.
+    /// The members of the committee that countersigned the head, in roster order.
     pub cosignatures: Vec<Cosignature>,
     log: Log,
 }
@@ -235,8 +235,8 @@ impl Chain {
         let at = |flaw| Fault::at(Place::Checkpoint, flaw);
         let charter = self.federation.charter();
         let origin = Checkpoint::origin_of(charter.name.as_str());
-        let houses = self.federation.roster().houses().map(|house| (house.name(), house.signing_key()));
-        let (checkpoint, cosignatures) = Checkpoint::open_cosigned(note, &origin, charter.aggregator_key(), houses)
+        let members = self.federation.roster().committee().map(|member| (member.name(), member.signing_key()));
+        let (checkpoint, cosignatures) = Checkpoint::open_cosigned(note, &origin, charter.aggregator_key(), members)
             .map_err(|error| at(Flaw::Checkpoint(error)))?;
         let (head, size) = (self.frontier.head(), checkpoint.head.size);
         if size > head.size {

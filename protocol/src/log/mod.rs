@@ -1,5 +1,5 @@
 //! The federation's record: an append-only Merkle tree over [`crate::RecordLeaf`]s, as in RFC 6962 section 2.1, and its
-//! signed checkpoints, as in C2SP's tlog-checkpoint and signed-note, which houses countersign as in its tlog-cosignature.
+//! signed checkpoints, as in C2SP's tlog-checkpoint and signed-note, which members countersign as in its tlog-cosignature.
 //!
 //! [`file`] is the record as one file, each leaf with what proves it; [`audit`] checks such a file, offline.
 

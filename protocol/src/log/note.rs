@@ -1,4 +1,4 @@
-//! Checkpoints: origin, size and root as a C2SP signed note, which common log tools read, and the cosignatures of houses that saw them
+//! Checkpoints: origin, size and root as a C2SP signed note, which common log tools read, and the cosignatures of members that saw them
 //! grow from the ones that they knew (c2sp.org/tlog-cosignature, Ed25519).
 
 use base64::Engine as _;
@@ -10,7 +10,9 @@ use crate::message::RecordHead;
 use crate::signed::{PublicKey, Signer};
 
 /// The longest note that is read, in bytes.
-pub(super) const MAX_NOTE_BYTES: usize = 64 * 1024;
+pub(super) const MAX_NOTE_BYTES: usize = 128 * 1024;
+/// The longest signature line: two names and a signature.
+const MAX_LINE_BYTES: usize = 512;
 /// A signed note's algorithm byte for Ed25519.
 const ED25519: u8 = 1;
 /// The same for a timestamped Ed25519 cosignature.
@@ -27,11 +29,11 @@ pub struct Checkpoint {
     pub head: RecordHead,
 }
 
-/// A house's word that the head was the largest that it had seen of this record, and grew from every one before.
+/// A member's word that the head was the largest that it had seen of this record, and grew from every one before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cosignature {
-    /// The house.
-    pub house: HouseName,
+    /// The member.
+    pub member: HouseName,
     /// When it said so, in seconds since 1970 of its own clock.
     pub at_s: u64,
 }
@@ -54,15 +56,26 @@ impl Checkpoint {
         format!("{text}\n{}", line(&self.origin, ED25519, &signer.public_key(), &signature))
     }
 
-    /// The signature line that a house adds to the note, once it knows that this head grew from the ones that it saw before; `at_s` is its
-    /// clock, in seconds since 1970. The cosigner's name is the origin, a slash and the house's.
-    pub fn cosign(&self, house: &Signer, at_s: u64) -> String {
-        let signature = house.sign_raw(cosigned(&self.text(), at_s).as_bytes());
+    /// The signature line that a member adds to the note, once it knows that this head grew from the ones that it saw before; `at_s` is its
+    /// clock, in seconds since 1970. The cosigner's name is the origin, a slash and the member's.
+    pub fn cosign(&self, member: &Signer, at_s: u64) -> String {
+        let signature = member.sign_raw(cosigned(&self.text(), at_s).as_bytes());
         let signature = [at_s.to_be_bytes().as_slice(), &signature].concat();
-        line(&cosigner(&self.origin, house.name()), COSIGNATURE, &house.public_key(), &signature)
+        line(&cosigner(&self.origin, member.name()), COSIGNATURE, &member.public_key(), &signature)
     }
 
-    /// Reads a note of which every line is known: `key`'s signature, then cosignatures of `houses`, in their order and each at most once.
+    /// Reads a member's signature line, its newline included, and verifies it over this head.
+    ///
+    /// # Errors
+    /// [`CheckpointError`].
+    pub fn cosigned_by(&self, line: &str, member: &HouseName, key: &PublicKey) -> Result<Cosignature, CheckpointError> {
+        let line = line.strip_suffix('\n').filter(|line| line.len() <= MAX_LINE_BYTES && !line.contains('\n'));
+        let (name, blob) = line.and_then(parts).ok_or(CheckpointError::Format)?;
+        let at_s = cosignature(&self.origin, &self.text(), (name, &blob), (member, key))?;
+        Ok(Cosignature { member: member.clone(), at_s })
+    }
+
+    /// Reads a note of which every line is known: `key`'s signature, then cosignatures of `members`, in their order and each at most once.
     ///
     /// # Errors
     /// [`CheckpointError`].
@@ -70,7 +83,7 @@ impl Checkpoint {
         note: &str,
         origin: &str,
         key: &PublicKey,
-        houses: impl Iterator<Item = (&'a HouseName, &'a PublicKey)>,
+        mut members: impl Iterator<Item = (&'a HouseName, &'a PublicKey)>,
     ) -> Result<(Self, Vec<Cosignature>), CheckpointError> {
         let checkpoint = Self::open(note, origin, key)?;
         let (text, signatures) = split(note)?;
@@ -79,23 +92,13 @@ impl Checkpoint {
         if first != origin {
             return Err(CheckpointError::Format);
         }
-        let (mut houses, mut found) = (houses, Vec::new());
+        let mut found = Vec::new();
         for line in lines {
             let (name, blob) = parts(line).ok_or(CheckpointError::Format)?;
-            let unknown = || CheckpointError::Cosigner { name: name.chars().take(128).collect() };
-            let (house, key) = houses.find(|(house, _)| cosigner(origin, house) == name).ok_or_else(unknown)?;
-            let blob = blob.strip_prefix(&key_id(name, COSIGNATURE, key)).ok_or_else(unknown)?;
-            let (at_s, signature) = blob.split_first_chunk::<8>().ok_or(CheckpointError::Format)?;
-            let (at_s, signature) = (u64::from_be_bytes(*at_s), signature.try_into());
-            let signature: &[u8; 64] = signature.map_err(|_| CheckpointError::Format)?;
-            // The format's bound on a time.
-            if i64::try_from(at_s).is_err() {
-                return Err(CheckpointError::Format);
-            }
-            if !key.holds(cosigned(text, at_s).as_bytes(), signature) {
-                return Err(CheckpointError::BadCosignature { house: house.clone() });
-            }
-            found.push(Cosignature { house: house.clone(), at_s });
+            let (member, key) =
+                members.find(|(member, _)| cosigner(origin, member) == name).ok_or_else(|| unknown(name))?;
+            let at_s = cosignature(origin, text, (name, &blob), (member, key))?;
+            found.push(Cosignature { member: member.clone(), at_s });
         }
         Ok((checkpoint, found))
     }
@@ -165,13 +168,42 @@ fn line(name: &str, algorithm: u8, key: &PublicKey, signature: &[u8]) -> String 
     format!("{SIGNATURE_MARK}{name} {}\n", STANDARD.encode(blob))
 }
 
+/// When a member signed `text`, once its signature holds.
+fn cosignature(
+    origin: &str,
+    text: &str,
+    (name, blob): (&str, &[u8]),
+    (member, key): (&HouseName, &PublicKey),
+) -> Result<u64, CheckpointError> {
+    if name != cosigner(origin, member) {
+        return Err(unknown(name));
+    }
+    let blob = blob.strip_prefix(&key_id(name, COSIGNATURE, key)).ok_or_else(|| unknown(name))?;
+    let (at_s, signature) = blob.split_first_chunk::<8>().ok_or(CheckpointError::Format)?;
+    let at_s = u64::from_be_bytes(*at_s);
+    let signature: &[u8; 64] = signature.try_into().map_err(|_| CheckpointError::Format)?;
+    // The format's bound on a time.
+    if i64::try_from(at_s).is_err() {
+        return Err(CheckpointError::Format);
+    }
+    if key.holds(cosigned(text, at_s).as_bytes(), signature) {
+        Ok(at_s)
+    } else {
+        Err(CheckpointError::BadCosignature { member: member.clone() })
+    }
+}
+
+fn unknown(name: &str) -> CheckpointError {
+    CheckpointError::Cosigner { name: name.chars().take(128).collect() }
+}
+
 /// What a cosignature is over.
 fn cosigned(text: &str, at_s: u64) -> String {
     format!("cosignature/v1\ntime {at_s}\n{text}")
 }
 
-fn cosigner(origin: &str, house: &HouseName) -> String {
-    format!("{origin}/{house}")
+fn cosigner(origin: &str, member: &HouseName) -> String {
+    format!("{origin}/{member}")
 }
 
 /// The first four bytes of SHA-256 over name, newline, algorithm and key.
@@ -210,17 +242,17 @@ pub enum CheckpointError {
     /// A signature that does not hold.
     #[error("the note's signature does not hold")]
     BadSignature,
-    /// A signature line of nobody who is known, of a house a second time, or out of roster order.
+    /// A signature line of nobody who is known, of a member a second time, or out of roster order.
     #[error("`{name}` is no cosigner, or is there twice or out of roster order")]
     Cosigner {
         /// The name in the line.
         name: String,
     },
     /// A cosignature that does not hold.
-    #[error("the cosignature of `{house}` does not hold")]
+    #[error("the cosignature of `{member}` does not hold")]
     BadCosignature {
-        /// The house.
-        house: HouseName,
+        /// The member.
+        member: HouseName,
     },
     /// Another log.
     #[error("the checkpoint is of another log")]

@@ -15,7 +15,7 @@ impl fmt::Display for Audited {
         writeln!(f, "roster         {}", self.federation.roster_digest())?;
         writeln!(f, "members        {houses} houses, {} trustees", roster.members().len() - houses)?;
         writeln!(f, "record         {} entries, root {}", self.head.size, self.head.root)?;
-        let names: Vec<&str> = self.cosignatures.iter().map(|one| one.house.as_str()).collect();
+        let names: Vec<&str> = self.cosignatures.iter().map(|one| one.member.as_str()).collect();
         let names = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
         writeln!(f, "countersigned  by {names}")?;
         writeln!(
