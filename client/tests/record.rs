@@ -248,7 +248,7 @@ async fn the_evidence_of_a_house_is_signed_says_what_happened_holds_no_secret_an
         assert!(page.contains(part), "{part} is not in {page}");
     }
     if let Some(shown) = browser(&offline.join("evidence.html")) {
-        assert!(shown.contains("<td>abbey, borough, county, dale</td>"), "who signed: {shown}");
+        assert!(shown.contains("<td>4 of 4: abbey, borough, county, dale</td>"), "{shown}");
         assert_eq!(shown.matches("<table>").count(), page.matches("<table>").count());
     }
 

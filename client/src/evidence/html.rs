@@ -10,8 +10,8 @@ const HEAD: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\
 <meta name=\"viewport\" content=\"width=device-width\">\n";
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b}\
 h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2.5rem}table{border-collapse:collapse;width:100%;font-size:.9rem}\
-th,td{text-align:left;vertical-align:top;padding:.3rem .6rem;border-bottom:1px solid #ddd;overflow-wrap:anywhere}\
-th{font-weight:600;background:#f5f5f5}.note{color:#555}.alarm{color:#a00;font-weight:600}\
+th,td{text-align:left;vertical-align:top;padding:.3rem .6rem;border-bottom:1px solid #ddd}\
+td{overflow-wrap:anywhere;min-width:4rem}th{font-weight:600;background:#f5f5f5;white-space:nowrap}.note{color:#555}.alarm{color:#a00;font-weight:600}\
 @media print{body{margin:0}h2{break-after:avoid}}";
 
 /// The page as one text.
@@ -37,13 +37,16 @@ pub(super) fn page(evidence: &Evidence) -> String {
 
 fn contract(page: &mut Page, evidence: &Evidence) {
     let (policy, terms, software) = (&evidence.policy, &evidence.terms, &evidence.software);
-    let pinned =
-        |approved| if approved { "approved in client.toml" } else { "not named in client.toml, which takes any" };
+    let pinned = |approved, taken: &str| match (approved, taken) {
+        (true, _) => "approved in client.toml",
+        (false, "any") => "client.toml takes any",
+        (false, _) => "client.toml names ANOTHER",
+    };
     page.heading("Contract in force");
     let (committee, threshold) = (terms.committee, terms.threshold);
     page.facts(&[
-        ("charter", format!("{} ({})", evidence.charter.digest, pinned(evidence.charter.approved))),
-        ("roster", format!("{} ({})", evidence.roster.digest, pinned(evidence.roster.approved))),
+        ("charter", format!("{} ({})", evidence.charter.digest, pinned(evidence.charter.approved, &policy.approve))),
+        ("roster", format!("{} ({})", evidence.roster.digest, pinned(evidence.roster.approved, &policy.roster))),
         ("base model", format!("{}, weights {}", software.model, software.model_sha256)),
         (
             "privacy",
@@ -113,7 +116,7 @@ fn data_set(page: &mut Page, set: &DataSet) {
             charge.contribution.map_or_else(|| "nothing left, counts all the same".to_owned(), |one| one.to_string()),
         ]
     });
-    page.table(&["charter", "house", "round", "attempt", "for", "rate", "noise multiplier", "contribution"], rows);
+    page.table(&["charter", "house", "round", "attempt", "purpose", "rate", "noise multiplier", "contribution"], rows);
 }
 
 fn took_part(page: &mut Page, evidence: &Evidence) {
