@@ -67,6 +67,7 @@ pub const fn whom(rpc: Rpc) -> Whom {
         Rpc::PutOutcome => Whom::Houses,
         Rpc::PutApproval => Whom::Houses,
         Rpc::PutFinalState => Whom::Houses,
+        Rpc::PutCosignature => Whom::Committee,
         Rpc::GetCheckpoint => Whom::Members,
         Rpc::GetProof => Whom::Members,
     }

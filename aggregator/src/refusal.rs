@@ -3,6 +3,7 @@
 //! A rejection is the caller's fault and names the rule; "not yet" asks it to come back; a failure is ours, is logged in
 //! full and told in one sentence.
 
+use protocol::log::CheckpointError;
 use protocol::{Digest, HouseName, Rejection};
 use protos::convert::WireError;
 use secure_sum::ChunkError;
@@ -126,6 +127,9 @@ pub enum Refusal {
     /// Another submission of the caller is under way, or it failed too often in this attempt.
     #[error("{0}")]
     Busy(&'static str),
+    /// A cosignature that does not hold.
+    #[error("cosignature: {0}")]
+    Cosignature(#[from] CheckpointError),
     /// The record has no such proof.
     #[error("no such proof: {0}")]
     NoProof(String),
@@ -270,6 +274,7 @@ impl Refusal {
             Self::Halted(_) => "halted",
             Self::Submission(_) => "bad-submission",
             Self::Busy(_) => "busy",
+            Self::Cosignature(_) => "bad-cosignature",
             Self::NoProof(_) => "no-proof",
             Self::FinalState(_) => "final-state",
             Self::ShuttingDown => "shutting-down",
@@ -300,9 +305,12 @@ impl Refusal {
             Self::Enrol(_) => Code::PermissionDenied,
             // Asked again how much is kept, it goes on.
             Self::Submission(SubmissionFault::Resumed { .. }) => Code::Aborted,
-            Self::Wire(_) | Self::NoMessage | Self::BadKey { .. } | Self::Issue(_) | Self::Submission(_) => {
-                Code::InvalidArgument
-            }
+            Self::Wire(_)
+            | Self::NoMessage
+            | Self::BadKey { .. }
+            | Self::Issue(_)
+            | Self::Submission(_)
+            | Self::Cosignature(_) => Code::InvalidArgument,
             Self::Protocol(rejection) => protocol_code(rejection),
             Self::Locked { .. } | Self::Busy(_) | Self::TooLarge | Self::TooManyCalls { .. } => Code::ResourceExhausted,
             Self::RosterIncomplete { .. }

@@ -157,6 +157,7 @@ async fn a_hundred_thousand_mutated_requests_are_refused_by_a_rule_each_and_chan
         | Rpc::GetSum
         | Rpc::GetAnswers
         | Rpc::PutFinalState
+        | Rpc::PutCosignature
         | Rpc::GetCheckpoint
         | Rpc::GetProof => of_attempt.clone(),
     };

@@ -82,6 +82,7 @@ async fn a_round_survives_a_crash_after_every_step_and_releases_the_exact_sum() 
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8], "{kinds}");
 
     check_record(&mut members[2], &site).await;
+    cosignatures(&mut members, &mut site).await;
     check_own_state(&site, &expected).await;
 }
 
@@ -103,7 +104,7 @@ async fn check_claim(member: &mut Member, announcement: Digest, claim: &Signed<S
 
 /// The record has one leaf, its proof holds, and it names who was counted.
 async fn check_record(member: &mut Member, site: &Site) {
-    let note = member.client.get_checkpoint(v1::GetCheckpointRequest {}).await.unwrap().into_inner().checkpoint;
+    let note = member.checkpoint().await;
     let key = site.charter.aggregator_key();
     let checkpoint = Checkpoint::open(&note, "plainchant/test-federation", key).unwrap();
     assert_eq!(checkpoint.head.size, 1);
@@ -114,6 +115,44 @@ async fn check_record(member: &mut Member, site: &Site) {
     assert!(verify_inclusion(&leaf_hash(&proof.leaf), 0, 1, &checkpoint.head.root, &[]));
     let leaf = RecordLeaf::from_bytes(&proof.leaf).unwrap();
     assert_eq!(leaf.houses.iter().map(|name| name.as_str()).collect::<Vec<_>>(), HOUSES);
+}
+
+/// A member's word for the record's head is kept, once it is verified, and stands in the checkpoint that everybody gets.
+async fn cosignatures(members: &mut [Member], site: &mut Site) {
+    let (key, origin) = (*site.charter.aggregator_key(), "plainchant/test-federation");
+    let note = members[0].checkpoint().await;
+    let checkpoint = Checkpoint::open(&note, origin, &key).unwrap();
+    let put = |size, line: &str| v1::PutCosignatureRequest { size, line: line.to_owned() };
+    let [own, others] = [0, 1].map(|member: usize| checkpoint.cosign(&members[member].signer, 1_700_000_000));
+    let elsewhere = Checkpoint::new("elsewhere", checkpoint.head).cosign(&members[0].signer, 1_700_000_000);
+    for (request, refused) in [
+        (put(2, &own), "no-proof"),
+        (put(0, &own), "bad-cosignature"),
+        (put(1, &others), "bad-cosignature"),
+        (put(1, &elsewhere), "bad-cosignature"),
+        (put(1, own.trim_end()), "bad-cosignature"),
+        (put(1, &format!("{own}{own}")), "bad-cosignature"),
+        (put(1, ""), "bad-cosignature"),
+    ] {
+        let status = members[0].client.put_cosignature(request.clone()).await.unwrap_err();
+        assert_eq!(rule(&status), refused, "{request:?}");
+    }
+    assert_eq!(members[2].checkpoint().await, note, "nothing of it was kept");
+    members[1].client.put_cosignature(put(1, &others)).await.unwrap();
+    members[0].client.put_cosignature(put(1, &own)).await.unwrap();
+    // Of an older head, and of the same one again: the first word for the newest stays.
+    let empty = Checkpoint::new("test-federation", protocol::log::Log::new().head());
+    members[0].client.put_cosignature(put(0, &empty.cosign(&members[0].signer, 7))).await.unwrap();
+    members[0].client.put_cosignature(put(1, &checkpoint.cosign(&members[0].signer, 7))).await.unwrap();
+    site.restart(members).await;
+    let cosigned = members[2].checkpoint().await;
+    assert_eq!(cosigned, format!("{note}{own}{others}"), "in roster order");
+    let roster = members[2].roster().await;
+    let committee = roster.committee().map(|member| (member.name(), member.signing_key()));
+    let (opened, words) = Checkpoint::open_cosigned(&cosigned, origin, &key, committee).unwrap();
+    assert_eq!((opened, words.len(), words[0].at_s), (checkpoint, 2, 1_700_000_000));
+    let file = aggregator::record::file(&site.home().await).await.unwrap().unwrap();
+    assert_eq!(protocol::log::audit::audit(&file).unwrap().cosignatures, words);
 }
 
 /// The aggregator opened the same state, and `export` would find it.
@@ -201,6 +240,10 @@ async fn attempts_without_contributions_are_abandoned_with_fresh_keys_each_and_t
     assert_eq!(rule(&refused), "halted");
     let status = aggregator::status::read(&site.home().await).await.unwrap();
     assert_eq!((status.stage, status.record), ("halted", 2));
+    let file = aggregator::record::file(&site.home().await).await.unwrap().unwrap();
+    let audited = protocol::log::audit::audit(&file).unwrap();
+    let ended: Vec<String> = audited.attempts.iter().map(protocol::log::audit::AuditedAttempt::ended).collect();
+    assert_eq!(ended, ["abandoned: 0 contributions at the close; 3 were needed"; 2]);
 }
 
 fn abandoned(event: &v1::Event, attempt: u32) -> Option<String> {

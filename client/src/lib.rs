@@ -10,7 +10,8 @@
 //!    `protocol::client::Round` says; [`store`] keeps what must survive a crash, and [`crash`] is where tests let it.
 //! 5. [`proxy`] is the way out of the house's network, where there is one; [`connection`] goes through it.
 //! 6. [`standing`] is whether the house takes part at all: it may pause, and leave.
-//! 7. [`progress`] is what the house sees of it; [`cli`] is the program.
+//! 7. [`progress`] is what the house sees of it; [`record`] compares the federation's record with what this member keeps, and [`evidence`]
+//!    puts both into a folder for others; [`cli`] is the program.
 //!
 //! Only sums leave: loss, batch sizes and epsilon stay in the house's own files.
 
@@ -18,12 +19,14 @@ pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod crash;
+pub mod evidence;
 pub mod files;
 pub mod identity;
 pub mod join;
 pub mod policy;
 pub mod progress;
 pub mod proxy;
+pub mod record;
 pub mod round;
 mod sealing;
 pub mod standing;

@@ -272,6 +272,10 @@ async fn a_house_that_seals_a_wrong_share_is_proved_wrong_and_left_out_until_it_
     assert_eq!(lines(&federation, "county", "answered").len(), 3, "the attempt with the wrong share is not answered");
     assert!(lines(&federation, "county", "abandoned")[0].contains("wrong-envelope"));
     assert!(aggregator::status::read(&home).await.unwrap().isolated.is_empty());
+    // The record's file has the complaint, and the audit its ground.
+    let record = protocol::log::audit::audit(&aggregator::record::file(&home).await.unwrap().unwrap()).unwrap();
+    let ended: Vec<String> = record.attempts.iter().map(protocol::log::audit::AuditedAttempt::ended).collect();
+    assert!(ended[0].contains("house number 1 of the roster sealed a wrong share") && ended.len() == 4, "{ended:?}");
     home.store.close().await;
     federation.stop().await;
 }

@@ -52,7 +52,7 @@ fn in_an_honest_run(transition: Transition, policy: &str) -> bool {
             Setting::State => policy == "aggregator",
             Setting::Halted => false,
         },
-        Transition::Enrol | Transition::Keys | Transition::Upload | Transition::Clear => true,
+        Transition::Enrol | Transition::Keys | Transition::Upload | Transition::Clear | Transition::Cosignature => true,
         Transition::Put(Blob::Attempt | Blob::Kept) | Transition::Approval => true,
         Transition::Invite | Transition::Renew | Transition::Revoke | Transition::Readmission => false,
     }

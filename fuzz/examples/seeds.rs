@@ -19,6 +19,7 @@ fn main() -> io::Result<()> {
     edits()?;
     messages()?;
     texts()?;
+    record()?;
     wires()
 }
 
@@ -123,6 +124,19 @@ fn texts() -> io::Result<()> {
         (3, "name", "north-clinic"),
     ] {
         seed("text", name, &[&[tag], text.as_bytes()].concat())?;
+    }
+    Ok(())
+}
+
+/// A record of three attempts, edited and not, and its beginning.
+fn record() -> io::Result<()> {
+    let world = World::new(&FOUR);
+    let file = world.whole(&world.record(&[End::WrongEnvelope, End::Applied, End::TooFew]));
+    seed("record", "bytes", &[&[0], file.as_slice()].concat())?;
+    seed("record", "header", &[&[0], &file[..400]].concat())?;
+    seed("record", "whole", &[1])?;
+    for (name, at) in [("length", 20_u16), ("leaf", file.len() as u16 / 2), ("checkpoint", file.len() as u16 - 300)] {
+        seed("record", name, &[&[1], at.to_le_bytes().as_slice(), &[1]].concat())?;
     }
     Ok(())
 }

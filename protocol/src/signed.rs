@@ -71,6 +71,12 @@ impl Signer {
         PublicKey(self.key.verifying_key())
     }
 
+    /// Signs a JSON object as it stands, for people who verify it with common tools. `None` for other text: everything else that such a key
+    /// signs begins otherwise, so that no document passes for a message of the protocol.
+    pub fn sign_json(&self, object: &str) -> Option<[u8; 64]> {
+        object.starts_with('{').then(|| self.sign_raw(object.as_bytes()))
+    }
+
     /// Signs bytes that are no [`Message`] (checkpoints).
     pub(crate) fn sign_raw(&self, bytes: &[u8]) -> [u8; 64] {
         self.key.sign(bytes).to_bytes()
@@ -245,6 +251,16 @@ mod tests {
     use super::*;
     use crate::message::Ready;
     use crate::{Attempt, RoundNumber};
+
+    #[test]
+    fn a_document_is_signed_as_it_stands_and_nothing_that_is_no_object() {
+        let signer = Signer::new(HouseName::new("abbey").unwrap(), &[1; 32]);
+        let signature = signer.sign_json("{\"a\": 1}").unwrap();
+        assert!(signer.public_key().holds(b"{\"a\": 1}", &signature));
+        for other in ["", " {}", "[]", "plainchant/v1/sign/", "cosignature/v1\n"] {
+            assert!(signer.sign_json(other).is_none(), "{other}");
+        }
+    }
 
     #[test]
     fn a_signature_that_held_under_one_key_holds_under_no_other_and_a_clone_with_other_parts_is_checked_anew() {

@@ -5,12 +5,14 @@
 //! 2. [`Terms::first_state`] is what the first round starts from.
 //! 3. [`RoundShape`] says which integers a round's vector holds, [`Norms`] what each part may weigh, [`layout`] how its
 //!    ciphertexts are packed, [`committee`] who opens them, and [`RoundSum`] what an opened sum does to a state and says.
-//! 4. [`check`] refuses a charter whose noise does not give the epsilon that it states, [`check_base_model`] a base model that is not the charter's.
+//! 4. [`check`] refuses a charter whose noise does not give the epsilon that it states, [`check_base_model`] a base model that is not the charter's,
+//!    [`check_record`] a record that does not start where the charter does.
 
 mod apply;
 mod base_model;
 mod check;
 mod metrics;
+mod record;
 mod shape;
 mod strategy;
 #[cfg(test)]
@@ -20,6 +22,7 @@ pub use apply::{RoundSum, RoundSumError, applied, clipping_norm, is_over};
 pub use base_model::{BaseModelError, check_base_model};
 pub use check::{PrivacyTermsError, check, epsilon};
 pub use metrics::{Metrics, MetricsShape};
+pub use record::{RecordTermsError, check_record};
 pub use shape::{Norms, RoundShape, attempts, evaluations, fullest_round, layout, rounding, whole_run};
 pub use strategy::{FedIt, FfaLora, RoLora, Strategy, strategy};
 

@@ -19,7 +19,7 @@ use clap_complete::Shell;
 ///   plainchant-aggregator status fed
 ///   plainchant-aggregator export fed adapter
 ///
-/// Exit codes: 0 done, 2 something in the command or a file must change, 75 try again later.
+/// Exit codes: 0 done, 1 a record is not what it should be, 2 something in the command or a file must change, 75 try again later.
 #[derive(Debug, Parser)]
 #[command(name = "plainchant-aggregator", version, verbatim_doc_comment)]
 pub(super) struct Arguments {
@@ -52,8 +52,10 @@ pub(super) enum Command {
     /// Say how well the final adapter, or another, does on rows of your own.
     #[cfg(feature = "evaluate")]
     Evaluate(super::evaluate::Evaluate),
-    /// Print the signed checkpoint of the federation's record.
+    /// Print the signed checkpoint of the federation's record, or write all of the record to a file; also beside a running server.
     Log(Log),
+    /// Check a record's file, offline, and name the first entry that is wrong.
+    Verify(Verify),
     /// Print what a charter says of a base model: its weights' digest and its sizes, as a section to paste.
     Digest(Digest),
     /// Print a script with which a shell completes this program's commands and flags.
@@ -166,6 +168,20 @@ pub(super) struct Export {
 pub(super) struct Log {
     /// The aggregator's directory.
     pub(super) dir: PathBuf,
+    /// Write the record here: charter, roster, every attempt with the signed messages that prove it, and the checkpoint. No secrets are in
+    /// it; it shows who took part in what.
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A record that was made up whole, with keys of its maker, holds too: compare the digests of charter and roster that are printed with \
+    those of the members. Exit code 1: the record is not what it should be."
+)]
+pub(super) struct Verify {
+    /// A file that `log --out` wrote.
+    pub(super) file: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ mod digest;
 mod evaluate;
 mod export;
 mod logging;
+mod record;
 mod serve;
 mod show;
 
@@ -24,6 +25,8 @@ use crate::server::ServeError;
 use crate::setup::{self, SetupError};
 use args::{Arguments, Command, Init, Invite, Readmit, Revoke};
 
+/// A record that does not hold.
+const FAILED: u8 = 1;
 /// Wrong arguments, a wrong file, a directory that is in use.
 const USAGE: u8 = 2;
 /// It did not work now; the same command may work later.
@@ -66,7 +69,8 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Export(args) => export::export(args).await,
         #[cfg(feature = "evaluate")]
         Command::Evaluate(args) => evaluate::run(args).await,
-        Command::Log(args) => show::log(args).await,
+        Command::Log(args) => record::log(args).await,
+        Command::Verify(args) => record::verify(&args),
         Command::Digest(args) => digest::digest(args).await,
         Command::Completions { shell } => completions(shell),
     }
@@ -148,6 +152,9 @@ fn member_name(name: &str) -> Result<HouseName, SetupError> {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<protocol::log::Fault>() || error.is::<terms::RecordTermsError>() {
+        return FAILED;
+    }
     let later = error.chain().any(|cause| {
         matches!(
             cause.downcast_ref::<ServeError>(),

@@ -1,12 +1,11 @@
-//! `status` and `log`: what the storage says, beside a running server or without one.
+//! `status`: what the storage says, beside a running server or without one.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::args::{Log, Status};
-use crate::engine::Record;
+use super::args::Status;
 use crate::{setup, status};
 
 const WATCH: Duration = Duration::from_secs(2);
@@ -59,14 +58,6 @@ fn print(status: &status::Status) {
     }
     println!("record      {} leaves", status.record);
     println!("adapter     {}", if status.final_adapter { "here: `export` writes it" } else { "not here yet" });
-}
-
-pub(super) async fn log(args: Log) -> anyhow::Result<()> {
-    let home = setup::open(&args.dir).await?;
-    let record = Record::load(home.store.leaves().await?)?;
-    home.store.close().await;
-    print!("{}", record.checkpoint(&home.charter, &home.identity));
-    Ok(())
 }
 
 fn list(items: &[String]) -> String {

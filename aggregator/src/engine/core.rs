@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adapter::State;
 use protocol::server::{Choice, Event, Input, Isolation, Round, Start};
-use protocol::{Charter, Digest, Federation, Message as _, Signed, Statement, Verdict};
+use protocol::{Charter, Digest, Federation, HouseName, Message as _, Signed, Statement, Verdict};
 use secure_sum::{Committee, Layout};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -89,7 +89,7 @@ pub(super) struct Current {
     /// Adding the cohort up failed here: not again before.
     pub(super) fold_again: Option<Instant>,
     /// A member without one-time keys, already reported.
-    pub(super) reported: Option<protocol::HouseName>,
+    pub(super) reported: Option<HouseName>,
 }
 
 impl Current {
@@ -229,6 +229,7 @@ impl Core {
             Command::Approve(approval, reply) => drop(reply.send(self.approve(&approval).await)),
             Command::WantsFinal(reply) => drop(reply.send(self.expects_final().await)),
             Command::FinalState(state, reply) => drop(reply.send(self.take_final(state).await)),
+            Command::Cosign { caller, size, line, reply } => drop(reply.send(self.cosign(&caller, size, line).await)),
             Command::Checkpoint(reply) => drop(reply.send(Ok(self.record.checkpoint(&self.charter, &self.identity)))),
             Command::Inclusion { leaf, size, reply } => drop(reply.send(self.record.inclusion(leaf, size))),
             Command::Consistency { old, new, reply } => drop(reply.send(self.record.consistency(old, new))),
@@ -313,6 +314,17 @@ impl Core {
         let announcement = spoken(&stored.manifest)?.announcement;
         let event = Event::Contribution(stored.manifest.clone());
         self.input(event, vec![Write::Contribution { announcement, stored }]).await
+    }
+
+    async fn cosign(&mut self, caller: &HouseName, size: u64, line: String) -> Result<(), Refusal> {
+        let Some(federation) = &self.federation else {
+            return Err(Refusal::RosterIncomplete { missing: self.missing().await? });
+        };
+        if let Some(write) = self.record.cosign(federation, caller, (size, line))? {
+            self.store.commit(std::slice::from_ref(&write)).await?;
+            self.record.cosigned(write);
+        }
+        Ok(())
     }
 
     async fn not_running(&self) -> Refusal {

@@ -96,6 +96,12 @@ enum Command {
     Approve(Signed<Approval>, Reply<Option<Vec<Signed<Approval>>>>),
     WantsFinal(Reply<bool>),
     FinalState(Vec<u8>, Reply<()>),
+    Cosign {
+        caller: HouseName,
+        size: u64,
+        line: String,
+        reply: Reply<()>,
+    },
     Checkpoint(Reply<String>),
     Inclusion {
         leaf: u64,
@@ -184,6 +190,11 @@ impl Engine {
 
     pub(crate) async fn final_state(&self, state: Vec<u8>) -> Result<(), Refusal> {
         self.ask(|reply| Command::FinalState(state, reply)).await
+    }
+
+    /// Keeps the cosignature of a member, where it is its newest.
+    pub(crate) async fn cosign(&self, caller: HouseName, size: u64, line: String) -> Result<(), Refusal> {
+        self.ask(|reply| Command::Cosign { caller, size, line, reply }).await
     }
 
     pub(crate) async fn checkpoint(&self) -> Result<String, Refusal> {

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 
 use protocol::log::{Checkpoint, Log};
 use protocol::{
-    Attempt, Charter, Conclusion, Digest, HouseName, Message as _, RecordHead, RecordLeaf, RoundNumber, Verdict,
+    Attempt, Charter, Conclusion, Digest, Federation, HouseName, Message as _, RecordHead, RecordLeaf, Rejection,
+    RoundNumber, Verdict,
 };
 
 use crate::identity::Identity;
 use crate::refusal::Refusal;
+use crate::store::{Store, Write};
 
 /// The record; every leaf is stored before it is pushed.
 pub(crate) struct Record {
@@ -18,12 +20,21 @@ pub(crate) struct Record {
     applied: Option<(Digest, (RoundNumber, Attempt), Digest)>,
     /// In how many cohorts each house was: at least as often its ledger was charged.
     cohorts: HashMap<HouseName, u32>,
+    /// The newest cosignature of each member, and how many leaves it is over.
+    cosignatures: HashMap<HouseName, (u64, String)>,
 }
 
 impl Record {
-    /// From the stored leaves, in order.
-    pub(crate) fn load(leaves: Vec<Vec<u8>>) -> Result<Self, Refusal> {
-        let mut record = Self { log: Log::new(), leaves: Vec::new(), applied: None, cohorts: HashMap::new() };
+    /// From the stored leaves, in order, and cosignatures.
+    pub(crate) async fn load(store: &Store) -> Result<Self, Refusal> {
+        let (cosignatures, leaves) = (store.cosignatures().await?, store.leaves().await?);
+        let mut record = Self {
+            log: Log::new(),
+            leaves: Vec::new(),
+            applied: None,
+            cohorts: HashMap::new(),
+            cosignatures: cosignatures.into_iter().map(|(member, size, line)| (member, (size, line))).collect(),
+        };
         for body in leaves {
             let position = record.len();
             RecordLeaf::from_bytes(&body)
@@ -51,7 +62,7 @@ impl Record {
     }
 
     /// The bodies of the leaves.
-    pub(super) fn leaves(&self) -> &[Vec<u8>] {
+    pub(crate) fn leaves(&self) -> &[Vec<u8>] {
         &self.leaves
     }
 
@@ -74,9 +85,38 @@ impl Record {
         self.cohorts.get(house).copied().unwrap_or(0)
     }
 
-    /// The signed head.
+    /// The signed head, with the cosignatures of exactly this head in roster order.
     pub(crate) fn checkpoint(&self, charter: &Charter, identity: &Identity) -> String {
-        Checkpoint::new(charter.name.as_str(), self.head()).sign(identity.signer())
+        let mut note = Checkpoint::new(charter.name.as_str(), self.head()).sign(identity.signer());
+        for (member, _) in charter.members() {
+            if let Some((_, line)) = self.cosignatures.get(&member).filter(|(size, _)| *size == self.len()) {
+                note.push_str(line);
+            }
+        }
+        note
+    }
+
+    /// What is written for this cosignature of the head with `size` leaves; nothing where the member's newest is as new.
+    pub(super) fn cosign(
+        &self,
+        federation: &Federation,
+        caller: &HouseName,
+        (size, line): (u64, String),
+    ) -> Result<Option<Write>, Refusal> {
+        let none = || Refusal::NoProof(format!("a head of {size} leaves; the record has {}", self.len()));
+        let head = self.log.head_at(size).ok_or_else(none)?;
+        let member = federation.roster().member(caller);
+        let member = member.ok_or_else(|| Rejection::UnknownMember { name: caller.clone() })?;
+        Checkpoint::new(federation.charter().name.as_str(), head).cosigned_by(&line, caller, member.signing_key())?;
+        let newer = self.cosignatures.get(caller).is_none_or(|(newest, _)| *newest < size);
+        Ok(newer.then(|| Write::Cosignature { member: caller.clone(), size, line }))
+    }
+
+    /// Takes in what was written.
+    pub(super) fn cosigned(&mut self, write: Write) {
+        if let Write::Cosignature { member, size, line } = write {
+            self.cosignatures.insert(member, (size, line));
+        }
     }
 
     pub(super) fn inclusion(&self, leaf: u64, size: u64) -> Result<(Vec<Digest>, Vec<u8>), Refusal> {

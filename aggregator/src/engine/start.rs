@@ -27,7 +27,7 @@ impl Core {
         let failed = |error: terms::TermsError| Refusal::Failure(error.to_string());
         let terms = Terms::of(&home.charter).map_err(failed)?;
         let first = terms.first_state().map_err(failed)?;
-        let record = Record::load(home.store.leaves().await?)?;
+        let record = Record::load(&home.store).await?;
         let mut core = Self {
             adapter: record.last_state().unwrap_or_else(|| Digest::from_bytes(first.digest())),
             count: first.update_len(),

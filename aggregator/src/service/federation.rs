@@ -356,6 +356,16 @@ impl Federation for FederationService {
         Ok(Response::new(v1::PutFinalStateResponse {}))
     }
 
+    async fn put_cosignature(
+        &self,
+        request: Request<v1::PutCosignatureRequest>,
+    ) -> Result<Response<v1::PutCosignatureResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let v1::PutCosignatureRequest { size, line } = request.into_inner();
+        self.shared.engine.cosign(caller.name().clone(), size, line).await?;
+        Ok(Response::new(v1::PutCosignatureResponse {}))
+    }
+
     async fn get_checkpoint(
         &self,
         request: Request<v1::GetCheckpointRequest>,

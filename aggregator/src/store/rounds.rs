@@ -250,6 +250,21 @@ impl Store {
             .collect()
     }
 
+    /// The newest cosignature of each member: of which size of the record, and its line.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn cosignatures(&self) -> Result<Vec<(HouseName, u64, String)>, StoreError> {
+        let rows =
+            sqlx::query("SELECT member, size, line FROM cosignatures ORDER BY member").fetch_all(&self.pool).await?;
+        rows.iter()
+            .map(|row| {
+                let size = from_column(row.try_get("size")?, "a cosignature")?;
+                Ok((house(row.try_get("member")?)?, size, row.try_get("line")?))
+            })
+            .collect()
+    }
+
     /// The signed approvals so far.
     ///
     /// # Errors

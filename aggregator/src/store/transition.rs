@@ -34,6 +34,8 @@ pub enum Transition {
     Approval,
     /// A run of a contribution under way is noted.
     Upload,
+    /// A member has countersigned a head of the record.
+    Cosignature,
     /// A blob is kept.
     Put(Place),
     /// The blobs of an attempt that is over are removed.
@@ -137,6 +139,7 @@ impl Transition {
             Self::Readmission,
             Self::Approval,
             Self::Upload,
+            Self::Cosignature,
             Self::Clear,
         ];
         let steps = EventKind::iter().map(Self::Step);
@@ -155,6 +158,7 @@ impl Transition {
             | Self::Renew
             | Self::Revoke
             | Self::Upload
+            | Self::Cosignature
             | Self::Keys
             | Self::Step(_)
             | Self::Set(_)
@@ -170,6 +174,7 @@ impl Transition {
             Write::Set(setting, _) => Some(Self::Set(*setting)),
             Write::Readmission { .. } => Some(Self::Readmission),
             Write::Approval { .. } => Some(Self::Approval),
+            Write::Cosignature { .. } => Some(Self::Cosignature),
             Write::Contribution { .. }
             | Write::Event { .. }
             | Write::Attempt { .. }

@@ -125,6 +125,15 @@ pub enum Write {
         /// The signed approval, canonical bytes.
         body: Vec<u8>,
     },
+    /// A member's cosignature, in place of its earlier one.
+    Cosignature {
+        /// Whose.
+        member: HouseName,
+        /// Leaves of the head that it is over.
+        size: u64,
+        /// The note's line.
+        line: String,
+    },
 }
 
 impl Store {
@@ -210,6 +219,13 @@ async fn apply(connection: &mut SqliteConnection, write: &Write) -> Result<(), S
                 .bind(member.as_str())
                 .bind(body)
         }
+        Write::Cosignature { member, size, line } => sqlx::query(
+            "INSERT INTO cosignatures (member, size, line) VALUES ($1, $2, $3)
+             ON CONFLICT (member) DO UPDATE SET size = excluded.size, line = excluded.line",
+        )
+        .bind(member.as_str())
+        .bind(to_column(*size, "cosignature")?)
+        .bind(line),
     };
     if let Write::Attempt { announcement, .. } = write {
         // Nothing under way to an earlier attempt can be accepted any more.

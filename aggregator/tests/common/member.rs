@@ -87,6 +87,10 @@ impl Member {
         Roster::from_bytes(&roster).unwrap()
     }
 
+    pub async fn checkpoint(&mut self) -> String {
+        self.client.get_checkpoint(v1::GetCheckpointRequest {}).await.unwrap().into_inner().checkpoint
+    }
+
     pub async fn ready(&mut self, charter: Digest, roster: Digest, attempt: u32) -> Result<(), Status> {
         let ready = Ready {
             charter,

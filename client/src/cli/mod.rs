@@ -6,6 +6,7 @@ mod doctor;
 mod evaluate;
 mod join;
 mod ledger;
+mod record;
 mod run;
 mod standing;
 mod status;
@@ -46,6 +47,8 @@ Examples:
   plainchant-client run my-house
   plainchant-client ledger my-house
   plainchant-client evaluate my-house --data unseen.tsv
+  plainchant-client verify record.plainchant --dir my-house    # is this the record that my house took part in?
+  plainchant-client evidence my-house --out for-the-board
   HTTPS_PROXY=http://proxy.hospital.example:3128 plainchant-client join my-house --invitation-file invitation.txt
 
 A proxy with a user and a password is better written in client.toml, `[network] proxy`, than in the environment.
@@ -131,6 +134,31 @@ enum Command {
         /// For scripts.
         #[arg(long)]
         json: bool,
+    },
+    /// Checks a record's file (`plainchant-aggregator log --out`), offline, and names the first entry that is wrong.
+    #[command(
+        after_help = "With --dir also against what that house keeps: the head that it saw, what it promised and signed, its ledger, its \
+        charter and roster. Two records that an aggregator signed are told apart by that.\n\
+        Exit codes: 0 it holds, 1 it does not, 2 the file or folder cannot be read."
+    )]
+    Verify {
+        /// The record's file.
+        file: PathBuf,
+        /// The house's folder.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+    /// Writes a folder for a governance board: policy, epsilon spent, who took part, cohorts, own contributions; signed, and to read.
+    #[command(after_help = "No secrets and no data are in it. The name of the data file and of its unit column are.")]
+    Evidence {
+        /// The house's folder.
+        dir: PathBuf,
+        /// The folder to make.
+        #[arg(long)]
+        out: PathBuf,
+        /// The record's file; left out, the aggregator is asked for all of it.
+        #[arg(long, value_name = "FILE")]
+        record: Option<PathBuf>,
     },
     /// Uses nothing of this house's data until `resume`: a client that runs heeds it before its next step.
     Pause {
@@ -237,6 +265,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run { dir, progress, check: false } => run::run(&dir, progress),
         Command::Status { dir, json } => status::run(&dir, json),
         Command::Ledger { dir, json } => ledger::run(&dir, json),
+        Command::Verify { file, dir } => record::verify(&file, dir.as_deref()),
+        Command::Evidence { dir, out, record: file } => record::evidence(&dir, &out, file.as_deref()),
         Command::Pause { dir } => standing::pause(&dir),
         Command::Resume { dir } => standing::resume(&dir),
         Command::Leave { dir, yes } => standing::leave(&dir, yes),

@@ -38,6 +38,7 @@ impl Member {
                 tracing::info!("policy.hand_over is false: this house does not approve the hand-over");
             }
         }
+        self.cosign_last().await?;
         if let Some(view) = &self.view {
             self.report(view.announcement.round, view.announcement.attempt, Phase::Completed, None);
         }

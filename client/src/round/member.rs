@@ -9,7 +9,7 @@ use adapter::{BaseBiases, State};
 use privacy::{Entry, Ledger};
 use protocol::client::{Me, Memory, Policy, Round};
 use protocol::{
-    Announcement, Attempt, Charter, CohortList, Digest, Federation, HouseName, Roster, RoundNumber, Signed,
+    Announcement, Attempt, Charter, CohortList, Digest, Federation, HouseName, RecordHead, Roster, RoundNumber, Signed,
 };
 use protos::v1;
 use protos::v1::federation_client::FederationClient;
@@ -66,6 +66,8 @@ pub(super) struct Member {
     pub(super) work: Work,
     pub(super) finished: mpsc::UnboundedReceiver<super::contribute::Done>,
     pub(super) pending: VecDeque<protocol::client::Effect>,
+    /// The head of the record that was countersigned last, since this program runs.
+    pub(super) cosigned: Option<RecordHead>,
 }
 
 /// An announcement as it was published, and what this member measured in its round.
@@ -165,6 +167,7 @@ impl Member {
             view: None,
             shares: None,
             pending: VecDeque::new(),
+            cosigned: None,
             identity,
             config,
             store,

@@ -5,7 +5,7 @@
 //! 2. An event becomes an input of the state machine; its effects are carried out in `effects`, the durable ones first.
 //! 3. `contribute`: ledger, training, encryption, submission. `check`: does the claimed sum hold exactly the cohort's
 //!    bodies? `answer`: unsealing and summing shares, and complaints. `open`: combining, opening, applying, also for rounds
-//!    that were missed. `finish`: the hand-over.
+//!    that were missed. `cosign`: its word for the record's head. `finish`: the hand-over.
 //!
 //! Whatever is interrupted is heard again after a restart: the aggregator repeats the events of an attempt that is not
 //! over, the memory knows what was promised, and promised bytes are kept until the round ends.
@@ -14,6 +14,7 @@ mod answer;
 mod body;
 mod check;
 mod contribute;
+mod cosign;
 mod effects;
 mod finish;
 mod member;
@@ -29,6 +30,7 @@ use protocol::{Digest, Rejection};
 
 pub use member::Home;
 pub(crate) use member::MAX_CLOCK_SKEW_MS;
+pub(crate) use open::fetch_cohort;
 pub(crate) use watch::room_needed;
 pub use watch::run;
 

@@ -13,8 +13,10 @@ use protocol::{
 use protos::convert;
 use protos::limits::COHORT_BYTES;
 use protos::v1;
+use protos::v1::federation_client::FederationClient;
 use secure_sum::{Accumulator, CombineError, Commitments, Committee, Layout, MaskSeed, OpenError, ShareSum};
 use terms::RoundSum;
+use tonic::transport::Channel;
 
 use super::answer::commitments;
 use super::member::Member;
@@ -131,23 +133,7 @@ impl Member {
 
     /// The signed list that fixed an attempt's cohort, as the aggregator shows it.
     pub(super) async fn fetch_cohort(&mut self, announcement: Digest) -> Result<Option<CohortList>, RunError> {
-        let request = v1::GetCohortRequest { announcement: announcement.as_bytes().to_vec().into() };
-        let mut stream = match self.client.get_cohort(request).await {
-            Ok(response) => response.into_inner(),
-            Err(status) if is_refusal(&status) => {
-                tracing::warn!("no cohort list: {}", status.message());
-                return Ok(None);
-            }
-            Err(status) => return Err(lost(&status)),
-        };
-        let mut bytes = Vec::new();
-        while let Some(chunk) = stream.message().await.map_err(|status| lost(&status))? {
-            if bytes.len() + chunk.data.len() > COHORT_BYTES {
-                return Err(RunError::Malformed(format!("a cohort list of more than {COHORT_BYTES} bytes")));
-            }
-            bytes.extend_from_slice(&chunk.data);
-        }
-        CohortList::from_bytes(&bytes).map(Some).map_err(|e| RunError::Malformed(format!("cohort list: {e}")))
+        fetch_cohort(&mut self.client, announcement).await
     }
 
     /// The answers of an attempt's committee, unchecked.
@@ -365,4 +351,28 @@ impl Opening {
             }
         }
     }
+}
+
+/// The cohort list of an attempt, unchecked; `None` where the aggregator has none.
+pub(crate) async fn fetch_cohort(
+    client: &mut FederationClient<Channel>,
+    announcement: Digest,
+) -> Result<Option<CohortList>, RunError> {
+    let request = v1::GetCohortRequest { announcement: announcement.as_bytes().to_vec().into() };
+    let mut stream = match client.get_cohort(request).await {
+        Ok(response) => response.into_inner(),
+        Err(status) if is_refusal(&status) => {
+            tracing::warn!("no cohort list: {}", status.message());
+            return Ok(None);
+        }
+        Err(status) => return Err(lost(&status)),
+    };
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.message().await.map_err(|status| lost(&status))? {
+        if bytes.len() + chunk.data.len() > COHORT_BYTES {
+            return Err(RunError::Malformed(format!("a cohort list of more than {COHORT_BYTES} bytes")));
+        }
+        bytes.extend_from_slice(&chunk.data);
+    }
+    CohortList::from_bytes(&bytes).map(Some).map_err(|e| RunError::Malformed(format!("cohort list: {e}")))
 }

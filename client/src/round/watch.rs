@@ -166,6 +166,7 @@ impl Member {
             None => tracing::warn!(sequence, "an event of a kind that this version does not know"),
         }
         self.pump().await?;
+        self.cosign().await;
         Ok(None)
     }
 

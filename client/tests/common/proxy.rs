@@ -171,6 +171,7 @@ impl Federation for Proxy {
         put_complaint: v1::PutComplaintRequest => v1::PutComplaintResponse,
         get_answers: v1::GetAnswersRequest => v1::GetAnswersResponse,
         put_outcome: v1::PutOutcomeRequest => v1::PutOutcomeResponse,
+        put_cosignature: v1::PutCosignatureRequest => v1::PutCosignatureResponse,
         get_checkpoint: v1::GetCheckpointRequest => v1::GetCheckpointResponse,
         get_proof: v1::GetProofRequest => v1::GetProofResponse,
     }

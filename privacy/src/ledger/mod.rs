@@ -232,6 +232,11 @@ impl Ledger {
         self.confirmed.contains_key(&entry.name())
     }
 
+    /// The digest of what left under this entry's reservation, where something may have.
+    pub fn contribution(&self, entry: &Entry) -> Option<[u8; 32]> {
+        self.confirmed.get(&entry.name()).copied()
+    }
+
     /// Where the ledger stands now: keep it elsewhere (the federation's record) to notice an old copy put back.
     pub fn head(&self) -> Head {
         self.chain.head()

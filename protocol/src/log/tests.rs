@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::note::open_note;
+use super::tree::Frontier;
 use super::*;
 use crate::ids::HouseName;
 use crate::message::RecordHead;
@@ -43,6 +44,21 @@ fn roots_are_the_published_ones() {
         assert_eq!(log.head_at(size).unwrap().root.to_string(), root, "{size} leaves");
     }
     assert_eq!(log.head_at(9), None);
+}
+
+#[test]
+fn a_frontier_has_the_published_roots_and_those_of_the_whole_tree() {
+    let mut frontier = Frontier::default();
+    assert_eq!(frontier.head(), Log::new().head());
+    for (leaf, root) in LEAVES.iter().zip(ROOTS) {
+        frontier.push(leaf_hash(&hex::decode(leaf).unwrap()));
+        assert_eq!(frontier.head().root.to_string(), root);
+    }
+    let (log, mut frontier) = (numbered_log(70), Frontier::default());
+    for n in 0..70 {
+        assert_eq!(Some(frontier.head()), log.head_at(n));
+        frontier.push(log.leaf(n).unwrap());
+    }
 }
 
 #[test]

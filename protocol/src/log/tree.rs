@@ -80,6 +80,35 @@ impl Log {
     }
 }
 
+/// The head of a tree that only grows: of n leaves it holds the roots of the at most 64 whole subtrees that they make, so that every head
+/// on the way costs a few hashes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Frontier {
+    size: u64,
+    /// The largest subtree first; their sizes are the binary digits of `size`.
+    subtrees: Vec<Digest>,
+}
+
+impl Frontier {
+    /// Appends a leaf by its hash.
+    pub(super) fn push(&mut self, leaf: Digest) {
+        let mut node = leaf;
+        for _ in 0..self.size.trailing_ones() {
+            if let Some(left) = self.subtrees.pop() {
+                node = node_hash(&left, &node);
+            }
+        }
+        self.subtrees.push(node);
+        self.size += 1;
+    }
+
+    /// Size and root.
+    pub(super) fn head(&self) -> RecordHead {
+        let root = self.subtrees.iter().rev().copied().reduce(|right, left| node_hash(&left, &right));
+        RecordHead { size: self.size, root: root.unwrap_or_else(|| Digest::sha256(b"")) }
+    }
+}
+
 /// MTH of RFC 6962.
 fn root(leaves: &[Digest]) -> Digest {
     match leaves {
