@@ -106,7 +106,7 @@ mod tests {
             .filter(|line| line.contains(" = "))
             .map(|line| format!("{line}\n"))
             .collect();
-        assert_eq!(limits.lines().count(), 6);
+        assert_eq!(limits.lines().count(), 8);
         assert_eq!(load(&format!("[limits]\n{limits}")).unwrap(), File::default());
     }
 

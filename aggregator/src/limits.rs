@@ -10,6 +10,10 @@ pub struct Limits {
     pub calls_per_second: u32,
     /// Calls a second without a certificate, which are joins and questions about health, from one address; twenty times as many at once.
     pub anonymous_calls_per_second: u32,
+    /// Connections in all.
+    pub connections: u32,
+    /// Connections from one address, or one network of 64 bits of IPv6.
+    pub connections_per_address: u32,
     /// Calls that one connection may have under way.
     pub streams_per_connection: u32,
     /// Contributions that come in at once; other houses wait their turn.
@@ -25,6 +29,8 @@ impl Default for Limits {
         Self {
             calls_per_second: 50,
             anonymous_calls_per_second: 100,
+            connections: 10_000,
+            connections_per_address: 1_000,
             streams_per_connection: protos::limits::STREAMS_PER_CONNECTION,
             uploads_at_once: 64,
             intake_mib: 32,
@@ -42,6 +48,8 @@ impl Limits {
         let least = [
             ("calls_per_second", self.calls_per_second, 1),
             ("anonymous_calls_per_second", self.anonymous_calls_per_second, 1),
+            ("connections", self.connections, 16),
+            ("connections_per_address", self.connections_per_address, 4),
             ("streams_per_connection", self.streams_per_connection, 4),
             ("uploads_at_once", self.uploads_at_once, 1),
             ("intake_mib", self.intake_mib, 4),

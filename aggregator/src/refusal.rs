@@ -45,6 +45,12 @@ pub enum Refusal {
         /// Calls a second.
         a_second: f64,
     },
+    /// A request that did not come whole, or an answer that was not found, in time.
+    #[error("the call took more than {seconds} s; make it again")]
+    TooSlow {
+        /// How long it may take.
+        seconds: u64,
+    },
     /// A path that is no call of this version.
     #[error("this version has no such call")]
     NoSuchCall,
@@ -253,6 +259,7 @@ impl Refusal {
             Self::NotForYou { .. } => "not-for-you",
             Self::NoSuchCall => "no-such-call",
             Self::TooManyCalls { .. } => "too-many-calls",
+            Self::TooSlow { .. } => "too-slow",
             Self::NoMessage => "wire",
             Self::TooLarge => "too-large",
             Self::NotTheCaller { .. } => "not-the-caller",
@@ -264,7 +271,9 @@ impl Refusal {
             Self::Enrol(EnrolError::Used { .. }) => "used-invitation",
             Self::Enrol(EnrolError::Expired { .. }) => "expired-invitation",
             Self::Enrol(EnrolError::Taken { .. }) => "already-joined",
-            Self::Issue(IssueError::Oversized(_) | IssueError::Refused(_)) => "bad-signing-request",
+            Self::Issue(IssueError::Oversized(_) | IssueError::Refused(_) | IssueError::OtherKey) => {
+                "bad-signing-request"
+            }
             Self::Locked { .. } => "locked",
             Self::RosterIncomplete { .. } => "roster-incomplete",
             Self::UnknownAttempt(_) => "unknown-attempt",
@@ -319,6 +328,7 @@ impl Refusal {
             | Self::Halted(_)
             | Self::FinalState(_) => Code::FailedPrecondition,
             Self::UnknownAttempt(_) | Self::NoProof(_) => Code::NotFound,
+            Self::TooSlow { .. } => Code::DeadlineExceeded,
             Self::ShuttingDown => Code::Unavailable,
         }
     }

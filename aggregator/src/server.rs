@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
+use crate::connections::Connections;
 use crate::engine::{Engine, FalseSum, Pace};
 use crate::limits::Limits;
 use crate::observe::{self, Metrics, Observe};
@@ -129,6 +130,7 @@ pub async fn start(config: Config) -> Result<Handle, ServeError> {
     home.store = home.store.within(config.limits.disk_mib);
     let listening = |source| ServeError::Listen { addr: config.listen, source };
     let incoming = TcpIncoming::bind(config.listen).map_err(listening)?.with_nodelay(Some(true));
+    let incoming = incoming.with_keepalive(Some(KEEPALIVE));
     let addr = incoming.local_addr().map_err(listening)?;
     let tls = home.identity.tls().timeout(HANDSHAKE);
     let engine = Engine::start(&home, config.pace, config.fault).await?;
@@ -145,6 +147,7 @@ pub async fn start(config: Config) -> Result<Handle, ServeError> {
             Some(served.map_err(|source| ServeError::Listen { addr: observe.listen, source })?)
         }
     };
+    let connections = Connections::new(incoming, &config.limits, metrics.clone());
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<FederationServer<FederationService>>().await;
     let shared =
@@ -163,14 +166,13 @@ pub async fn start(config: Config) -> Result<Handle, ServeError> {
         .http2_max_pending_accept_reset_streams(Some(RESETS))
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
-        .tcp_keepalive(Some(KEEPALIVE))
         .max_connection_age(CONNECTION_AGE)
         .max_connection_age_grace(CONNECTION_GRACE)
         .layer(gate)
         .add_service(health)
         .add_service(enrolment)
         .add_service(federation);
-    let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async move {
+    let server = tokio::spawn(router.serve_with_incoming_shutdown(connections, async move {
         let mut drained = drained;
         // An error means that the handle is gone without a word: serve on until the process ends.
         if drained.wait_for(|draining| *draining).await.is_err() {

@@ -6,7 +6,8 @@ mod common;
 use std::collections::BTreeMap;
 
 use aggregator::refusal::RULE_KEY;
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
+use common::raw::call;
 use common::{CHARTER, Member, Site, announced, channel, values};
 use futures::StreamExt as _;
 use prost::Message as _;
@@ -17,62 +18,11 @@ use protos::v1;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use secure_sum::Layout;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::Code;
 
 const REQUESTS: usize = 100_000;
 /// Calls under way at once.
 const TOGETHER: usize = 16;
-
-/// Any bytes as a message.
-#[derive(Clone, Copy)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = ();
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = ();
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
-        from.advance(from.remaining());
-        Ok(Some(()))
-    }
-}
-
-async fn call(channel: Channel, rpc: Rpc, message: Bytes) -> Result<(), Status> {
-    let mut grpc = tonic::client::Grpc::new(channel);
-    grpc.ready().await.map_err(|error| Status::unknown(error.to_string()))?;
-    // A stream that stays open has accepted the request: its first message, or half a second of silence.
-    let answer = grpc.server_streaming(Request::new(message), PathAndQuery::from_static(rpc.path()), Raw).await?;
-    let first = tokio::time::timeout(std::time::Duration::from_millis(500), answer.into_inner().message()).await;
-    first.map_or(Ok(()), |first| first.map(drop))
-}
 
 fn mutate(valid: &[u8], rng: &mut StdRng) -> Bytes {
     let mut bytes = valid.to_vec();
@@ -175,7 +125,7 @@ async fn a_hundred_thousand_mutated_requests_are_refused_by_a_rule_each_and_chan
     let mut answers = futures::stream::iter(calls)
         .map(|(rpc, message)| {
             let channel = channel.clone();
-            async move { (rpc, call(channel, rpc, message).await) }
+            async move { (rpc, call(channel, rpc, vec![message], 1).await.map(drop)) }
         })
         .buffer_unordered(TOGETHER);
     while let Some((rpc, answer)) = answers.next().await {

@@ -39,6 +39,8 @@ fn edits() -> io::Result<()> {
             seed(target, &format!("{name}-edited"), &[set, 1, 40, 0, 1])?;
         }
     }
+    seed("request", "valid", &[1])?;
+    seed("request", "bytes", &[&[0], plainchant_fuzz::signing_request().as_slice()].concat())?;
     let commitments = FIXTURES[0].dealing.commitments.to_bytes();
     seed("commitments", "bytes", &[&[0, 0], commitments.as_slice()].concat())
 }

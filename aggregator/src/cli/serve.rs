@@ -16,6 +16,8 @@ use crate::server::{self, Config};
 
 /// Where to listen when nobody says it.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7443);
+/// Open files beside connections: the database, blobs, the page.
+const DESCRIPTORS: u64 = 256;
 /// Shortest token.
 const TOKEN_CHARACTERS: usize = 32;
 
@@ -26,6 +28,14 @@ pub(super) async fn serve(args: Serve) -> anyhow::Result<()> {
     let token = args.observe_token_file.or(file.observe_token_file).as_deref().map(token).transpose()?;
     let observe = args.observe.or(file.observe).map(|listen| Observe { listen, token });
     let listen = args.listen.or(file.listen).unwrap_or(LISTEN);
+    let wanted = u64::from(limits.connections) + DESCRIPTORS;
+    if let Some(limit) = descriptors(wanted) {
+        tracing::warn!(
+            limit,
+            wanted,
+            "this process may have too few open files for limits.connections: raise its limit (LimitNOFILE of systemd), or lower that"
+        );
+    }
     let config = Config { pace, observe, limits, ..Config::new(&args.dir, listen) };
     let mut handle = server::start(config).await?;
     println!("listening on https://{}", handle.addr);
@@ -41,6 +51,19 @@ pub(super) async fn serve(args: Serve) -> anyhow::Result<()> {
     }
     handle.shutdown().await?;
     Ok(())
+}
+
+/// Asks for so many open files; gives what there are, where those are fewer.
+fn descriptors(wanted: u64) -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let reachable = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let current = current.unwrap_or(u64::MAX);
+    if current < reachable && setrlimit(Resource::Nofile, Rlimit { current: Some(reachable), maximum }).is_err() {
+        return Some(current);
+    }
+    let now = current.max(reachable);
+    (now < wanted).then_some(now)
 }
 
 /// The token in a file, without the line's end.

@@ -1,7 +1,7 @@
 //! What members say while a cohort's sum is checked: checksums of bodies, and complaints about shares.
 
-use protocol::server::{Event, Input};
-use protocol::{BodyChecksum, Complaint, Contribution, Rejection, Signed};
+use protocol::server::{Event, EventKind, Input};
+use protocol::{BodyChecksum, Complaint, Contribution, Message as _, Rejection, Signed};
 use secure_sum::{Checksum, Committee, Layout};
 
 use super::core::{Core, Stage, committee, spoken};
@@ -39,13 +39,13 @@ impl Core {
 
     /// What a complaint about the attempt under way is judged by, when the protocol finds nothing against it; `None` for a
     /// repeat.
-    pub(super) fn evidence(&self, complaint: &Signed<Complaint>) -> Result<Option<Evidence>, Refusal> {
+    pub(super) async fn evidence(&self, complaint: &Signed<Complaint>) -> Result<Option<Evidence>, Refusal> {
         let said = spoken(complaint)?;
         let (Stage::Running(current), Some(federation)) = (&self.stage, &self.federation) else {
-            return Err(Refusal::Over { what: "the attempt" });
+            return self.heard_before(complaint, &said).await;
         };
         if current.announcement() != Some(said.announcement) {
-            return Err(Refusal::Over { what: "the attempt" });
+            return self.heard_before(complaint, &said).await;
         }
         let input = Input { at_ms: clock::now_ms(), event: Event::Complaint(complaint.clone()) };
         if !current.round.step(&input)?.store {
@@ -65,5 +65,20 @@ impl Core {
             key: seat.ok_or_else(|| missing("one-time key"))?.key,
             manifest,
         }))
+    }
+
+    /// A complaint ends its attempt: the same one again is told so only where it was not the one that did.
+    async fn heard_before(&self, complaint: &Signed<Complaint>, said: &Complaint) -> Result<Option<Evidence>, Refusal> {
+        let over = Refusal::Over { what: "the attempt" };
+        let Some(attempt) = self.store.attempt(&said.announcement).await? else { return Err(over) };
+        let kinds = [EventKind::Complaint, EventKind::Complaint];
+        for step in self.store.steps_of((attempt.round, attempt.attempt), kinds).await? {
+            let damaged = |_| Refusal::Failure("a stored step cannot be read".into());
+            if matches!(Input::from_bytes(&step.body).map_err(damaged)?.event, Event::Complaint(heard) if heard == *complaint)
+            {
+                return Ok(None);
+            }
+        }
+        Err(over)
     }
 }

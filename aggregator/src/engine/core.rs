@@ -204,7 +204,7 @@ impl Core {
             Command::Admit(manifest, reply) => drop(reply.send(self.admit(manifest).await)),
             Command::Contribute(stored, reply) => drop(reply.send(self.contribute(stored).await)),
             Command::Checksums(checksums, reply) => drop(reply.send(self.checksums(checksums).await)),
-            Command::Judge(complaint, reply) => drop(reply.send(self.evidence(&complaint))),
+            Command::Judge(complaint, reply) => drop(reply.send(self.evidence(&complaint).await)),
             Command::Complaint(complaint, reply) => {
                 let result = match spoken(&complaint) {
                     Ok(statement) => self.of_member(statement.announcement, Event::Complaint(complaint)).await,

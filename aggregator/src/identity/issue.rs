@@ -1,6 +1,8 @@
 //! Signing a member's request: the request proves the key, and nothing else in it is believed.
 
-use rcgen::{CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, KeyUsagePurpose};
+use rcgen::{
+    CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, PublicKeyData as _,
+};
 
 use protos::limits::SIGNING_REQUEST_BYTES;
 
@@ -29,6 +31,9 @@ pub enum IssueError {
     /// Not a PKCS#10 request, of an unknown kind, or signed by another key than the one it carries.
     #[error("the signing request cannot be used: {0}")]
     Refused(rcgen::Error),
+    /// Over another key than the member has: a request of somebody else's, or of another time.
+    #[error("the signing request is over another key than the member's certificate")]
+    OtherKey,
     /// The certificate could not be made: our failure.
     #[error("cannot sign the certificate: {0}")]
     Failed(rcgen::Error),
@@ -54,6 +59,14 @@ impl Identity {
         let certificate = params.signed_by(&request.public_key, &self.issuer).map_err(IssueError::Failed)?;
         Ok(Membership { certificate_pem: certificate.pem(), certificate_digest: certificate_digest(certificate.der()) })
     }
+}
+
+/// Whether this certificate is over the key of the request `der` (PKCS#10).
+pub(crate) fn is_over_key_of(certificate_pem: &str, der: &[u8]) -> bool {
+    let Ok(request) = CertificateSigningRequestParams::from_der(&der.into()) else { return false };
+    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(certificate_pem.as_bytes()) else { return false };
+    let certificate = pem.parse_x509();
+    certificate.is_ok_and(|one| *one.public_key().subject_public_key.data == *request.public_key.der_bytes())
 }
 
 #[cfg(test)]
@@ -95,6 +108,9 @@ mod tests {
         assert_eq!(issued.certificate_digest, certificate_digest(&pem.contents));
         let days = (certificate.validity().not_after.timestamp() - 1_800_000_000) / 86_400;
         assert_eq!(days, 90);
+        assert!(is_over_key_of(&issued.certificate_pem, &request(&key)));
+        assert!(!is_over_key_of(&issued.certificate_pem, &request(&KeyPair::generate().unwrap())));
+        assert!(!is_over_key_of(&issued.certificate_pem[..200], &request(&key)));
     }
 
     #[test]

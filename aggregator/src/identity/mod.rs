@@ -16,6 +16,7 @@ use rcgen::{
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+pub(crate) use issue::is_over_key_of;
 pub use issue::{IssueError, MEMBER_MS, Membership};
 
 const AUTHORITY: &str = "authority.pem";

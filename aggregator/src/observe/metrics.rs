@@ -25,6 +25,12 @@ struct Called {
     rpc: String,
 }
 
+/// Which limit refused a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Full {
+    limit: String,
+}
+
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
@@ -38,6 +44,8 @@ pub(crate) struct Metrics {
     calls: Family<Answered, Counter>,
     seconds: Family<Called, Histogram>,
     bytes_in: Counter,
+    connections: Gauge,
+    refused: Family<Full, Counter>,
     round: Gauge,
     attempt: Gauge,
     members: Gauge,
@@ -60,6 +68,9 @@ impl Metrics {
         registry.register("calls", "Calls by how they were answered: ok, or the rule that refused them", calls.clone());
         registry.register_with_unit("call", "Time to the answer of a call", Unit::Seconds, seconds.clone());
         registry.register_with_unit("received", "Ciphertext of contributions", Unit::Bytes, bytes_in.clone());
+        let (connections, refused) = (Gauge::default(), Family::<Full, Counter>::default());
+        registry.register("connections", "Connections that are open", connections.clone());
+        registry.register("connections_refused", "Connections beyond a limit", refused.clone());
         registry.register("round", "The round under way", round.clone());
         registry.register("attempt", "The attempt at it", attempt.clone());
         registry.register("members", "Members that have joined", members.clone());
@@ -73,6 +84,8 @@ impl Metrics {
             calls,
             seconds,
             bytes_in,
+            connections,
+            refused,
             round,
             attempt,
             members,
@@ -89,6 +102,16 @@ impl Metrics {
         let rpc = rpc.map_or_else(|| "unknown".to_owned(), |rpc| format!("{rpc:?}"));
         self.calls.get_or_create(&Answered { rpc: rpc.clone(), answer: answer.to_owned() }).inc();
         self.seconds.get_or_create(&Called { rpc }).observe(took.as_secs_f64());
+    }
+
+    /// So many connections are open.
+    pub(crate) fn connections(&self, open: usize) {
+        self.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// A connection was one too many, by the limit of this name.
+    pub(crate) fn connection_refused(&self, limit: &str) {
+        self.refused.get_or_create(&Full { limit: limit.to_owned() }).inc();
     }
 
     /// Ciphertext came in.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::{Charter, HouseName, Role, Signed, Statement};
 use protos::rpc::Rpc;
@@ -21,6 +21,10 @@ use crate::identity::{MEMBER_MS, certificate_digest};
 use crate::observe::Metrics;
 use crate::refusal::{RULE_KEY, Refusal};
 use crate::store::Store;
+
+/// How long a call may take up to its answer, with its request: one that comes byte by byte holds memory and a stream. Contributions and final states have
+/// limits of their own.
+const CALL: Duration = Duration::from_secs(60);
 
 /// An enrolled member, as its TLS certificate says; there is no other way to make one.
 #[derive(Debug, Clone)]
@@ -178,7 +182,13 @@ where
                     if let Some(caller) = caller {
                         request.extensions_mut().insert(caller);
                     }
-                    ready.call(request).await
+                    match rpc {
+                        Some(Rpc::Submit | Rpc::PutFinalState) => ready.call(request).await,
+                        _ => match tokio::time::timeout(CALL, ready.call(request)).await {
+                            Ok(answer) => answer,
+                            Err(_) => Ok(Status::from(Refusal::TooSlow { seconds: CALL.as_secs() }).into_http()),
+                        },
+                    }
                 }
                 Err(refusal) => Ok(Status::from(refusal).into_http()),
             };

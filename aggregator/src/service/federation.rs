@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::authorise::Caller;
 use super::{Shared, body, can_be_sealed_to, complaint, submit, watch};
 use crate::clock;
+use crate::identity::{IssueError, is_over_key_of};
 use crate::refusal::Refusal;
 use crate::store::{Renewal, Shelf, StoredKey};
 
@@ -32,6 +33,8 @@ fn in_chunks<T: Send + 'static>(bytes: Bytes, chunk: fn(Bytes) -> T) -> impl Str
 }
 /// A sender that is silent for this long is dropped.
 const IDLE: Duration = Duration::from_secs(30);
+/// A certificate that is not older is given again to who asks with the one before it: the answer was lost.
+const AGAIN_MS: u64 = 30 * 86_400_000;
 /// Unused keys that a member may have in stock.
 const MAX_STOCK: u64 = 4_096;
 
@@ -50,6 +53,14 @@ impl FederationService {
         let now_ms = clock::now_ms();
         let issued = self.shared.identity.issue(caller.name().as_str(), request, now_ms)?;
         let (old, renewed) = (caller.certificate(), issued.certificate_digest);
+        let newest = self.shared.store.newest_certificate(caller.name()).await?;
+        let newest = newest.ok_or_else(|| Refusal::Revoked(caller.name().clone()))?;
+        if !is_over_key_of(&newest.pem, request) {
+            return Err(IssueError::OtherKey.into());
+        }
+        if newest.digest != old && now_ms < newest.issued_at_ms.saturating_add(AGAIN_MS) {
+            return Ok(newest.pem);
+        }
         match self.shared.store.renew(old, renewed, &issued.certificate_pem, now_ms).await? {
             Renewal::Noted => {}
             Renewal::Revoked => return Err(Refusal::Revoked(caller.name().clone())),

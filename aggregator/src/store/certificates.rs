@@ -5,7 +5,7 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::members::house;
 use super::transition::Transition;
-use super::{Store, StoreError, from_column, to_column};
+use super::{Store, StoreError, fixed, from_column, to_column};
 use crate::identity::MEMBER_MS;
 
 /// A certificate that a member was given.
@@ -17,6 +17,17 @@ pub struct StoredCertificate {
     pub issued_at_ms: u64,
     /// Whether the operator revoked it.
     pub revoked: bool,
+}
+
+/// The certificate that a member was given last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewestCertificate {
+    /// The certificate, PEM.
+    pub pem: String,
+    /// SHA-256 of its DER.
+    pub digest: [u8; 32],
+    /// When it was signed, in milliseconds since 1970.
+    pub issued_at_ms: u64,
 }
 
 /// Certificates of one member that may stand at a time: renewals make no more.
@@ -89,6 +100,29 @@ impl Store {
             .await?;
         change.commit().await?;
         Ok(Renewal::Noted)
+    }
+
+    /// The newest certificate of a member, where it stands.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn newest_certificate(&self, member: &HouseName) -> Result<Option<NewestCertificate>, StoreError> {
+        let row = sqlx::query(
+            "SELECT members.certificate, certificates.digest, certificates.issued_at_ms FROM members
+             JOIN certificates ON certificates.digest = members.certificate_digest
+             WHERE members.name = $1 AND certificates.revoked_at_ms IS NULL",
+        )
+        .bind(member.as_str())
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| {
+            Ok(NewestCertificate {
+                pem: row.try_get("certificate")?,
+                digest: fixed(row.try_get("digest")?, "a certificate")?,
+                issued_at_ms: from_column(row.try_get("issued_at_ms")?, "a certificate")?,
+            })
+        })
+        .transpose()
     }
 
     /// Revokes all certificates of a member, and its invitations that were not used: an older one must not let it in again. Gives how

@@ -19,7 +19,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection as _, SqlitePool};
 
 pub use blobs::{BlobError, Blobs, Shelf};
-pub use certificates::{Renewal, StoredCertificate};
+pub use certificates::{NewestCertificate, Renewal, StoredCertificate};
 pub use keys::StoredKey;
 pub use members::{EnrolError, EnrolledMember, NewMember};
 pub use rounds::{StoredAttempt, StoredContribution, StoredEvent, StoredStep};

@@ -48,14 +48,36 @@ impl Member {
 
     pub async fn try_join(site: &Site, addr: SocketAddr, name: &str, secret: u8) -> Result<Self, Status> {
         let invitation = site.invite(name).await;
+        Self::join_with(site, addr, name, secret, &invitation.token).await
+    }
+
+    /// Joins with the token of an invitation.
+    pub async fn join_with(
+        site: &Site,
+        addr: SocketAddr,
+        name: &str,
+        secret: u8,
+        token: &[u8],
+    ) -> Result<Self, Status> {
         let (tls, signer) = (KeyPair::generate().unwrap(), signer(name, secret));
         let mailbox = SealingKey::generate(&mut rand::rng());
-        let request = join_request(name, &invitation.token, &tls, secret, &mailbox);
+        let request = join_request(name, token, &tls, secret, &mailbox);
         let mut enrolment = EnrolmentClient::new(channel(addr, &site.authority, None));
         let response = enrolment.join(request).await?.into_inner();
         assert_eq!(response.charter, site.charter.text().as_bytes());
-        let client = FederationClient::new(channel(addr, &site.authority, Some((&response.certificate, &tls))));
-        Ok(Self { signer, tls, mailbox, certificate: response.certificate, client, keys: Vec::new() })
+        let server = (addr, site.authority.as_slice());
+        Ok(Self::with_certificate(server, signer, (tls, mailbox), response.certificate))
+    }
+
+    /// One that has joined.
+    pub fn with_certificate(
+        (addr, authority): (SocketAddr, &[u8]),
+        signer: Signer,
+        (tls, mailbox): (KeyPair, SealingKey),
+        certificate: String,
+    ) -> Self {
+        let client = FederationClient::new(channel(addr, authority, Some((&certificate, &tls))));
+        Self { signer, tls, mailbox, certificate, client, keys: Vec::new() }
     }
 
     pub fn connect(&mut self, addr: SocketAddr, authority: &[u8]) {
@@ -67,6 +89,12 @@ impl Member {
     }
 
     pub async fn try_offer_keys(&mut self, charter: Digest, count: u64) -> Result<u32, Status> {
+        let offers = self.offers(charter, count);
+        Ok(self.client.offer_keys(offers).await?.into_inner().stock)
+    }
+
+    /// New one-time keys, and what offers them.
+    pub fn offers(&mut self, charter: Digest, count: u64) -> v1::OfferKeysRequest {
         let mut offers = Vec::new();
         for _ in 0..count {
             let key = SealingKey::generate(&mut rand::rng());
@@ -79,7 +107,7 @@ impl Member {
             offers.push(to_wire(&Signed::sign(&offer, &self.signer)));
             self.keys.push(key);
         }
-        Ok(self.client.offer_keys(v1::OfferKeysRequest { offers }).await?.into_inner().stock)
+        v1::OfferKeysRequest { offers }
     }
 
     pub async fn roster(&mut self) -> Roster {
@@ -92,15 +120,20 @@ impl Member {
     }
 
     pub async fn ready(&mut self, charter: Digest, roster: Digest, attempt: u32) -> Result<(), Status> {
+        let ready = self.ready_for((charter, roster), 1, attempt);
+        self.client.mark_ready(ready).await.map(|_| ())
+    }
+
+    /// What says that this member is ready.
+    pub fn ready_for(&self, (charter, roster): (Digest, Digest), round: u32, attempt: u32) -> v1::MarkReadyRequest {
         let ready = Ready {
             charter,
             roster,
-            round: RoundNumber::FIRST,
+            round: RoundNumber::new(round).unwrap(),
             attempt: Attempt::new(attempt).unwrap(),
             member: self.signer.name().clone(),
         };
-        let ready = Some(to_wire(&Signed::sign(&ready, &self.signer)));
-        self.client.mark_ready(v1::MarkReadyRequest { ready }).await.map(|_| ())
+        v1::MarkReadyRequest { ready: Some(to_wire(&Signed::sign(&ready, &self.signer))) }
     }
 
     /// The first event for which `pick` gives something.
@@ -118,8 +151,27 @@ impl Member {
     }
 
     pub async fn announcement(&mut self) -> Signed<Announcement> {
+        self.announcement_of(1).await
+    }
+
+    /// The number of the event by which this round is settled.
+    pub async fn settled(&mut self, round: u32) -> u64 {
         self.event(|event| match &event.kind {
-            Some(Kind::Announced(signed)) => Some(protos::convert::signed("announced", Some(signed.clone())).unwrap()),
+            Some(Kind::Settled(settled)) => {
+                (settled.attempt.as_ref().unwrap().round == round).then_some(event.sequence)
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// The first attempt at this round.
+    pub async fn announcement_of(&mut self, round: u32) -> Signed<Announcement> {
+        self.event(|event| match &event.kind {
+            Some(Kind::Announced(signed)) => {
+                let signed: Signed<Announcement> = protos::convert::signed("announced", Some(signed.clone())).unwrap();
+                (signed.unverified().unwrap().round.get() == round).then_some(signed)
+            }
             _ => None,
         })
         .await
@@ -171,7 +223,11 @@ impl Member {
     }
 
     pub async fn cohort(&mut self, announcement: Digest) -> CohortList {
-        self.event(|event| matches!(event.kind, Some(Kind::Closed(_))).then_some(())).await;
+        self.event(|event| match &event.kind {
+            Some(Kind::Closed(closed)) if closed.announcement == announcement.as_bytes()[..] => Some(()),
+            _ => None,
+        })
+        .await;
         let request = v1::GetCohortRequest { announcement: announcement.as_bytes().to_vec().into() };
         let chunks = self.client.get_cohort(request).await.unwrap().into_inner();
         let chunks: Vec<v1::CohortChunk> = chunks.try_collect().await.unwrap();
@@ -179,10 +235,22 @@ impl Member {
             .unwrap()
     }
 
-    /// What the aggregator claims as the sum.
+    /// What the aggregator claims as the sum of the first attempt that came so far.
     pub async fn claim(&mut self) -> Signed<SumClaim> {
         self.event(|event| match &event.kind {
             Some(Kind::Claimed(signed)) => Some(protos::convert::signed("claimed", Some(signed.clone())).unwrap()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// What the aggregator claims as the sum of the attempt with this announcement.
+    pub async fn claim_of(&mut self, announcement: Digest) -> SumClaim {
+        self.event(|event| match &event.kind {
+            Some(Kind::Claimed(signed)) => {
+                let signed: Signed<SumClaim> = protos::convert::signed("claimed", Some(signed.clone())).unwrap();
+                signed.unverified().ok().filter(|claim| claim.announcement == announcement)
+            }
             _ => None,
         })
         .await
@@ -195,7 +263,7 @@ impl Member {
         house: &str,
         body: &[u8],
     ) -> Signed<BodyChecksum> {
-        let claim = self.claim().await.unverified().unwrap();
+        let claim = self.claim_of(announced.body_digest()).await;
         let layout = Layout::from_bytes(&announced.unverified().unwrap().layout).unwrap();
         let value = Checksum::of(&layout, &Challenge(claim.challenge()), body).unwrap();
         let (member, house) = (self.signer.name().clone(), HouseName::new(house).unwrap());
@@ -211,7 +279,7 @@ impl Member {
     pub async fn attest(&mut self, announced: &Signed<Announcement>) {
         let (digest, me) = (announced.body_digest(), self.signer.name().clone());
         let houses: Vec<HouseName> = self.cohort(digest).await.houses().cloned().collect();
-        let drawn = self.claim().await.unverified().unwrap().spot_check(&me, &houses).cloned();
+        let drawn = self.claim_of(digest).await.spot_check(&me, &houses).cloned();
         for house in [Some(me), drawn].into_iter().flatten() {
             let body = self.body(digest, house.as_str()).await.unwrap();
             let signed = self.checksum(announced, house.as_str(), &body).await;
@@ -256,7 +324,7 @@ impl Member {
             let opened = secure_sum::unseal(key, SHARE_INFO, &aad, &share.sealed).unwrap();
             sum.add(&KeyShare::from_bytes(&layout, &opened).unwrap()).unwrap();
         }
-        let claim = self.claim().await.unverified().unwrap();
+        let claim = self.claim_of(digest).await;
         self.signed_answer(&claim, seat.index, sum.to_bytes().to_vec())
     }
 
@@ -280,6 +348,29 @@ impl Member {
         let proof = EnvelopeProof::make(key, SHARE_INFO, &aad, &sealed, &mut rand::rng()).to_bytes();
         let member = self.signer.name().clone();
         Complaint { announcement: digest, member, index: mine.index, dealer: theirs, sealed, proof }
+    }
+
+    /// This member's contribution with an envelope to `seat` (from 1) that is sealed as it should be, and holds no share.
+    pub fn with_a_wrong_share(
+        &self,
+        announced: &Signed<Announcement>,
+        mut parts: Vec<v1::SubmitRequest>,
+        seat: usize,
+    ) -> Vec<v1::SubmitRequest> {
+        let Some(Part::Header(header)) = &mut parts[0].part else { panic!("a header comes first") };
+        let signed: Signed<Contribution> = protos::convert::signed("contribution", header.contribution.take()).unwrap();
+        let mut manifest = signed.unverified().unwrap();
+        let seated = &announced.unverified().unwrap().committee[seat - 1];
+        let key = [&[1], seated.offer.unverified().unwrap().key.as_slice()].concat();
+        let key = SealingPublicKey::from_bytes(&key).unwrap();
+        let aad = share_aad(&manifest.announcement, &manifest.member, seated.index, &manifest.ciphertext);
+        let length = secure_sum::seal(&key, SHARE_INFO, &aad, &[]).unwrap().len();
+        let wrong = vec![7; header.sealed_shares[seat - 1].len() - length];
+        let sealed = secure_sum::seal(&key, SHARE_INFO, &aad, &wrong).unwrap();
+        manifest.sealed_shares[seat - 1] = Digest::sha256(&sealed);
+        header.sealed_shares[seat - 1] = sealed.into();
+        header.contribution = Some(to_wire(&Signed::sign(&manifest, &self.signer)));
+        parts
     }
 
     pub async fn put_complaint(&mut self, complaint: &Complaint) -> Result<(), Status> {

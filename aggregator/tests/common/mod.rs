@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aggregator::identity::SERVER_NAME;
 use aggregator::limits::Limits;
+use aggregator::observe::Observe;
 use aggregator::server::{self, Config, Handle};
 use ed25519_dalek::{Signer as _, SigningKey};
 use protocol::{Announcement, Charter, HouseName, Invitation, Message as _, Signed, Signer};
@@ -19,6 +20,10 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 #[path = "member.rs"]
 mod member;
+#[path = "raw.rs"]
+pub mod raw;
+#[path = "relay.rs"]
+pub mod relay;
 
 pub use member::Member;
 
@@ -126,6 +131,7 @@ impl Site {
         let mut config = Config::new(self.path(), "127.0.0.1:0".parse().unwrap());
         config.pace.gather = Duration::from_millis(100);
         config.blob_bytes = self.blob_bytes.unwrap_or(config.blob_bytes);
+        config.observe = Some(Observe { listen: "127.0.0.1:0".parse().unwrap(), token: None });
         config.limits = self.limits.clone();
         let handle = server::start(config).await.unwrap();
         let addr = handle.addr;

@@ -1,0 +1,236 @@
+//! Who may be connected: so many callers in all and from one network, and nobody from whom nothing comes.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::Stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+
+use crate::limits::Limits;
+use crate::observe::Metrics;
+
+/// A peer from whom nothing comes for this long is gone or never meant to speak: HTTP/2's pings are answered far sooner.
+const SILENCE: Duration = Duration::from_secs(60);
+/// After the system could not give a connection (it had no descriptor left), the next is asked for after this long.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections as they come in, within the limits.
+pub(crate) struct Connections {
+    incoming: TcpIncoming,
+    open: Arc<Open>,
+    silence: Duration,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Connections {
+    pub(crate) fn new(incoming: TcpIncoming, limits: &Limits, metrics: Metrics) -> Self {
+        let most = (limits.connections as usize, limits.connections_per_address as usize);
+        Self { incoming, open: Arc::new(Open { most, metrics, now: Mutex::default() }), silence: SILENCE, pause: None }
+    }
+}
+
+impl Stream for Connections {
+    type Item = io::Result<Connection>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(context));
+                self.pause = None;
+            }
+            match ready!(Pin::new(&mut self.incoming).poll_next(context)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "no connection could be taken; trying again");
+                    self.pause = Some(Box::pin(sleep(PAUSE)));
+                }
+                Some(Ok(stream)) => {
+                    // It has gone when it has no address any more.
+                    let Ok(peer) = stream.peer_addr() else { continue };
+                    let Some(place) = Place::take(&self.open, network(peer.ip())) else { continue };
+                    let (silence, silent) = (self.silence, Box::pin(sleep(self.silence)));
+                    let connection = Connection { stream, silence, heard: Instant::now(), silent, _place: place };
+                    return Poll::Ready(Some(Ok(connection)));
+                }
+            }
+        }
+    }
+}
+
+/// How many connections are open.
+struct Open {
+    /// In all, and of one network.
+    most: (usize, usize),
+    metrics: Metrics,
+    now: Mutex<(usize, HashMap<IpAddr, usize>)>,
+}
+
+/// What counts as one caller: an address, or the 2^64 addresses that one IPv6 host has.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address => address,
+    }
+}
+
+/// One open connection's place.
+struct Place {
+    open: Arc<Open>,
+    network: IpAddr,
+}
+
+impl Place {
+    fn take(open: &Arc<Open>, network: IpAddr) -> Option<Self> {
+        let mut now = open.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, networks) = &mut *now;
+        let of_network = networks.get(&network).copied().unwrap_or(0);
+        let full = match (*all >= open.most.0, of_network >= open.most.1) {
+            (_, true) => "address",
+            (true, _) => "all",
+            (false, false) => {
+                *all += 1;
+                networks.insert(network, of_network + 1);
+                open.metrics.connections(*all);
+                return Some(Self { open: Arc::clone(open), network });
+            }
+        };
+        open.metrics.connection_refused(full);
+        tracing::debug!(%network, full, "a connection too many");
+        None
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut now = self.open.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, networks) = &mut *now;
+        *all = all.saturating_sub(1);
+        self.open.metrics.connections(*all);
+        match networks.get_mut(&self.network) {
+            Some(of_network) if *of_network > 1 => *of_network -= 1,
+            _ => drop(networks.remove(&self.network)),
+        }
+    }
+}
+
+/// A caller's connection; reading from it fails once nothing has come for a while.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    silence: Duration,
+    heard: Instant,
+    silent: Pin<Box<Sleep>>,
+    _place: Place,
+}
+
+impl Connected for Connection {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, to) {
+            self.heard = Instant::now();
+            return Poll::Ready(read);
+        }
+        loop {
+            ready!(self.silent.as_mut().poll(context));
+            let due = self.heard + self.silence;
+            if due <= Instant::now() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.silent = Box::pin(sleep_until(due));
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+
+    fn open(most: (usize, usize)) -> Arc<Open> {
+        Arc::new(Open { most, metrics: Metrics::new(), now: Mutex::default() })
+    }
+
+    #[test]
+    fn places_are_few_for_one_network_and_in_all_and_are_free_again() {
+        let open = open((5, 3));
+        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let mut held: Vec<Place> = (0..3).map(|_| Place::take(&open, one).unwrap()).collect();
+        assert!(Place::take(&open, one).is_none());
+        held.extend((0..2).map(|_| Place::take(&open, other).unwrap()));
+        assert!(Place::take(&open, other).is_none(), "five are there");
+        drop(held.remove(0));
+        held.push(Place::take(&open, other).unwrap());
+        drop(held);
+        assert_eq!(*open.now.lock().unwrap(), (0, HashMap::new()));
+    }
+
+    #[test]
+    fn one_host_of_version_6_is_one_network_and_a_mapped_address_is_that_of_version_4() {
+        let of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_says_nothing_any_more_is_given_up_and_one_that_speaks_is_not() {
+        let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let addr = incoming.local_addr().unwrap();
+        let mut connections = Connections::new(incoming, &Limits::default(), Metrics::new());
+        connections.silence = Duration::from_secs(2);
+        let mut peer = TcpStream::connect(addr).await.unwrap();
+        let mut connection = connections.next().await.unwrap().unwrap();
+        let mut byte = [0];
+        for _ in 0..6 {
+            sleep(connections.silence / 4).await;
+            peer.write_all(&[7]).await.unwrap();
+            connection.read_exact(&mut byte).await.unwrap();
+        }
+        let silent = connection.read_exact(&mut byte).await.unwrap_err();
+        assert_eq!(silent.kind(), io::ErrorKind::TimedOut);
+    }
+}
