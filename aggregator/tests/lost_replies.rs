@@ -20,6 +20,7 @@ use common::relay::Relay;
 use common::{CHARTER, HOUSES, Member, Site, announced, channel, join_request, rule, signer, values};
 use opened::open;
 use prost::Message as _;
+use protocol::log::Checkpoint;
 use protocol::message::Approval;
 use protocol::server::{Event, EventKind, Input};
 use protocol::{CohortList, Digest, Message as _, Outcome, Roster, Signed, Verdict};
@@ -65,6 +66,7 @@ const fn lost_in(rpc: Rpc) -> Where {
         | Rpc::GetSum
         | Rpc::GetAnswers
         | Rpc::PutOutcome
+        | Rpc::PutCosignature
         | Rpc::GetCheckpoint
         | Rpc::GetProof => Where::Rounds,
         Rpc::PutComplaint => Where::Complaint,
@@ -235,8 +237,7 @@ async fn play(behind: &mut Behind, members: &mut [Member], round: u32, state: &m
     let layout = Layout::from_bytes(&announcement.layout).unwrap();
     let count = layout.values().count;
 
-    for house in 0..members.len() {
-        let member = &members[house];
+    for (house, member) in members.iter().enumerate() {
         let parts = member.contribution(&announced, &given(house, round, count));
         let Some(Part::Header(header)) = parts[0].part.clone() else { panic!("a header comes first") };
         let find = v1::FindUploadRequest { contribution: header.contribution };
@@ -305,7 +306,12 @@ async fn play(behind: &mut Behind, members: &mut [Member], round: u32, state: &m
         let events = behind.call(Rpc::WatchEvents, caller, vec![watch], history as usize).await;
         let numbers: Vec<u64> = events.into_iter().map(|event| v1::Event::decode(event).unwrap().sequence).collect();
         assert_eq!(numbers, (1..=history).collect::<Vec<_>>());
-        behind.one(Rpc::GetCheckpoint, member, &v1::GetCheckpointRequest {}).await;
+        let shown = behind.one(Rpc::GetCheckpoint, member, &v1::GetCheckpointRequest {}).await;
+        let note = v1::GetCheckpointResponse::decode(shown).unwrap().checkpoint;
+        let origin = Checkpoint::origin_of(behind.site.charter.name.as_str());
+        let head = Checkpoint::open(&note, &origin, behind.site.charter.aggregator_key()).unwrap();
+        let line = head.cosign(&member.signer, 1_700_000_000);
+        behind.one(Rpc::PutCosignature, member, &v1::PutCosignatureRequest { size: head.head.size, line }).await;
         let query = v1::InclusionQuery { leaf_index: u64::from(round) - 1, tree_size: u64::from(round) };
         let proof = v1::GetProofRequest { of: Some(v1::get_proof_request::Of::Inclusion(query)) };
         behind.one(Rpc::GetProof, member, &proof).await;

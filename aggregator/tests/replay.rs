@@ -15,7 +15,8 @@ use bytes::Bytes;
 use common::raw::call;
 use common::{CHARTER, Member, Site, channel, rule, values};
 use prost::Message as _;
-use protocol::message::Approval;
+use protocol::log::Checkpoint;
+use protocol::message::{Approval, RecordHead};
 use protocol::{Announcement, Digest, HouseName, Message as _, Outcome, Signed, Signer, Verdict};
 use protos::convert::to_wire;
 use protos::rpc::Rpc;
@@ -79,7 +80,8 @@ fn says_something(rpc: Rpc) -> bool {
         | Rpc::PutAnswer
         | Rpc::PutOutcome
         | Rpc::PutApproval
-        | Rpc::PutFinalState => true,
+        | Rpc::PutFinalState
+        | Rpc::PutCosignature => true,
         Rpc::GetRoster
         | Rpc::WatchEvents
         | Rpc::GetCohort
@@ -103,6 +105,9 @@ fn expected(rpc: Rpc, place: Where) -> &'static str {
         (Where::NextRound | Where::OtherFederation, Rpc::PutComplaint) => "over",
         (Where::SameRound | Where::NextRound, Rpc::PutApproval) => "not-yet",
         (Where::NextRound, Rpc::MarkReady) => "wrong-round",
+        // Of a head that is not there yet.
+        (Where::SameRound | Where::OtherFederation, Rpc::PutCosignature) => "no-proof",
+        (Where::OtherMember | Where::OtherRole, Rpc::PutCosignature) => "bad-cosignature",
         (Where::OtherFederation, Rpc::Join) => "unknown-invitation",
         (Where::OtherFederation, Rpc::FindUpload | Rpc::Submit) => "wrong-announcement",
         (Where::OtherFederation, Rpc::PutChecksums | Rpc::PutAnswer | Rpc::PutOutcome) => "wrong-state",
@@ -262,8 +267,15 @@ async fn first_round(
     let approval = signed_by(&approval, &members[0].signer);
     said.insert(Rpc::PutApproval, one(&v1::PutApprovalRequest { approval }));
     said.insert(Rpc::PutFinalState, one(&v1::PutFinalStateRequest { data: state.to_bytes().into() }));
+    said.insert(Rpc::PutCosignature, one(&cosignature(site, &members[0], RecordHead { size: 1, root: digest })));
     assert!(Rpc::all().all(|rpc| said.contains_key(&rpc) == says_something(rpc)), "a call has no message");
     (said, outcomes[2].clone())
+}
+
+/// A member's word for a head.
+fn cosignature(site: &Site, member: &Member, head: RecordHead) -> v1::PutCosignatureRequest {
+    let line = Checkpoint::new(site.charter.name.as_str(), head).cosign(&member.signer, 1_700_000_000);
+    v1::PutCosignatureRequest { size: head.size, line }
 }
 
 /// Sends everything by this channel; nothing may change.
@@ -290,7 +302,7 @@ async fn signed_at(home: &Home, abbey: &Member, at_ms: u64) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_said_once_is_refused_or_answered_as_before_wherever_it_comes_up_again() {
     let (mut here, announced) = federation().await;
-    let (said, last_outcome) = first_round(&mut here, &announced).await;
+    let (mut said, last_outcome) = first_round(&mut here, &announced).await;
     let Federation { site, mut members, .. } = here;
     let (addr, home, dir) = (site.server.as_ref().unwrap().addr, site.home().await, site.path());
     let by = |certificate: &str, key: &KeyPair| channel(addr, &site.authority, Some((certificate, key)));
@@ -301,6 +313,11 @@ async fn what_was_said_once_is_refused_or_answered_as_before_wherever_it_comes_u
     // Round 2 is announced.
     members[2].client.put_outcome(last_outcome).await.unwrap();
     members[0].settled(1).await;
+    let (note, origin) = (members[0].checkpoint().await, Checkpoint::origin_of(site.charter.name.as_str()));
+    let head = Checkpoint::open(&note, &origin, site.charter.aggregator_key()).unwrap().head;
+    let word = cosignature(&site, &members[0], head);
+    members[0].client.put_cosignature(word.clone()).await.unwrap();
+    said.insert(Rpc::PutCosignature, one(&word));
     let (charter, roster) = (site.charter.digest(), members[0].roster().await.digest());
     for member in &mut members[..3] {
         let ready = member.ready_for((charter, roster), 2, 1);
@@ -368,5 +385,6 @@ async fn what_was_said_once_is_refused_or_answered_as_before_wherever_it_comes_u
 
 /// Whether a call takes signed messages and nothing else, in its first field.
 fn has_signed(rpc: Rpc) -> bool {
-    says_something(rpc) && !matches!(rpc, Rpc::Join | Rpc::RenewCertificate | Rpc::Submit | Rpc::PutFinalState)
+    says_something(rpc)
+        && !matches!(rpc, Rpc::Join | Rpc::RenewCertificate | Rpc::Submit | Rpc::PutFinalState | Rpc::PutCosignature)
 }
