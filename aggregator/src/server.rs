@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use protos::limits::{MESSAGE_BYTES, RESPONSE_BYTES};
 use protos::v1::enrolment_server::EnrolmentServer;
 use protos::v1::federation_server::FederationServer;
@@ -120,9 +121,15 @@ pub enum ServeError {
 
 /// Opens the directory, takes its rounds up where they were, and serves.
 ///
+/// Boxed, so that the future's code is made here once, and not again in every program and test that awaits it.
+///
 /// # Errors
 /// [`ServeError`] naming what is in the way.
-pub async fn start(config: Config) -> Result<Handle, ServeError> {
+pub fn start(config: Config) -> BoxFuture<'static, Result<Handle, ServeError>> {
+    Box::pin(serving(config))
+}
+
+async fn serving(config: Config) -> Result<Handle, ServeError> {
     let mut home = setup::open(&config.dir).await?;
     if let Some(hook) = &config.crash {
         home.store = home.store.with_crash_hook(hook.clone());

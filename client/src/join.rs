@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::{Signer as _, SigningKey};
+use futures::future::BoxFuture;
 use protocol::{Charter, CharterError, Digest, HouseName, Invitation};
 use protos::v1;
 use protos::v1::enrolment_client::EnrolmentClient;
@@ -83,9 +84,19 @@ pub async fn join(dir: &Path, invitation: &Invitation) -> Result<Identity, JoinE
 
 /// As [`join`], up to where a test ends it.
 ///
+/// Boxed, so that the future's code is made here once, and not again in every program and test that awaits it.
+///
 /// # Errors
 /// As [`join`].
-pub async fn join_until(dir: &Path, invitation: &Invitation, crash: &Crash) -> Result<Identity, JoinError> {
+pub fn join_until<'a>(
+    dir: &'a Path,
+    invitation: &'a Invitation,
+    crash: &'a Crash,
+) -> BoxFuture<'a, Result<Identity, JoinError>> {
+    Box::pin(joining(dir, invitation, crash))
+}
+
+async fn joining(dir: &Path, invitation: &Invitation, crash: &Crash) -> Result<Identity, JoinError> {
     if Identity::exists(dir) {
         // A member that was revoked and invited again comes back, with the keys that it had.
         let before = Identity::load(dir)?;

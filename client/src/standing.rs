@@ -1,13 +1,15 @@
 //! Whether this house takes part: `pause`, `resume` and `leave` write it into `state/standing`, and a running client looks at it before it says that it is
-//! ready, before it trains, and before it sends. Files are replaced whole, so that writer and reader need no lock.
+//! ready, before it trains, before it sends, and before it approves a hand-over. The file is replaced whole, so that a reader needs no lock; writers take one.
 
+use std::fs::OpenOptions;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::files::{self, FileError};
+use crate::files::{self, FileError, Named as _};
 
 const FILE: &str = "standing";
+const LOCK: &str = "standing-lock";
 const MAX_BYTES: usize = 4096;
 
 /// What the house said last.
@@ -36,7 +38,7 @@ pub enum StandingError {
     #[error(transparent)]
     File(#[from] FileError),
     /// It holds something else.
-    #[error("{path}: {source}; say `pause`, `resume` or `leave` again")]
+    #[error("{path}: {source}; say `pause` or `leave` again")]
     Malformed {
         /// The file.
         path: String,
@@ -62,16 +64,21 @@ impl Standing {
             .map_err(|source| StandingError::Malformed { path: path.display().to_string(), source })
     }
 
-    /// Makes this the standing. What `state` holds otherwise is not looked at, but that a house that left stays away.
+    /// Makes this the standing. A house that left stays away, and from a file that tells nothing none takes part again.
     ///
     /// # Errors
     /// [`StandingError`].
     pub fn write(self, state: &Path) -> Result<(), StandingError> {
-        if matches!(Self::read(state), Ok(Self::Left { .. })) && !matches!(self, Self::Left { .. }) {
-            return Err(StandingError::HasLeft);
-        }
         files::create_dir(state)?;
-        let path = state.join(FILE);
+        let (path, lock) = (state.join(FILE), state.join(LOCK));
+        // Held until the end: another writer's word could be lost between reading and writing.
+        let held = OpenOptions::new().write(true).create(true).truncate(false).open(&lock).at(&lock)?;
+        held.lock().at(&lock)?;
+        match (Self::read(state), self) {
+            (Ok(Self::Left { .. }), Self::TakesPart | Self::Paused { .. }) => return Err(StandingError::HasLeft),
+            (Err(error), Self::TakesPart) => return Err(error),
+            _ => {}
+        }
         let text = serde_json::to_vec(&self)
             .map_err(|source| StandingError::Malformed { path: path.display().to_string(), source })?;
         Ok(files::write(&path, &text)?)
@@ -120,6 +127,7 @@ mod tests {
         for text in ["", "{}", "{\"standing\":\"resting\"}", "{\"standing\":\"paused\"}"] {
             std::fs::write(state.join(FILE), text).unwrap();
             assert!(matches!(Standing::read(&state), Err(StandingError::Malformed { .. })), "{text}");
+            assert!(matches!(Standing::TakesPart.write(&state), Err(StandingError::Malformed { .. })), "{text}");
         }
     }
 }

@@ -34,6 +34,11 @@ const TRY_LATER: u8 = 75;
 
 /// Runs the program with these arguments, the first of which is its name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    run_with(args.into_iter().collect())
+}
+
+/// Not generic, so that its code is made in this crate, once.
+fn run_with(args: Vec<OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(args) {
         Ok(arguments) => arguments,
         Err(error) => {

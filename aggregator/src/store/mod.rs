@@ -15,6 +15,7 @@ mod writes;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection as _, SqlitePool};
 
@@ -120,9 +121,15 @@ impl Store {
 
     /// Opens the storage in `dir`, and makes it there when `create` is set.
     ///
+    /// Boxed, so that the future's code is made here once, and not again in every program and test that awaits it.
+    ///
     /// # Errors
     /// [`StoreError`] naming the file.
-    pub async fn open(dir: &Path, create: bool) -> Result<Self, StoreError> {
+    pub fn open(dir: &Path, create: bool) -> BoxFuture<'_, Result<Self, StoreError>> {
+        Box::pin(Self::opened(dir, create))
+    }
+
+    async fn opened(dir: &Path, create: bool) -> Result<Self, StoreError> {
         let path = dir.join(DATABASE);
         let options = SqliteConnectOptions::new()
             .filename(&path)

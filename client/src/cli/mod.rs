@@ -241,6 +241,11 @@ impl From<RunError> for Failure {
 
 /// Runs the program with these arguments, the first of them its name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    run_with(args.into_iter().collect())
+}
+
+/// Not generic, so that its code is made in this crate, once.
+fn run_with(args: Vec<OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Failure, ledger};
 use crate::identity::Identity;
-use crate::round::{RunError, now_ms};
+use crate::round::{RunError, now_ms, under_way};
 use crate::standing::Standing;
 use crate::store::{self, Store, StoreError};
 
@@ -13,7 +13,7 @@ pub(super) fn pause(dir: &Path) -> Result<(), Failure> {
     Standing::Paused { since_ms: now_ms() }.write(&dir.join("state")).map_err(Failure::usage)?;
     println!(
         "{} has paused: it says ready for no round, trains for none, and sends nothing that was not on its way already. A client that runs heeds it before its next step.\n\
-         It still answers for sums of others, so that their rounds go on: keep it running. `plainchant-client resume {}` ends the pause.\n",
+         It still answers for sums of others: keep it running. An attempt that it said ready for counts on its contribution where nobody may vanish: it is tried again, and charged again to the others. `plainchant-client resume {}` ends the pause.\n",
         identity.name(),
         dir.display()
     );
@@ -24,7 +24,7 @@ pub(super) fn pause(dir: &Path) -> Result<(), Failure> {
 pub(super) fn resume(dir: &Path) -> Result<(), Failure> {
     let identity = house(dir)?;
     Standing::TakesPart.write(&dir.join("state")).map_err(Failure::usage)?;
-    println!("{} takes part again, from the next attempt on.", identity.name());
+    println!("{} takes part again, in the attempt that gathers and all later ones.", identity.name());
     Ok(())
 }
 
@@ -43,12 +43,17 @@ pub(super) fn leave(dir: &Path, yes: bool) -> Result<(), Failure> {
     }
     Standing::Left { since_ms: now_ms() }.write(&dir.join("state")).map_err(Failure::usage)?;
     let how = match Store::open(dir) {
-        Ok(store) => {
-            store.withdraw().map_err(RunError::from)?;
-            "Its one-time keys and what it had not sent are erased."
-        }
+        Ok(store) => match store.memory().map_err(RunError::from)?.as_ref().and_then(under_way) {
+            None => {
+                store.withdraw().map_err(RunError::from)?;
+                "Its one-time keys and what it had not sent are erased."
+            }
+            Some(_) => {
+                "It was in an attempt that may still want its answer: let `run` answer, which then erases its one-time keys and what it had not sent, and ends."
+            }
+        },
         Err(StoreError::InUse(_)) => {
-            "The client that runs answers for the attempt under way, then erases its one-time keys and what it had not sent, and ends."
+            "The client that runs answers for the attempt that it said ready for or is in, then erases its one-time keys and what it had not sent, and ends."
         }
         Err(other) => return Err(RunError::from(other).into()),
     };

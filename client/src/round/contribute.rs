@@ -1,5 +1,6 @@
 //! A house's contribution: charged to the ledger, trained, encrypted, kept, and only then sent, at a fixed time.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,7 @@ use crate::crash::{Line, Place};
 use crate::identity::Identity;
 use crate::progress::{Phase, timed};
 use crate::sealing;
+use crate::standing::Standing;
 use crate::store::Part;
 use crate::trainer::Trainer;
 use training::TrainError;
@@ -47,7 +49,21 @@ pub(super) struct Work {
 /// Something beside the event loop ended.
 pub(super) enum Done {
     Trained(Digest, Result<Made, RunError>),
-    Submitted(Digest, Result<f64, tonic::Status>),
+    Submitted(Digest, Result<f64, NotSent>),
+}
+
+/// Why a contribution did not arrive.
+pub(super) enum NotSent {
+    /// What the aggregator or the network said.
+    Said(tonic::Status),
+    /// The house paused or left before it was sent.
+    Aside(String),
+}
+
+impl From<tonic::Status> for NotSent {
+    fn from(status: tonic::Status) -> Self {
+        Self::Said(status)
+    }
 }
 
 /// A contribution, ready to be kept.
@@ -202,6 +218,7 @@ impl Member {
             departure: departure(&view.announcement, now),
             close: view.announcement.close_time_ms(),
             backoff: self.options.backoff.clone(),
+            state: self.store.dir().to_owned(),
         };
         let (digest, done) = (view.digest, self.work.done.clone());
         self.work.submitting = Some(digest);
@@ -213,7 +230,7 @@ impl Member {
     }
 
     /// Notes whether the contribution was accepted.
-    pub(super) fn submitted(&mut self, digest: Digest, result: Result<f64, tonic::Status>) -> Result<(), RunError> {
+    pub(super) fn submitted(&mut self, digest: Digest, result: Result<f64, NotSent>) -> Result<(), RunError> {
         let Some(view) = self.view.as_mut().filter(|view| view.digest == digest) else { return Ok(()) };
         let (round, attempt) = (view.announcement.round, view.announcement.attempt);
         match result {
@@ -222,11 +239,15 @@ impl Member {
                 self.report(round, attempt, Phase::Contributed, None);
                 Ok(self.options.crash.reach(Place::Accepted)?)
             }
-            Err(status) if is_refusal(&status) => {
+            Err(NotSent::Aside(reason)) => {
+                self.report(round, attempt, Phase::Refused, Some(reason));
+                Ok(())
+            }
+            Err(NotSent::Said(status)) if is_refusal(&status) => {
                 tracing::warn!(%round, %attempt, "the contribution was not taken: {}", status.message());
                 Ok(())
             }
-            Err(status) => {
+            Err(NotSent::Said(status)) => {
                 self.work.submitting = None;
                 Err(lost(&status))
             }
@@ -320,18 +341,24 @@ struct Submission {
     departure: u64,
     close: u64,
     backoff: Backoff,
+    /// Where the house's standing is.
+    state: PathBuf,
 }
 
 impl Submission {
-    /// Waits for the departure, then sends, again and again until it is answered or the round closes. Gives the seconds
-    /// of the transfer that was answered.
-    async fn send(mut self) -> Result<f64, tonic::Status> {
+    /// Waits for the departure, then sends, again and again until it is answered or the round closes, for as long as the house takes part. Gives the
+    /// seconds of the transfer that was answered.
+    async fn send(mut self) -> Result<f64, NotSent> {
         tokio::time::sleep(Duration::from_millis(self.departure.saturating_sub(now_ms()))).await;
         loop {
+            let standing = Standing::read(&self.state).map_err(|error| NotSent::Aside(error.to_string()))?;
+            if let Some(reason) = standing.aside() {
+                return Err(NotSent::Aside(reason.to_owned()));
+            }
             let start = Instant::now();
             match self.try_once().await {
                 Ok(()) => return Ok(start.elapsed().as_secs_f64()),
-                Err(status) if is_refusal(&status) || now_ms() >= self.close => return Err(status),
+                Err(status) if is_refusal(&status) || now_ms() >= self.close => return Err(status.into()),
                 Err(status) => {
                     tracing::info!("the submission broke off and goes on: {}", status.message());
                     tokio::time::sleep(self.backoff.next_wait().min(Duration::from_secs(2))).await;

@@ -18,6 +18,7 @@ impl Member {
     /// All rounds are settled: this house approves the hand-over where its policy says so, and sends the state when the
     /// aggregator lacks it.
     pub(super) async fn finish(&mut self, completed: v1::Completed) -> Result<Completed, RunError> {
+        self.end_if_left(None)?;
         let state = convert::digest("state", &completed.state).map_err(|e| RunError::Malformed(e.to_string()))?;
         let rounds = completed.rounds;
         let own = Digest::from_bytes(self.state.digest());
@@ -32,7 +33,9 @@ impl Member {
             if own != state {
                 return Err(RunError::Diverged { round: rounds, own: own.to_string(), signed: state.to_string() });
             }
-            if self.config.policy.hand_over {
+            if let Some(reason) = self.aside()? {
+                tracing::info!("this house does not approve the hand-over: {reason}");
+            } else if self.config.policy.hand_over {
                 self.approve(state).await?;
             } else {
                 tracing::info!("policy.hand_over is false: this house does not approve the hand-over");

@@ -11,6 +11,7 @@
 //! over, the memory knows what was promised, and promised bytes are kept until the round ends.
 
 mod answer;
+mod aside;
 mod body;
 mod check;
 mod contribute;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use protocol::{Digest, Rejection};
 
+pub(crate) use aside::under_way;
 pub use member::Home;
 pub(crate) use member::MAX_CLOCK_SKEW_MS;
 pub(crate) use open::fetch_cohort;

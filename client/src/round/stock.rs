@@ -12,6 +12,7 @@ use rand::rngs::SysRng;
 use tonic::Code;
 use tonic::transport::Channel;
 
+use super::aside::end_if_left;
 use super::member::{Home, Member};
 use super::{Options, RunError, is_refusal, lost};
 use crate::connection::describe;
@@ -29,6 +30,9 @@ pub(super) async fn roster(
 ) -> Result<Roster, RunError> {
     let mut told = String::new();
     loop {
+        if home.store.memory()?.is_none() {
+            end_if_left(&home.store)?;
+        }
         match client.get_roster(v1::GetRosterRequest {}).await {
             Ok(response) => {
                 options.backoff.reset();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adapter::State;
+use futures::future::BoxFuture;
 use protocol::client::{Effect, Event, Round};
 use protocol::{
     Abandonment, Announcement, Attempt, Charter, CommitteeSeat, Digest, HouseName, Outcome, RoundNumber, Signed,
@@ -17,13 +18,13 @@ use protos::convert;
 use protos::v1;
 use protos::v1::event::Kind;
 
+use super::aside::{end_if_left, under_way};
 use super::contribute::Done;
 use super::member::{Home, Member, View};
 use super::{Completed, Options, RunError, is_refusal, lost, renew, stock};
 use crate::connection;
 use crate::progress::{Phase, Seconds};
 use crate::sealing;
-use crate::standing::Standing;
 use crate::trainer::Trainer;
 use training::Part;
 
@@ -37,17 +38,26 @@ const SETTLED_CONNECTION: Duration = Duration::from_secs(10);
 /// Runs a member until the federation is completed. It dials out, waits for the others, and survives lost connections.
 /// Dropping the future at any point is as safe as a crash.
 ///
+/// Boxed, so that the future's code is made here once, and not again in every program and test that awaits it.
+///
 /// # Errors
 /// [`RunError`]: what this house refuses, or cannot go on with.
-pub async fn run(
+pub fn run(
+    home: Home,
+    trainer: Option<Box<dyn Trainer>>,
+    options: Options,
+) -> BoxFuture<'static, Result<Completed, RunError>> {
+    Box::pin(running(home, trainer, options))
+}
+
+async fn running(
     mut home: Home,
     trainer: Option<Box<dyn Trainer>>,
     mut options: Options,
 ) -> Result<Completed, RunError> {
     home.store.set_crash(options.crash.clone());
-    if let Standing::Left { .. } = Standing::read(home.store.dir())? {
-        home.store.withdraw()?;
-        return Err(RunError::Left);
+    if home.store.memory()?.is_none_or(|memory| under_way(&memory).is_none()) {
+        end_if_left(&home.store)?;
     }
     home.config.policy.check(&home.identity.charter)?;
     terms::check(&home.identity.charter)?;
@@ -75,6 +85,7 @@ pub async fn run(
 impl Member {
     /// One connection's worth of events.
     async fn session(&mut self) -> Result<Completed, RunError> {
+        self.end_if_left(None)?;
         self.renew_certificate().await?;
         self.offer_keys().await?;
         self.pump().await?;
@@ -100,38 +111,6 @@ impl Member {
                 _ = looks.tick() => self.heed_standing().await?,
             }
         }
-    }
-
-    /// A house that paused may have resumed, or left.
-    async fn heed_standing(&mut self) -> Result<(), RunError> {
-        self.end_if_left()?;
-        if self.aside()?.is_some() {
-            return Ok(());
-        }
-        match self.missed.take() {
-            Some(gathering) => {
-                self.gathering(&gathering).await?;
-                self.pump().await
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Ends a member that has left, but not within an attempt that was announced with it: others count on its answer.
-    fn end_if_left(&self) -> Result<(), RunError> {
-        let between = matches!(self.round, Round::Idle(_) | Round::Ready(_) | Round::Settled(_));
-        match Standing::read(self.store.dir())? {
-            Standing::Left { .. } if between => {
-                self.store.withdraw()?;
-                Err(RunError::Left)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Why nothing of this house's data may be used now. A file that tells nothing is no consent.
-    pub(super) fn aside(&self) -> Result<Option<&'static str>, RunError> {
-        Ok(Standing::read(self.store.dir())?.aside())
     }
 
     async fn event(&mut self, event: v1::Event) -> Result<Option<Completed>, RunError> {
@@ -170,13 +149,13 @@ impl Member {
         Ok(None)
     }
 
-    async fn gathering(&mut self, gathering: &v1::Gathering) -> Result<(), RunError> {
-        self.end_if_left()?;
+    pub(super) async fn gathering(&mut self, gathering: &v1::Gathering) -> Result<(), RunError> {
+        let (round, attempt) = place(gathering.round, gathering.attempt)?;
+        self.end_if_left(Some((round, attempt)))?;
         self.offer_keys().await?;
         if !self.me.is_house() {
             return Ok(());
         }
-        let (round, attempt) = place(gathering.round, gathering.attempt)?;
         self.missed = None;
         if let Some(reason) = self.aside()? {
             self.report(round, attempt, Phase::Refused, Some(reason.to_owned()));

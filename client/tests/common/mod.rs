@@ -121,6 +121,13 @@ impl Federation {
         Self::under(CHARTER, policy, 1, 0, &[]).await
     }
 
+    /// Rounds whose contributions leave four seconds after the announcement.
+    pub(crate) async fn departing_late(rounds: u32) -> Self {
+        let template =
+            CHARTER.replace("submit_at_ms = 400", "submit_at_ms = 4000").replace("close_ms = CLOSE", "close_ms = 9000");
+        Self::under(&with_spare_attempts(&template, rounds), "aggregator", rounds, 1, &[]).await
+    }
+
     /// The same, where a check of the sum waits 4 s for a house that has gone, and the others open without it.
     pub(crate) async fn impatient(policy: &str) -> Self {
         let template = CHARTER.replace("open_ms = 20000", "open_ms = 6000");

@@ -1,0 +1,60 @@
+//! What a house that paused or left does not do any more, and when one that left ends.
+
+use protocol::client::{Memory, Round};
+use protocol::{Attempt, RoundNumber};
+
+use super::RunError;
+use super::member::Member;
+use crate::standing::Standing;
+use crate::store::Store;
+
+impl Member {
+    /// Why nothing of this house's data may be used now. A file that tells nothing is no consent.
+    pub(super) fn aside(&self) -> Result<Option<&'static str>, RunError> {
+        Ok(Standing::read(self.store.dir())?.aside())
+    }
+
+    /// A house that paused may have resumed, or left.
+    pub(super) async fn heed_standing(&mut self) -> Result<(), RunError> {
+        self.end_if_left(None)?;
+        if self.aside()?.is_some() {
+            return Ok(());
+        }
+        match self.missed.take() {
+            Some(gathering) => {
+                self.gathering(&gathering).await?;
+                self.pump().await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a member that has left, but in no attempt that it said ready for or that was announced: others count on its answer. What is before the attempt
+    /// that `gathers` is over.
+    pub(super) fn end_if_left(&self, gathers: Option<(RoundNumber, Attempt)>) -> Result<(), RunError> {
+        let ready = match &self.round {
+            Round::Ready(ready) => Some((ready.said().round, ready.said().attempt)),
+            _ => None,
+        };
+        let seen = under_way(self.round.memory());
+        let over = |place: (RoundNumber, Attempt)| gathers.is_some_and(|gathers| place < gathers);
+        if [ready, seen].into_iter().flatten().all(over) { end_if_left(&self.store) } else { Ok(()) }
+    }
+}
+
+/// Ends a member that has left, between attempts: what it must not use any more is erased first.
+pub(super) fn end_if_left(store: &Store) -> Result<(), RunError> {
+    match Standing::read(store.dir())? {
+        Standing::Left { .. } => {
+            store.withdraw()?;
+            Err(RunError::Left)
+        }
+        Standing::TakesPart | Standing::Paused { .. } => Ok(()),
+    }
+}
+
+/// The attempt that a member is in, by what it remembers.
+pub(crate) fn under_way(memory: &Memory) -> Option<(RoundNumber, Attempt)> {
+    let seen = memory.seen.as_ref().filter(|seen| !seen.ended && seen.round >= memory.next_round)?;
+    Some((seen.round, seen.attempt))
+}
