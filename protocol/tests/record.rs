@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::record::{End, Made};
 use common::*;
 use proptest::prelude::*;
 use protocol::log::audit::audit;

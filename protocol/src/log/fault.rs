@@ -38,12 +38,12 @@ pub struct Fault {
     /// The round and attempt of that entry, as its leaf says, where it could be read.
     pub attempt: Option<(RoundNumber, Attempt)>,
     /// What.
-    pub flaw: Flaw,
+    pub flaw: Box<Flaw>,
 }
 
 impl Fault {
     pub(super) fn at(place: Place, flaw: Flaw) -> Self {
-        Self { place, attempt: None, flaw }
+        Self { place, attempt: None, flaw: Box::new(flaw) }
     }
 }
 

@@ -2,11 +2,9 @@
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses a part of this")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-mod record;
+pub mod record;
 
 use std::sync::Arc;
-
-pub use record::{End, Made};
 
 use protocol::client::{Me, Memory, Policy};
 use protocol::server::{Event, Input, Round, Start};
