@@ -13,6 +13,7 @@ use protos::{convert, v1};
 
 #[path = "../../protocol/tests/common/mod.rs"]
 mod common;
+use common::record::End;
 use common::*;
 
 fn main() -> io::Result<()> {

@@ -149,7 +149,7 @@ impl Chain {
         let position = self.frontier.head().size;
         let entry = Entry::from_bytes(bytes).map_err(|error| Fault::at(Place::Entry(position), Flaw::Format(error)))?;
         let attempt = Some((entry.leaf.round, entry.leaf.attempt));
-        let here = |flaw| Fault { place: Place::Entry(position), attempt, flaw: Box::new(flaw) };
+        let here = |flaw| Fault { attempt, ..Fault::at(Place::Entry(position), flaw) };
         let announced = check::announcement(&self.federation, &entry.announcement).map_err(|e| here(Flaw::Rule(e)))?;
         // The head in it vouches for the entry before: that one is the first that is wrong.
         self.stands(&announced).map_err(|flaw| match flaw {
@@ -173,7 +173,7 @@ impl Chain {
     fn before(&self) -> Fault {
         let position = (self.attempts.len() as u64).saturating_sub(1);
         let attempt = self.attempts.last().map(|last| (last.leaf.round, last.leaf.attempt));
-        Fault { place: Place::Entry(position), attempt, flaw: Box::new(Flaw::OtherLeaf) }
+        Fault { attempt, ..Fault::at(Place::Entry(position), Flaw::OtherLeaf) }
     }
 
     /// It was announced over exactly the entries before it.
