@@ -111,6 +111,14 @@ pub enum ServeError {
     /// The page would be open to everybody.
     #[error("{0} can be reached by others: --observe there needs --observe-token-file, or listen on 127.0.0.1")]
     OpenToAll(SocketAddr),
+    /// The server's certificate and key do not make a TLS identity.
+    #[error("{}: server.pem and server-key.pem cannot be used for TLS ({reason}); restore them from a backup", dir.display())]
+    Certificate {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// TLS or the network stack.
     #[error("the server stopped: {0}")]
     Transport(#[from] tonic::transport::Error),
@@ -164,8 +172,13 @@ async fn serving(config: Config) -> Result<Handle, ServeError> {
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(RESPONSE_BYTES);
     let enrolment = EnrolmentServer::new(EnrolmentService::new(shared)).max_decoding_message_size(JOIN_BYTES);
+    let unusable = |error: tonic::transport::Error| {
+        let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        ServeError::Certificate { dir: config.dir.clone(), reason }
+    };
     let router = Server::builder()
-        .tls_config(tls)?
+        .tls_config(tls)
+        .map_err(unusable)?
         .max_concurrent_streams(config.limits.streams_per_connection)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

@@ -364,12 +364,12 @@ async fn a_complaint_whose_answer_is_lost_fifty_times_counts_once() {
     let (mut members, announced) = announced(&mut site, 2).await;
     let mut behind = Behind::new(site).await;
     let count = Layout::from_bytes(&announced.unverified().unwrap().layout).unwrap().values().count;
-    for house in 0..members.len() {
-        let mut parts = members[house].contribution(&announced, &values(house, count));
+    for (house, member) in members.iter_mut().enumerate() {
+        let mut parts = member.contribution(&announced, &values(house, count));
         if house == 0 {
-            parts = members[0].with_a_wrong_share(&announced, parts, 2);
+            parts = member.with_a_wrong_share(&announced, parts, 2);
         }
-        members[house].submit(parts).await.unwrap();
+        member.submit(parts).await.unwrap();
     }
     let complaint = members[1].complaint(&announced, "abbey").await;
     let complaint = Some(to_wire(&Signed::sign(&complaint, &members[1].signer)));

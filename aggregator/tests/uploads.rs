@@ -75,7 +75,12 @@ async fn two_hundred_uploads_that_break_off_go_on_where_they_were_and_count_once
             }
             let cut = Duration::from_millis(rng.random_range(1..30));
             let broken = tokio::time::timeout(cut, members[house].client.submit(ReceiverStream::new(receiver))).await;
-            assert!(broken.is_err(), "the stream has not ended: {broken:?}");
+            match broken {
+                Err(_) => {}
+                // What the stream before had on the way was kept after it was asked for: a house asks again.
+                Ok(Err(status)) if status.code() == tonic::Code::Aborted => {}
+                other => panic!("the stream has not ended: {other:?}"),
+            }
             drop(sender);
             if rng.random_ratio(1, 12) {
                 site.restart(&mut members).await;

@@ -109,6 +109,10 @@ async fn pass(
     let generation = ways.borrow().generation;
     // The aggregator may be down: the caller finds its connection closed.
     let Ok(aggregator) = TcpStream::connect(to).await else { return };
+    // As both ends do.
+    if caller.set_nodelay(true).is_err() || aggregator.set_nodelay(true).is_err() {
+        return;
+    }
     let ((mut from_caller, mut to_caller), (mut from_aggregator, mut to_aggregator)) =
         (caller.into_split(), aggregator.into_split());
     let (mute, muted) = watch::channel(false);

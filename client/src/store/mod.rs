@@ -11,6 +11,9 @@
 //! state/keys/SEQUENCE   one-time keys; each erased with its attempt
 //! state/rounds/R-A/     one attempt's contribution, byte for byte as it was or will be sent
 //! ```
+//!
+//! Roster, memory, numbers and the ledger's head end with their SHA-256: a promise that a disk has changed is no promise. States, keys and contributions
+//! are known by digests and signatures elsewhere.
 
 mod attempt;
 
@@ -117,6 +120,11 @@ impl Store {
         self.crash.keep(kept, || Ok(files::write(&self.dir.join(name), bytes)?))
     }
 
+    /// As [`Self::put`], with its digest behind it.
+    fn put_whole(&self, kept: Kept, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.put(kept, name, &[bytes, Digest::sha256(bytes).as_bytes()].concat())
+    }
+
     /// Bytes that its disk has left.
     ///
     /// # Errors
@@ -136,7 +144,7 @@ impl Store {
     /// [`StoreError`].
     pub fn ledger_head(&self) -> Result<Option<Digest>, StoreError> {
         let path = self.dir.join("ledger-head");
-        let Some(bytes) = files::read(&path, MAX_BYTES)? else { return Ok(None) };
+        let Some(bytes) = whole(&path)? else { return Ok(None) };
         let bytes: [u8; 32] = bytes.try_into().map_err(|_| malformed(&path, "not 32 bytes"))?;
         Ok(Some(Digest::from_bytes(bytes)))
     }
@@ -146,7 +154,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn put_ledger_head(&self, head: &Digest) -> Result<(), StoreError> {
-        self.put(Kept::LedgerHead, "ledger-head", head.as_bytes())
+        self.put_whole(Kept::LedgerHead, "ledger-head", head.as_bytes())
     }
 
     /// The pinned roster.
@@ -155,7 +163,7 @@ impl Store {
     /// [`StoreError`].
     pub fn roster(&self) -> Result<Option<Roster>, StoreError> {
         let path = self.dir.join("roster");
-        let Some(bytes) = files::read(&path, MAX_BYTES)? else { return Ok(None) };
+        let Some(bytes) = whole(&path)? else { return Ok(None) };
         Roster::from_bytes(&bytes).map(Some).map_err(|e| malformed(&path, e))
     }
 
@@ -164,7 +172,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn pin_roster(&self, roster: &Roster) -> Result<(), StoreError> {
-        self.put(Kept::Roster, "roster", &roster.to_bytes())
+        self.put_whole(Kept::Roster, "roster", &roster.to_bytes())
     }
 
     /// What this member promised and knows.
@@ -173,7 +181,7 @@ impl Store {
     /// [`StoreError`].
     pub fn memory(&self) -> Result<Option<Memory>, StoreError> {
         let path = self.dir.join("memory");
-        let Some(bytes) = files::read(&path, MAX_BYTES)? else { return Ok(None) };
+        let Some(bytes) = whole(&path)? else { return Ok(None) };
         Memory::from_bytes(&bytes).map(Some).map_err(|e| malformed(&path, e))
     }
 
@@ -182,7 +190,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn put_memory(&self, memory: &Memory) -> Result<(), StoreError> {
-        self.put(Kept::Memory, "memory", &memory.to_bytes())
+        self.put_whole(Kept::Memory, "memory", &memory.to_bytes())
     }
 
     /// The bytes of an adapter state.
@@ -215,7 +223,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn put_handled(&self, sequence: u64) -> Result<(), StoreError> {
-        self.put(Kept::Handled, "handled", &sequence.to_be_bytes())
+        self.put_whole(Kept::Handled, "handled", &sequence.to_be_bytes())
     }
 
     /// Makes `count` one-time keys, durable before their public halves leave. No sequence number is used twice.
@@ -224,7 +232,7 @@ impl Store {
     /// [`StoreError`].
     pub fn add_keys<R: CryptoRng>(&self, count: usize, rng: &mut R) -> Result<Vec<KeptKey>, StoreError> {
         let first = self.number("next-key")?;
-        self.put(Kept::NextKey, "next-key", &(first + count as u64).to_be_bytes())?;
+        self.put_whole(Kept::NextKey, "next-key", &(first + count as u64).to_be_bytes())?;
         (first..)
             .take(count)
             .map(|sequence| {
@@ -309,7 +317,7 @@ impl Store {
 
     fn number(&self, name: &str) -> Result<u64, StoreError> {
         let path = self.dir.join(name);
-        let Some(bytes) = files::read(&path, 8)? else { return Ok(0) };
+        let Some(bytes) = whole(&path)? else { return Ok(0) };
         let bytes: [u8; 8] = bytes.as_slice().try_into().map_err(|_| malformed(&path, "is no number"))?;
         Ok(u64::from_be_bytes(bytes))
     }
@@ -321,7 +329,7 @@ impl Store {
 /// [`StoreError`].
 pub fn peek_memory(dir: &Path) -> Result<Option<Memory>, StoreError> {
     let path = dir.join("state").join("memory");
-    let Some(bytes) = files::read(&path, MAX_BYTES)? else { return Ok(None) };
+    let Some(bytes) = whole(&path)? else { return Ok(None) };
     Memory::from_bytes(&bytes).map(Some).map_err(|e| malformed(&path, e))
 }
 
@@ -331,8 +339,20 @@ pub fn peek_memory(dir: &Path) -> Result<Option<Memory>, StoreError> {
 /// [`StoreError`].
 pub fn peek_roster(dir: &Path) -> Result<Option<Roster>, StoreError> {
     let path = dir.join("state").join("roster");
-    let Some(bytes) = files::read(&path, MAX_BYTES)? else { return Ok(None) };
+    let Some(bytes) = whole(&path)? else { return Ok(None) };
     Roster::from_bytes(&bytes).map(Some).map_err(|e| malformed(&path, e))
+}
+
+/// What [`Store::put_whole`] wrote.
+fn whole(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(mut bytes) = files::read(path, MAX_BYTES)? else { return Ok(None) };
+    match bytes.split_last_chunk::<32>() {
+        Some((body, digest)) if Digest::sha256(body).as_bytes() == digest => {
+            bytes.truncate(bytes.len() - 32);
+            Ok(Some(bytes))
+        }
+        _ => Err(malformed(path, "its bytes are not those that were written")),
+    }
 }
 
 fn malformed(path: &Path, reason: impl ToString) -> StoreError {
@@ -364,6 +384,33 @@ mod tests {
         assert_eq!(files.get(Part::Body).unwrap().unwrap(), b"bytes");
         store.forget_before(4).unwrap();
         assert!(store.attempt(round, attempt).unwrap().get(Part::Body).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_promise_with_any_bit_changed_or_any_byte_missing_is_refused_by_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.put_memory(&Memory::new(Digest::sha256(b"first"))).unwrap();
+        store.put_handled(77).unwrap();
+        for (name, read) in [
+            ("memory", (|store| store.memory().map(drop)) as fn(&Store) -> Result<(), StoreError>),
+            ("handled", |store| store.handled().map(drop)),
+        ] {
+            let path = store.dir().join(name);
+            let written = fs::read(&path).unwrap();
+            let flipped = (0..written.len() * 8).map(|bit| {
+                let mut bytes = written.clone();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                bytes
+            });
+            for bytes in flipped.chain((0..written.len()).map(|length| written[..length].to_vec())) {
+                fs::write(&path, bytes).unwrap();
+                let refused = read(&store).unwrap_err();
+                assert!(matches!(&refused, StoreError::Malformed { path: named, .. } if *named == path), "{refused}");
+            }
+            fs::write(&path, written).unwrap();
+            read(&store).unwrap();
+        }
     }
 
     #[test]

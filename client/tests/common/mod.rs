@@ -227,6 +227,69 @@ impl Federation {
         federation
     }
 
+    /// Three rounds that nobody may miss, and that are open for an hour: what is in the way of one is not passed over.
+    pub(crate) async fn that_waits() -> Self {
+        let template = with_spare_attempts(CHARTER, 3)
+            .replace("submit_at_ms = 400", "submit_at_ms = 3000")
+            .replace("close_ms = CLOSE", "close_ms = 3600000")
+            .replace("open_ms = 20000", "open_ms = 7200000");
+        Self::under(&template, "aggregator", 3, 0, &[]).await
+    }
+
+    /// A copy of a federation's folders, at an address of its own; nothing runs yet.
+    pub(crate) fn copy_of(folders: &Path, charter: &Charter, before: SocketAddr) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        copy(folders, dir.path());
+        let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        for house in HOUSES {
+            let membership = dir.path().join(house).join("membership.toml");
+            let text = std::fs::read_to_string(&membership).unwrap();
+            std::fs::write(&membership, text.replace(&before.to_string(), &addr.to_string())).unwrap();
+        }
+        Self { dir, addr, charter: charter.clone(), fault: None, server: None }
+    }
+
+    /// Starts the aggregator, if it can.
+    pub(crate) async fn try_serve(&mut self) -> Result<(), server::ServeError> {
+        self.server = Some(server::start(server_config(&self.house("aggregator"), self.addr)).await?);
+        Ok(())
+    }
+
+    /// Ends the aggregator, if it runs.
+    pub(crate) async fn end(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.kill().await;
+        }
+    }
+
+    /// Rounds of `houses` houses, the first five of which hold key shares, and a fifth may vanish; each joins by the address that `way` gives.
+    pub(crate) async fn of_many(houses: &[String], rounds: u32, way: impl AsyncFn(SocketAddr) -> SocketAddr) -> Self {
+        let committee: Vec<&str> = houses[..5].iter().map(String::as_str).collect();
+        let template = CHARTER
+            .replace("epsilon = 1.5", "epsilon = 8.0")
+            .replace("max_attempts = 20", "max_attempts = 1000\ncharged = 400")
+            .replace("min_cohort = 3", &format!("min_cohort = {}", houses.len() * 3 / 5))
+            .replace("close_ms = CLOSE", "close_ms = 8000")
+            .replace("max_cohort = 4", &format!("max_cohort = {}", houses.len()))
+            .replace("threshold = 3", &format!("threshold = 3\nhouses = {committee:?}"));
+        let names: Vec<&str> = houses.iter().map(String::as_str).collect();
+        let vanish = u32::try_from(houses.len() / 5).unwrap();
+        let (mut federation, _) = Self::prepared_for(&names, &template, "aggregator", rounds, vanish, &[]).await;
+        federation.serve().await;
+        let home = aggregator::setup::open(&federation.house("aggregator")).await.unwrap();
+        for house in houses {
+            let url = format!("https://{}", way(federation.addr).await);
+            let invitation = home.invite(&HouseName::new(house).unwrap(), &url, &mut rand::rng()).await.unwrap();
+            let dir = federation.house(house);
+            while let Err(error) = client::join::join(&dir, &invitation).await {
+                assert!(matches!(error, client::join::JoinError::Unavailable { .. }), "{error}");
+            }
+            std::fs::write(dir.join("client.toml"), CONFIG).unwrap();
+        }
+        home.store.close().await;
+        federation
+    }
+
     async fn under(charter: &str, policy: &str, rounds: u32, may_vanish: u32, trustees: &[&str]) -> Self {
         let (mut federation, invitations) = Self::prepared(charter, policy, rounds, may_vanish, trustees).await;
         federation.serve().await;
@@ -246,6 +309,17 @@ impl Federation {
         may_vanish: u32,
         trustees: &[&str],
     ) -> (Self, Vec<(String, String)>) {
+        Self::prepared_for(&HOUSES, charter, policy, rounds, may_vanish, trustees).await
+    }
+
+    async fn prepared_for(
+        houses: &[&str],
+        charter: &str,
+        policy: &str,
+        rounds: u32,
+        may_vanish: u32,
+        trustees: &[&str],
+    ) -> (Self, Vec<(String, String)>) {
         let dir = tempfile::tempdir().unwrap();
         let mut template = charter
             .replace("POLICY", policy)
@@ -253,7 +327,7 @@ impl Federation {
             .replace("VANISH", &may_vanish.to_string())
             // Where nobody may vanish, nobody is waited for either: a slow machine must not lose a round.
             .replace("CLOSE", if may_vanish == 0 { "15000" } else { "2500" });
-        for house in HOUSES {
+        for house in houses {
             let rate = if template.contains("mode = \"client\"") { "1.0" } else { "0.01" };
             template += &format!("[[house]]\nname = \"{house}\"\nsampling_rate = {rate}\nnominal_batch = 4\n");
         }
@@ -266,7 +340,7 @@ impl Federation {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let federation = Self { addr: port, charter: home.charter.clone(), dir, fault: None, server: None };
         let mut invitations = Vec::new();
-        for house in HOUSES.iter().chain(trustees) {
+        for house in houses.iter().chain(trustees) {
             let name = HouseName::new(house).unwrap();
             let url = format!("https://{}", federation.addr);
             let invitation = home.invite(&name, &url, &mut rand::rng()).await.unwrap();
@@ -360,6 +434,19 @@ impl Federation {
                 .collect();
         }
         histories.iter().map(|history| self.expected(history).digest()).collect()
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
 
