@@ -43,6 +43,9 @@ impl Whom {
 /// gRPC's own health check, which everybody may ask: it says whether this program serves, and nothing else.
 pub const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
+/// gRPC's reflection, which says what the contract is: for enrolled members, as it is nobody else's business what they speak.
+pub const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+
 /// The table.
 #[must_use]
 pub const fn whom(rpc: Rpc) -> Whom {

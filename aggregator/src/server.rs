@@ -122,6 +122,9 @@ pub enum ServeError {
     /// TLS or the network stack.
     #[error("the server stopped: {0}")]
     Transport(#[from] tonic::transport::Error),
+    /// The contract's description.
+    #[error("the contract's description is damaged: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
     /// A task ended unexpectedly.
     #[error("the server's task ended: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -163,6 +166,10 @@ async fn serving(config: Config) -> Result<Handle, ServeError> {
         }
     };
     let connections = Connections::new(incoming, &config.limits, metrics.clone());
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(protos::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<FederationServer<FederationService>>().await;
     let shared =
@@ -190,6 +197,7 @@ async fn serving(config: Config) -> Result<Handle, ServeError> {
         .max_connection_age_grace(CONNECTION_GRACE)
         .layer(gate)
         .add_service(health)
+        .add_service(reflection)
         .add_service(enrolment)
         .add_service(federation);
     let server = tokio::spawn(router.serve_with_incoming_shutdown(connections, async move {

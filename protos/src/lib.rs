@@ -13,6 +13,9 @@ pub mod join;
 pub mod limits;
 pub mod rpc;
 
+/// The contract as protobuf describes it, a serialized `FileDescriptorSet`: what gRPC's reflection answers from.
+pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("federation");
+
 /// Generated from `proto/plainchant/v1/federation.proto`; the comments there are its documentation.
 #[allow(
     missing_docs,
