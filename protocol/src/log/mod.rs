@@ -1,7 +1,7 @@
 //! The federation's record: an append-only Merkle tree over [`crate::RecordLeaf`]s, as in RFC 6962 section 2.1, and its
 //! signed checkpoints, as in C2SP's tlog-checkpoint and signed-note, which members countersign as in its tlog-cosignature.
 //!
-//! [`file`] is the record as one file, each leaf with what proves it; [`audit`] checks such a file, offline.
+//! [`mod@file`] is the record as one file, each leaf with what proves it; [`audit`] checks such a file, offline.
 
 pub mod audit;
 mod fault;
