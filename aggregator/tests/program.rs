@@ -187,3 +187,13 @@ fn bash_completes_commands_flags_and_values_by_the_script_that_is_printed() {
     }
     assert_eq!(run(&["completions", "sea"]).0, 2);
 }
+
+/// As `... | head` when head is done.
+#[test]
+fn a_reader_that_has_gone_ends_the_program_without_a_word() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plainchant-aggregator"));
+    let output = command.args(["completions", "bash"]).stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), &*output.stderr), (Some(141), &b""[..]));
+}

@@ -33,3 +33,13 @@ fn every_shell_has_a_script_that_names_the_flags() {
         assert!(script(shell).contains("invitation-file"), "{shell}");
     }
 }
+
+/// As `... | head` when head is done.
+#[test]
+fn a_reader_that_has_gone_ends_the_program_without_a_word() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plainchant-client"));
+    let output = command.args(["completions", "bash"]).stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), &*output.stderr), (Some(141), &b""[..]));
+}

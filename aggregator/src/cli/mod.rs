@@ -12,7 +12,6 @@ mod serve;
 mod show;
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,6 +28,8 @@ use args::{Arguments, Command, Init, Invite, Readmit, Revoke};
 const FAILED: u8 = 1;
 /// Wrong arguments, a wrong file, a directory that is in use.
 const USAGE: u8 = 2;
+/// As a shell says it of a program that SIGPIPE ended.
+const NO_READER: i32 = 141;
 /// It did not work now; the same command may work later.
 const TRY_LATER: u8 = 75;
 
@@ -39,6 +40,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Not generic, so that its code is made in this crate, once.
 fn run_with(args: Vec<OsString>) -> ExitCode {
+    end_without_a_reader();
     let arguments = match Arguments::try_parse_from(args) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -60,6 +62,18 @@ fn run_with(args: Vec<OsString>) -> ExitCode {
             ExitCode::from(exit_code(&error))
         }
     }
+}
+
+/// `println!` panics when nobody reads any more (`... | head`): that is an end, with the exit code of SIGPIPE, and no fault.
+fn end_without_a_reader() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let closed = |text: &str| text.starts_with("failed printing to stdout") && text.contains("Broken pipe");
+        if panic.payload_as_str().is_some_and(closed) {
+            std::process::exit(NO_READER);
+        }
+        told(panic);
+    }));
 }
 
 async fn dispatch(command: Command) -> anyhow::Result<()> {
@@ -148,7 +162,8 @@ fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
     clap_complete::generate(shell, &mut Arguments::command(), "plainchant-aggregator", &mut script);
     // clap's issue 6421: bash would go by two names for a command of a program with a hyphen, and complete none of its flags.
     let script = String::from_utf8_lossy(&script).replace("plainchant__subcmd__", "plainchant__");
-    std::io::stdout().write_all(script.as_bytes()).context("cannot write the script")
+    print!("{script}");
+    Ok(())
 }
 
 /// A member's name as a person typed it.

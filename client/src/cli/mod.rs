@@ -12,7 +12,7 @@ mod standing;
 mod status;
 
 use std::ffi::OsString;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,6 +24,8 @@ use crate::round::RunError;
 
 /// Exit code of a command or configuration that cannot work.
 const USAGE: u8 = 2;
+/// As a shell says it of a program that SIGPIPE ended.
+const NO_READER: i32 = 141;
 /// Exit code of what may work later (EX_TEMPFAIL).
 const TRY_LATER: u8 = 75;
 
@@ -246,6 +248,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Not generic, so that its code is made in this crate, once.
 fn run_with(args: Vec<OsString>) -> ExitCode {
+    end_without_a_reader();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -286,6 +289,18 @@ fn run_with(args: Vec<OsString>) -> ExitCode {
     }
 }
 
+/// `println!` panics when nobody reads any more (`... | head`): that is an end, with the exit code of SIGPIPE, and no fault.
+fn end_without_a_reader() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let closed = |text: &str| text.starts_with("failed printing to stdout") && text.contains("Broken pipe");
+        if panic.payload_as_str().is_some_and(closed) {
+            std::process::exit(NO_READER);
+        }
+        told(panic);
+    }));
+}
+
 fn start_logs() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -298,7 +313,8 @@ fn completions(shell: Shell) -> Result<(), Failure> {
     clap_complete::generate(shell, &mut Cli::command(), "plainchant-client", &mut script);
     // clap's issue 6421: bash would go by two names for a command of a program with a hyphen, and complete none of its flags.
     let script = String::from_utf8_lossy(&script).replace("plainchant__subcmd__", "plainchant__");
-    std::io::stdout().write_all(script.as_bytes()).map_err(Failure::failed)
+    print!("{script}");
+    Ok(())
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
