@@ -34,11 +34,8 @@ impl BaseBiases {
         let stem = model.stem();
         let names = model.biases(config, &model.targets(config)?)?.into_iter();
         // By the checkpoint's name, the adapter's.
-        let mut wanted: BTreeMap<String, String> = names
-            .map(|(name, _)| {
-                (layer_of(&name).map_or_else(|| name.clone(), |l| format!("{l}.bias")), format!("{PREFIX}{name}"))
-            })
-            .collect();
+        let mut wanted: BTreeMap<String, String> =
+            names.filter_map(|(name, _)| Some((in_checkpoint(&name)?, format!("{PREFIX}{name}")))).collect();
         for file in weight_files(base)? {
             if wanted.is_empty() {
                 break;
@@ -91,8 +88,8 @@ impl Model {
             let layers = (0..self.num_hidden_layers).flat_map(|layer| {
                 [names.attention_norm, names.feed_forward_norm].map(|norm| format!("{}{layer}.{norm}", names.layers))
             });
-            let norms = names.embedding_norm.map(str::to_owned).into_iter().chain(layers).chain(self.pooler());
-            biases.extend(norms.map(|name| (format!("{prefix}{name}.bias"), hidden)));
+            let others = names.embedding_norm.into_iter().chain(self.pooler()).map(str::to_owned);
+            biases.extend(others.chain(layers).map(|name| (format!("{prefix}{name}.bias"), hidden)));
         }
         if biases.is_empty() {
             let rule =
@@ -103,9 +100,9 @@ impl Model {
     }
 
     /// The frozen layer between the hidden states and the head, where the head has one.
-    pub(crate) fn pooler(&self) -> Option<String> {
+    pub(crate) fn pooler(&self) -> Option<&'static str> {
         let pooled = self.head == Head::SequenceClassification && self.architecture == Architecture::Bert;
-        pooled.then(|| POOLER.to_owned())
+        pooled.then_some(POOLER)
     }
 
     /// Names, without PEFT's prefix, of biases that PEFT saves where it saves all, and that are none of an adapter's: those of the head a second time, as
@@ -133,25 +130,25 @@ impl Adapter {
         if name.ends_with(".lora_B.bias") || !name.starts_with(self.model().stem()) {
             return None;
         }
-        layer_of(name).map(|layer| format!("{layer}.bias"))
+        in_checkpoint(name)
     }
 
     /// The same with `base` added `sign` times to what it has of the base model's biases: 1 for what PEFT's files hold, -1 for what an adapter holds.
-    pub(crate) fn with_biases(&self, base: &BaseBiases, sign: f32) -> Result<Self, AdapterError> {
-        let mut adapter = self.clone();
-        if let Some(missing) = base.missing(self) {
+    pub(crate) fn with_biases(mut self, base: &BaseBiases, sign: f32) -> Result<Self, AdapterError> {
+        if let Some(missing) = base.missing(&self) {
             return Err(AdapterError::MissingTensor { tensor: missing.to_owned() });
         }
         for (name, values) in &base.0 {
-            adapter.add_to(name, values, sign)?;
+            self.add_to(name, values, sign)?;
         }
-        Ok(adapter)
+        Ok(self)
     }
 }
 
-/// The layer of a bias of the base model, by the bias's name in PEFT without its prefix.
-fn layer_of(name: &str) -> Option<&str> {
-    name.strip_suffix(ADAPTED).or_else(|| name.strip_suffix(".bias"))
+/// The name in a checkpoint of the bias that PEFT calls so, without its prefix; none of what is no bias.
+fn in_checkpoint(name: &str) -> Option<String> {
+    let layer = name.strip_suffix(ADAPTED).or_else(|| name.strip_suffix(".bias"))?;
+    Some(format!("{layer}.bias"))
 }
 
 /// The values of a tensor of any of the types that weights have.

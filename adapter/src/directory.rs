@@ -31,7 +31,7 @@ impl Adapter {
     /// # Errors
     /// As [`save_dir`](Self::save_dir), and [`AdapterError::MissingTensor`] naming a bias that is not in `base`.
     pub fn save_dir_with_base(&self, dir: &Path, base: &BaseBiases) -> Result<(), AdapterError> {
-        self.with_biases(base, 1.0)?.write(dir)
+        self.clone().with_biases(base, 1.0)?.write(dir)
     }
 
     fn write(&self, dir: &Path) -> Result<(), AdapterError> {

@@ -79,9 +79,7 @@ impl Targets {
             }
         }
     }
-}
 
-impl Targets {
     /// Whether PEFT would take a linear layer of this name that is in none of the numbered layers.
     pub(crate) fn take(&self, name: &str, layers: Option<&[u32]>) -> bool {
         match self {

@@ -184,19 +184,19 @@ fn merged_biases_are_the_adapted_models_and_taken_out_again_the_base_models() {
     let device = lora::device("cpu").unwrap();
     let all = Case::all("qwen2");
     // With biases beside B as well, which add to the same ones.
-    let both = LoraConfig { lora_bias: true, ..all.saved.config().clone() };
-    let both = Adapter::initial(&all.model, &both, 3).unwrap();
-    let values: Vec<f32> = (0..both.trainable_len()).map(|i| ((i * 37 % 101) as f32 - 50.0) / 200.0).collect();
-    let both = both.with_flat(&values).unwrap();
+    let both = |target_modules: adapter::Targets| {
+        let config = LoraConfig { lora_bias: true, target_modules, ..all.saved.config().clone() };
+        let adapter = Adapter::initial(&all.model, &config, 3).unwrap();
+        let values: Vec<f32> = (0..adapter.trainable_len()).map(|i| ((i * 37 % 101) as f32 - 50.0) / 200.0).collect();
+        adapter.with_flat(&values).unwrap()
+    };
     // q, k and v of two layers; the other two adapted layers have no bias that one beside B could go into.
     let nowhere = tempfile::tempdir().unwrap();
-    let refused = both.merge(&all.folder, nowhere.path(), Merge::Into).unwrap_err();
+    let wide = both(all.saved.config().target_modules.clone());
+    let refused = wide.merge(&all.folder, nowhere.path(), Merge::Into).unwrap_err();
     assert!(refused.to_string().contains("down_proj.bias"), "{refused}");
     assert_eq!(std::fs::read_dir(nowhere.path()).unwrap().count(), 0);
-    let narrow = LoraConfig { target_modules: adapter::Targets::names(&["q_proj", "v_proj"]), ..both.config().clone() };
-    let narrow = Adapter::initial(&all.model, &narrow, 3).unwrap();
-    let values: Vec<f32> = (0..narrow.trainable_len()).map(|i| ((i * 37 % 101) as f32 - 50.0) / 200.0).collect();
-    let narrow = narrow.with_flat(&values).unwrap();
+    let narrow = both(adapter::Targets::names(&["q_proj", "v_proj"]));
     for (adapter, tensors) in [(&Case::bias("qwen2").saved, 8 + 4), (&all.saved, 8 + 6), (&narrow, 4 + 6)] {
         let [merged, back] = [(), ()].map(|()| tempfile::tempdir().unwrap());
         assert_eq!(adapter.merge(&all.folder, merged.path(), Merge::Into).unwrap(), tensors);

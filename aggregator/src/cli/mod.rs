@@ -12,7 +12,7 @@ mod serve;
 mod show;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -28,8 +28,6 @@ use args::{Arguments, Command, Init, Invite, Readmit, Revoke};
 const FAILED: u8 = 1;
 /// Wrong arguments, a wrong file, a directory that is in use.
 const USAGE: u8 = 2;
-/// As a shell says it of a program that SIGPIPE ended.
-const NO_READER: i32 = 141;
 /// It did not work now; the same command may work later.
 const TRY_LATER: u8 = 75;
 
@@ -40,7 +38,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Not generic, so that its code is made in this crate, once.
 fn run_with(args: Vec<OsString>) -> ExitCode {
-    end_without_a_reader();
     let arguments = match Arguments::try_parse_from(args) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -62,18 +59,6 @@ fn run_with(args: Vec<OsString>) -> ExitCode {
             ExitCode::from(exit_code(&error))
         }
     }
-}
-
-/// `println!` panics when nobody reads any more (`... | head`): that is an end, with the exit code of SIGPIPE, and no fault.
-fn end_without_a_reader() {
-    let told = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let closed = |text: &str| text.starts_with("failed printing to stdout") && text.contains("Broken pipe");
-        if panic.payload_as_str().is_some_and(closed) {
-            std::process::exit(NO_READER);
-        }
-        told(panic);
-    }));
 }
 
 async fn dispatch(command: Command) -> anyhow::Result<()> {
@@ -164,6 +149,14 @@ fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
     let script = String::from_utf8_lossy(&script).replace("plainchant__subcmd__", "plainchant__");
     print!("{script}");
     Ok(())
+}
+
+/// Puts a file in place whole or not at all: a script may be watching for it.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    std::fs::write(&beside, bytes)?;
+    std::fs::rename(&beside, path)
 }
 
 /// A member's name as a person typed it.

@@ -1,13 +1,11 @@
 //! `log` and `verify`: the record, as this aggregator has it, and as a file.
 
-use std::path::Path;
-
 use anyhow::Context as _;
 use protocol::log::audit::audit;
 use protocol::log::file::MAX_FILE_BYTES;
 
-use super::NotYet;
 use super::args::{Log, Verify};
+use super::{NotYet, replace};
 use crate::{record, setup};
 
 pub(super) async fn log(args: Log) -> anyhow::Result<()> {
@@ -37,12 +35,4 @@ pub(super) fn verify(args: &Verify) -> anyhow::Result<()> {
     println!("{audited}");
     println!("it holds, if charter and roster are those that you know");
     Ok(())
-}
-
-/// Puts a file in place whole.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    std::fs::write(&beside, bytes)?;
-    std::fs::rename(&beside, path)
 }

@@ -43,7 +43,8 @@ pub(super) async fn serve(args: Serve) -> anyhow::Result<()> {
         println!("observed at http://{addr}/");
     }
     if let Some(path) = &args.port_file {
-        write_port(path, handle.addr.port()).with_context(|| format!("cannot write {}", path.display()))?;
+        let port = format!("{}\n", handle.addr.port());
+        super::replace(path, port.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     }
     tokio::select! {
         () = stopped() => tracing::info!("stopping: calls under way may end"),
@@ -79,13 +80,6 @@ fn token(path: &Path) -> anyhow::Result<Zeroizing<String>> {
         path.display()
     );
     Ok(Zeroizing::new(token.to_owned()))
-}
-
-/// Whole or not at all: a script may be watching for the file.
-fn write_port(path: &Path, port: u16) -> std::io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    std::fs::write(&temporary, format!("{port}\n"))?;
-    std::fs::rename(&temporary, path)
 }
 
 /// Resolves at Ctrl-C or, on Unix, SIGTERM.

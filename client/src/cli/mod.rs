@@ -24,8 +24,6 @@ use crate::round::RunError;
 
 /// Exit code of a command or configuration that cannot work.
 const USAGE: u8 = 2;
-/// As a shell says it of a program that SIGPIPE ended.
-const NO_READER: i32 = 141;
 /// Exit code of what may work later (EX_TEMPFAIL).
 const TRY_LATER: u8 = 75;
 
@@ -248,7 +246,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Not generic, so that its code is made in this crate, once.
 fn run_with(args: Vec<OsString>) -> ExitCode {
-    end_without_a_reader();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -287,18 +284,6 @@ fn run_with(args: Vec<OsString>) -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
-}
-
-/// `println!` panics when nobody reads any more (`... | head`): that is an end, with the exit code of SIGPIPE, and no fault.
-fn end_without_a_reader() {
-    let told = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let closed = |text: &str| text.starts_with("failed printing to stdout") && text.contains("Broken pipe");
-        if panic.payload_as_str().is_some_and(closed) {
-            std::process::exit(NO_READER);
-        }
-        told(panic);
-    }));
 }
 
 fn start_logs() {

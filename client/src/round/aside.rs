@@ -17,16 +17,12 @@ impl Member {
     /// A house that paused may have resumed, or left.
     pub(super) async fn heed_standing(&mut self) -> Result<(), RunError> {
         self.end_if_left(None)?;
+        let Some(gathering) = self.missed else { return Ok(()) };
         if self.aside()?.is_some() {
             return Ok(());
         }
-        match self.missed.take() {
-            Some(gathering) => {
-                self.gathering(&gathering).await?;
-                self.pump().await
-            }
-            None => Ok(()),
-        }
+        self.gathering(&gathering).await?;
+        self.pump().await
     }
 
     /// Ends a member that has left, but in no attempt that it said ready for or that was announced: others count on its answer. What is before the attempt
@@ -42,8 +38,13 @@ impl Member {
     }
 }
 
-/// Ends a member that has left, between attempts: what it must not use any more is erased first.
-pub(super) fn end_if_left(store: &Store) -> Result<(), RunError> {
+/// Ends a member that has left, unless it remembers an attempt that may still want its answer.
+pub(super) fn end_between_attempts(store: &Store) -> Result<(), RunError> {
+    if store.memory()?.as_ref().and_then(under_way).is_some() { Ok(()) } else { end_if_left(store) }
+}
+
+/// Ends a member that has left: what it must not use any more is erased first.
+fn end_if_left(store: &Store) -> Result<(), RunError> {
     match Standing::read(store.dir())? {
         Standing::Left { .. } => {
             store.withdraw()?;

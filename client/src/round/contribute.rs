@@ -1,42 +1,29 @@
 //! A house's contribution: charged to the ledger, trained, encrypted, kept, and only then sent, at a fixed time.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use adapter::State;
-use bytes::Bytes;
 use privacy::Entry;
 use protocol::client::Event;
 use protocol::message::{SHARE_INFO, ciphertext_digest, share_aad};
 use protocol::{Announcement, Contribution, Digest, Message, Reader, Signed, Writer};
-use protos::convert::to_wire;
-use protos::limits::{COMMITTEE_MEMBERS, RUN_BYTES, SEALED_SHARE_BYTES};
-use protos::v1;
-use protos::v1::federation_client::FederationClient;
-use protos::v1::submit_request::Part as Sent;
+use protos::limits::{COMMITTEE_MEMBERS, SEALED_SHARE_BYTES};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use secure_sum::{Committee, Layout, MaskSeed, OneTimeKey};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
 
 use super::member::Member;
+use super::submission::{NotSent, Submission, Whole, departure};
 use super::{RunError, is_refusal, lost, now_ms};
-use crate::connection::Backoff;
 use crate::crash::{Line, Place};
 use crate::identity::Identity;
 use crate::progress::{Phase, timed};
 use crate::sealing;
-use crate::standing::Standing;
 use crate::store::Part;
 use crate::trainer::Trainer;
 use training::TrainError;
-
-/// Between the time at which contributions leave and the close, late ones leave at one of this many moments, so that when
-/// a batch was done is not seen.
-const LATE_DEPARTURES: u64 = 8;
 
 /// What goes on beside the event loop.
 pub(super) struct Work {
@@ -50,20 +37,6 @@ pub(super) struct Work {
 pub(super) enum Done {
     Trained(Digest, Result<Made, RunError>),
     Submitted(Digest, Result<f64, NotSent>),
-}
-
-/// Why a contribution did not arrive.
-pub(super) enum NotSent {
-    /// What the aggregator or the network said.
-    Said(tonic::Status),
-    /// The house paused or left before it was sent.
-    Aside(String),
-}
-
-impl From<tonic::Status> for NotSent {
-    fn from(status: tonic::Status) -> Self {
-        Self::Said(status)
-    }
 }
 
 /// A contribution, ready to be kept.
@@ -331,86 +304,6 @@ impl Job {
             ledger_head: self.ledger_head,
         };
         Ok(Encrypted { signed: Signed::sign(&manifest, &self.identity.signer), sealed, body })
-    }
-}
-
-/// One contribution on its way.
-struct Submission {
-    client: FederationClient<Channel>,
-    whole: Whole,
-    departure: u64,
-    close: u64,
-    backoff: Backoff,
-    /// Where the house's standing is.
-    state: PathBuf,
-}
-
-impl Submission {
-    /// Waits for the departure, then sends, again and again until it is answered or the round closes, for as long as the house takes part. Gives the
-    /// seconds of the transfer that was answered.
-    async fn send(mut self) -> Result<f64, NotSent> {
-        tokio::time::sleep(Duration::from_millis(self.departure.saturating_sub(now_ms()))).await;
-        loop {
-            let standing = Standing::read(&self.state).map_err(|error| NotSent::Aside(error.to_string()))?;
-            if let Some(reason) = standing.aside() {
-                return Err(NotSent::Aside(reason.to_owned()));
-            }
-            let start = Instant::now();
-            match self.try_once().await {
-                Ok(()) => return Ok(start.elapsed().as_secs_f64()),
-                Err(status) if is_refusal(&status) || now_ms() >= self.close => return Err(status.into()),
-                Err(status) => {
-                    tracing::info!("the submission broke off and goes on: {}", status.message());
-                    tokio::time::sleep(self.backoff.next_wait().min(Duration::from_secs(2))).await;
-                }
-            }
-        }
-    }
-
-    /// Sends what the aggregator has not kept of an earlier try.
-    async fn try_once(&mut self) -> Result<(), tonic::Status> {
-        let contribution = Some(to_wire(&self.whole.signed));
-        let found = self.client.find_upload(v1::FindUploadRequest { contribution }).await?.into_inner();
-        if found.accepted {
-            return Ok(());
-        }
-        if found.chunks > 0 {
-            tracing::info!(chunks = found.chunks, "the aggregator has kept a part of it");
-        }
-        self.client.submit(futures::stream::iter(self.whole.parts(found.chunks))).await.map(drop)
-    }
-}
-
-/// When a contribution leaves: at the announced time, or at the next of a few moments after it.
-fn departure(announcement: &Announcement, now_ms: u64) -> u64 {
-    let (submit, close) = (announcement.submit_time_ms(), announcement.close_time_ms());
-    let step = (close.saturating_sub(submit) / LATE_DEPARTURES).max(1);
-    submit + now_ms.saturating_sub(submit).div_ceil(step) * step
-}
-
-/// A contribution, and how it is cut.
-struct Whole {
-    signed: Signed<Contribution>,
-    sealed: Vec<Vec<u8>>,
-    body: Bytes,
-    /// Bytes of a chunk.
-    chunk: usize,
-}
-
-impl Whole {
-    /// The header, and the chunks from `first` on in runs.
-    fn parts(&self, first: u32) -> Vec<v1::SubmitRequest> {
-        let sealed_shares = self.sealed.iter().cloned().map(Bytes::from).collect();
-        let header = v1::SubmitHeader { contribution: Some(to_wire(&self.signed)), sealed_shares, first };
-        let chunks_a_run = (RUN_BYTES / self.chunk).max(1);
-        let (first, count) = (first as usize, self.body.len().div_ceil(self.chunk));
-        let runs = (first..count).step_by(chunks_a_run).map(|first| {
-            let end = ((first + chunks_a_run) * self.chunk).min(self.body.len());
-            let first_chunk = u32::try_from(first).unwrap_or(u32::MAX);
-            Sent::Run(v1::ChunkRun { first: first_chunk, data: self.body.slice(first * self.chunk..end) })
-        });
-        let parts = std::iter::once(Sent::Header(header)).chain(runs);
-        parts.map(|part| v1::SubmitRequest { part: Some(part) }).collect()
     }
 }
 

@@ -22,6 +22,7 @@ mod member;
 mod open;
 mod renew;
 mod stock;
+mod submission;
 mod watch;
 
 use std::path::{Path, PathBuf};

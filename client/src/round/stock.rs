@@ -12,7 +12,7 @@ use rand::rngs::SysRng;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use super::aside::end_if_left;
+use super::aside::end_between_attempts;
 use super::member::{Home, Member};
 use super::{Options, RunError, is_refusal, lost};
 use crate::connection::describe;
@@ -30,9 +30,7 @@ pub(super) async fn roster(
 ) -> Result<Roster, RunError> {
     let mut told = String::new();
     loop {
-        if home.store.memory()?.is_none() {
-            end_if_left(&home.store)?;
-        }
+        end_between_attempts(&home.store)?;
         match client.get_roster(v1::GetRosterRequest {}).await {
             Ok(response) => {
                 options.backoff.reset();

@@ -18,7 +18,7 @@ use protos::convert;
 use protos::v1;
 use protos::v1::event::Kind;
 
-use super::aside::{end_if_left, under_way};
+use super::aside::end_between_attempts;
 use super::contribute::Done;
 use super::member::{Home, Member, View};
 use super::{Completed, Options, RunError, is_refusal, lost, renew, stock};
@@ -56,9 +56,7 @@ async fn running(
     mut options: Options,
 ) -> Result<Completed, RunError> {
     home.store.set_crash(options.crash.clone());
-    if home.store.memory()?.is_none_or(|memory| under_way(&memory).is_none()) {
-        end_if_left(&home.store)?;
-    }
+    end_between_attempts(&home.store)?;
     home.config.policy.check(&home.identity.charter)?;
     terms::check(&home.identity.charter)?;
     renew::left_s(&home.identity)?;

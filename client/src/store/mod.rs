@@ -21,7 +21,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use protocol::client::Memory;
-use protocol::{Attempt, Digest, Message as _, Roster, RoundNumber};
+use protocol::{Attempt, Digest, Message, Roster, RoundNumber};
 use rand::CryptoRng;
 use secure_sum::SealingKey;
 
@@ -162,9 +162,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn roster(&self) -> Result<Option<Roster>, StoreError> {
-        let path = self.dir.join("roster");
-        let Some(bytes) = whole(&path)? else { return Ok(None) };
-        Roster::from_bytes(&bytes).map(Some).map_err(|e| malformed(&path, e))
+        message(&self.dir, "roster")
     }
 
     /// Pins the roster, for good.
@@ -180,9 +178,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn memory(&self) -> Result<Option<Memory>, StoreError> {
-        let path = self.dir.join("memory");
-        let Some(bytes) = whole(&path)? else { return Ok(None) };
-        Memory::from_bytes(&bytes).map(Some).map_err(|e| malformed(&path, e))
+        message(&self.dir, "memory")
     }
 
     /// Replaces the memory.
@@ -328,9 +324,7 @@ impl Store {
 /// # Errors
 /// [`StoreError`].
 pub fn peek_memory(dir: &Path) -> Result<Option<Memory>, StoreError> {
-    let path = dir.join("state").join("memory");
-    let Some(bytes) = whole(&path)? else { return Ok(None) };
-    Memory::from_bytes(&bytes).map(Some).map_err(|e| malformed(&path, e))
+    message(&dir.join("state"), "memory")
 }
 
 /// The pinned roster of the client in `dir`, whether it runs or not.
@@ -338,9 +332,14 @@ pub fn peek_memory(dir: &Path) -> Result<Option<Memory>, StoreError> {
 /// # Errors
 /// [`StoreError`].
 pub fn peek_roster(dir: &Path) -> Result<Option<Roster>, StoreError> {
-    let path = dir.join("state").join("roster");
+    message(&dir.join("state"), "roster")
+}
+
+/// A message that is kept in the folder `state`.
+fn message<T: Message>(state: &Path, name: &str) -> Result<Option<T>, StoreError> {
+    let path = state.join(name);
     let Some(bytes) = whole(&path)? else { return Ok(None) };
-    Roster::from_bytes(&bytes).map(Some).map_err(|e| malformed(&path, e))
+    T::from_bytes(&bytes).map(Some).map_err(|e| malformed(&path, e))
 }
 
 /// What [`Store::put_whole`] wrote.
