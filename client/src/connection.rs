@@ -36,19 +36,8 @@ pub(crate) fn channel(
     identity: Option<&Identity>,
     network: &Network,
 ) -> Result<Channel, ConnectError> {
+    let endpoint = endpoint(url, authority, identity)?;
     let failed = |reason: String| ConnectError { url: url.to_owned(), reason };
-    let mut tls =
-        ClientTlsConfig::new().domain_name(SERVER_NAME).ca_certificate(Certificate::from_pem(to_pem(authority)));
-    if let Some(member) = identity {
-        let certificate = member.certificate_pem();
-        tls = tls.identity(tonic::transport::Identity::from_pem(certificate, member.tls_pem.as_bytes()));
-    }
-    let endpoint = Endpoint::from_shared(url.to_owned())
-        .and_then(|endpoint| endpoint.tls_config(tls))
-        .map_err(|e| failed(chain(&e)))?
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true);
     let proxy = proxy::of(network, &Environment::read(), endpoint.uri()).map_err(|e| failed(e.to_string()))?;
     Ok(match proxy {
         None => endpoint.connect_timeout(CONNECT_TIMEOUT).connect_lazy(),
@@ -59,12 +48,33 @@ pub(crate) fn channel(
     })
 }
 
+/// The aggregator at `url`, by the authority that alone is trusted for it.
+pub(crate) fn endpoint(url: &str, authority: &[u8], identity: Option<&Identity>) -> Result<Endpoint, ConnectError> {
+    let failed = |reason: String| ConnectError { url: url.to_owned(), reason };
+    let mut tls =
+        ClientTlsConfig::new().domain_name(SERVER_NAME).ca_certificate(Certificate::from_pem(to_pem(authority)));
+    if let Some(member) = identity {
+        let certificate = member.certificate_pem();
+        tls = tls.identity(tonic::transport::Identity::from_pem(certificate, member.tls_pem.as_bytes()));
+    }
+    let endpoint = Endpoint::from_shared(url.to_owned()).and_then(|endpoint| endpoint.tls_config(tls));
+    Ok(endpoint
+        .map_err(|e| failed(chain(&e)))?
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true))
+}
+
 /// A client of the federation, as `identity`.
 pub(crate) fn federation(identity: &Identity, network: &Network) -> Result<FederationClient<Channel>, ConnectError> {
-    let channel = channel(&identity.url, &identity.authority_der, Some(identity), network)?;
-    Ok(FederationClient::new(channel)
+    Ok(over(channel(&identity.url, &identity.authority_der, Some(identity), network)?))
+}
+
+/// A client of the federation over this channel.
+pub(crate) fn over(channel: Channel) -> FederationClient<Channel> {
+    FederationClient::new(channel)
         .max_decoding_message_size(limits::RESPONSE_BYTES)
-        .max_encoding_message_size(limits::MESSAGE_BYTES))
+        .max_encoding_message_size(limits::MESSAGE_BYTES)
 }
 
 /// Growing waits between attempts to connect, spread out so that members do not come back all at once.

@@ -11,7 +11,7 @@
 //! 5. [`proxy`] is the way out of the house's network, where there is one; [`connection`] goes through it.
 //! 6. [`standing`] is whether the house takes part at all: it may pause, and leave.
 //! 7. [`progress`] is what the house sees of it; [`record`] compares the federation's record with what this member keeps, and [`evidence`]
-//!    puts both into a folder for others; [`cli`] is the program.
+//!    puts both into a folder for others; [`prove`] shows what leaves, with a canary for data; [`cli`] is the program.
 //!
 //! Only sums leave: loss, batch sizes and epsilon stay in the house's own files.
 
@@ -21,14 +21,17 @@ pub mod connection;
 pub mod crash;
 pub mod evidence;
 pub mod files;
+mod html;
 pub mod identity;
 pub mod join;
 pub mod policy;
 pub mod progress;
+pub mod prove;
 pub mod proxy;
 pub mod record;
 pub mod round;
 mod sealing;
+mod signature;
 pub mod standing;
 pub mod store;
 pub mod trainer;

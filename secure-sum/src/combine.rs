@@ -138,10 +138,28 @@ pub fn combine(
     }
     check_answers(layout, committee, commitments, answers)?;
     let quorum = &answers[..usize::from(committee.threshold())];
+    small_key(layout, quorum, cohort).ok_or(CombineError::KeyNotSmall { cohort })
+}
+
+/// What these answers give when they are taken for enough, however few they are: the attack that the threshold is there to withstand, for
+/// showing that it fails. `None` unless the result could be a sum of `cohort` one-time keys. Fewer than t answers of an honest dealing
+/// are independent of the key, so what they give is as good as random.
+#[must_use]
+pub fn combine_unchecked(layout: &Layout, answers: &[(u8, ShareSum)], cohort: usize) -> Option<KeySum> {
+    let fits = answers.iter().all(|(index, answer)| *index != 0 && answer.values.len() == layout.scalars() + 1);
+    let distinct =
+        answers.iter().enumerate().all(|(at, (index, _))| answers[..at].iter().all(|(other, _)| other != index));
+    if answers.is_empty() || !fits || !distinct || !layout.admits(cohort) {
+        return None;
+    }
+    small_key(layout, answers, cohort)
+}
+
+/// The key that this many answers give, if it is small enough for a sum of keys.
+fn small_key(layout: &Layout, quorum: &[(u8, ShareSum)], cohort: usize) -> Option<KeySum> {
     wipe::after(|| interpolate(layout, quorum))
         .filter(|key| is_small(key, layout.set().sigma(), cohort))
         .map(KeySum::new)
-        .ok_or(CombineError::KeyNotSmall { cohort })
 }
 
 /// The coefficients at zero, or none when the scalars there hold no digits.

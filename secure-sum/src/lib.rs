@@ -68,7 +68,7 @@ mod oracle;
 
 pub use accumulate::{Accumulator, ChunkError, FoldError, check_chunk};
 pub use checksum::{Challenge, Checksum, ChecksumBuilder, OtherLayout};
-pub use combine::{CombineError, ShareSum, combine};
+pub use combine::{CombineError, ShareSum, combine, combine_unchecked};
 pub use commitments::{Commitments, DealingError};
 pub use committee::{Committee, CommitteeError};
 pub use complaint::{ComplaintError, EnvelopeFault, EnvelopeProof};

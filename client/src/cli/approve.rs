@@ -97,7 +97,7 @@ pub(super) fn roster(command: &RosterCommand) -> Result<(), Failure> {
 }
 
 /// The pinned roster, or the one that the aggregator shows, checked against the charter.
-fn roster_of(dir: &Path, identity: &Identity) -> Result<(Roster, bool), Failure> {
+pub(super) fn roster_of(dir: &Path, identity: &Identity) -> Result<(Roster, bool), Failure> {
     if let Some(roster) = store::peek_roster(dir).map_err(RunError::from)? {
         return Ok((roster, true));
     }
@@ -135,7 +135,7 @@ fn table(roster: &Roster) -> Table {
 }
 
 /// The first digits of a digest in groups of four, to be read out.
-fn aloud(digest: &Digest) -> String {
+pub(super) fn aloud(digest: &Digest) -> String {
     let text = digest.to_string();
     let groups: Vec<&str> = (0..LEAST_DIGITS).step_by(4).map(|at| &text[at..at + 4]).collect();
     groups.join(" ")

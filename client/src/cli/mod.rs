@@ -6,6 +6,7 @@ mod doctor;
 mod evaluate;
 mod join;
 mod ledger;
+mod prove;
 mod record;
 mod run;
 mod standing;
@@ -43,6 +44,7 @@ Examples:
   $EDITOR my-house/client.toml        # data file, model, your limits
   plainchant-client roster show my-house    # compare with the other houses, then `roster approve`
   plainchant-client doctor my-house   # proxy, firewall, certificate, clock, disk, model: what IT is asked
+  plainchant-client prove my-house --out proof    # what leaves this house, shown with a canary
   plainchant-client check my-house    # every bad row, by line, before anything is trained
   plainchant-client run my-house
   plainchant-client ledger my-house
@@ -160,6 +162,19 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         record: Option<PathBuf>,
     },
+    /// Shows what leaves this house: sends a canary through all that a contribution goes through, and looks at every byte of it.
+    #[command(
+        after_help = "Reads no row and no model, spends no epsilon, and sends nothing to anybody: the far end is on this machine. For an officer \
+        who reads no code: FOLDER/proof.html. What left is there too, for tools of your own; the report is signed by this house's key.\n\
+        Exit codes: 0 all is as it should be, 1 something is not, 2 this house would not run under this charter."
+    )]
+    Prove {
+        /// The house's folder, joined before.
+        dir: PathBuf,
+        /// The folder to make.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Uses nothing of this house's data until `resume`: a client that runs heeds it before its next step.
     Pause {
         /// The house's folder.
@@ -272,6 +287,7 @@ fn run_with(args: Vec<OsString>) -> ExitCode {
         Command::Ledger { dir, json } => ledger::run(&dir, json),
         Command::Verify { file, dir } => record::verify(&file, dir.as_deref()),
         Command::Evidence { dir, out, record: file } => record::evidence(&dir, &out, file.as_deref()),
+        Command::Prove { dir, out } => prove::run(&dir, &out),
         Command::Pause { dir } => standing::pause(&dir),
         Command::Resume { dir } => standing::resume(&dir),
         Command::Leave { dir, yes } => standing::leave(&dir, yes),

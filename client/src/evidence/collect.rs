@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use privacy::{Kind, Ledger, LedgerError, Limit};
 use protocol::charter::ReleasePolicy;
 use protocol::log::audit::{Audited, AuditedAttempt};
-use protocol::{Charter, Digest, HouseName, Role};
+use protocol::{Charter, Digest, HouseName};
 
 use super::facts::{
     Attempt, Charge, DataSet, Era, Evidence, House, Member, Own, Pinned, Policy, Record, Software, Terms,
@@ -58,15 +58,7 @@ fn members(audited: &Audited) -> Vec<Member> {
     let leaves = || audited.attempts.iter().map(|attempt| &attempt.leaf);
     let roster = audited.federation.roster().members().iter();
     let member = roster.map(|member| Member {
-        house: House {
-            name: member.name().to_string(),
-            role: match member.role() {
-                Role::House => "house",
-                Role::Contributor => "house without key shares",
-                Role::Trustee => "trustee",
-            },
-            key_sha256: Digest::sha256(member.signing_key().as_bytes()),
-        },
+        house: House::of(member),
         contributions: leaves().filter(|leaf| leaf.houses.contains(member.name())).count(),
         verdicts: leaves().filter(|leaf| leaf.signers.contains(member.name())).count(),
     });

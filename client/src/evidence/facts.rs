@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::Digest;
+use protocol::{Digest, Role};
 use serde::{Serialize, Serializer};
 
 /// All of it.
@@ -49,6 +49,22 @@ pub struct House {
     /// SHA-256 of its Ed25519 key.
     #[serde(serialize_with = "digest")]
     pub key_sha256: Digest,
+}
+
+impl House {
+    /// As the roster has it.
+    #[must_use]
+    pub fn of(member: &protocol::Member) -> Self {
+        Self {
+            name: member.name().to_string(),
+            role: match member.role() {
+                Role::House => "house",
+                Role::Contributor => "house without key shares",
+                Role::Trustee => "trustee",
+            },
+            key_sha256: Digest::sha256(member.signing_key().as_bytes()),
+        }
+    }
 }
 
 /// A member of the roster, and how often it took part.
@@ -254,7 +270,7 @@ pub struct Own {
     pub ledger_head: Digest,
 }
 
-fn digest<S: Serializer>(value: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn digest<S: Serializer>(value: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
@@ -262,6 +278,6 @@ fn maybe<S: Serializer>(value: &Option<Digest>, serializer: S) -> Result<S::Ok, 
     value.as_ref().map(ToString::to_string).serialize(serializer)
 }
 
-fn digests<S: Serializer>(value: &BTreeMap<String, Digest>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn digests<S: Serializer>(value: &BTreeMap<String, Digest>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(value.iter().map(|(name, digest)| (name, digest.to_string())))
 }

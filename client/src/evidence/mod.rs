@@ -14,18 +14,19 @@
 
 mod collect;
 mod facts;
-mod html;
+mod page;
 
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
+use protocol::Digest;
 use protocol::log::audit::Audited;
-use protocol::{Digest, PublicKey};
 
 use crate::files::{self, FileError};
 use crate::record::Kept;
+use crate::signature;
 
-pub use facts::Evidence;
+pub use facts::{Evidence, House};
+pub(crate) use facts::{digest, digests};
 
 /// Why no folder was written.
 #[derive(Debug, thiserror::Error)]
@@ -60,34 +61,21 @@ pub fn write(
         return Err(EvidenceError::Exists(out.to_owned()));
     }
     let mut evidence = collect::collect(kept, audited, made_at_ms)?;
-    let page = html::page(&evidence);
+    let page = page::page(&evidence);
     let charter = kept.identity.charter.text();
     let others = [(RECORD, file), ("charter.toml", charter.as_bytes()), ("evidence.html", page.as_bytes())];
     evidence.files = others.iter().map(|(name, bytes)| ((*name).to_owned(), Digest::sha256(bytes))).collect();
     let json = serde_json::to_string_pretty(&evidence)? + "\n";
-    let signer = &kept.identity.signer;
-    // A JSON object always begins as one.
-    let signature = signer.sign_json(&json).unwrap_or([0; 64]);
     files::create_dir(out)?;
     for (name, bytes) in others {
         files::write(&out.join(name), bytes)?;
     }
-    files::write(&out.join("evidence.json"), json.as_bytes())?;
-    files::write(&out.join("evidence.json.sig"), &signature)?;
-    files::write(&out.join("house.pub.pem"), pem(&signer.public_key()).as_bytes())?;
+    signature::write(out, "evidence.json", &json, &kept.identity.signer)?;
     files::write(&out.join("README.md"), readme(&evidence).as_bytes())?;
     Ok(evidence)
 }
 
 const RECORD: &str = "record.plainchant";
-
-/// The key as OpenSSL reads it: a SubjectPublicKeyInfo of RFC 8410, section 4.
-fn pem(key: &PublicKey) -> String {
-    const PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-    let der = [PREFIX.as_slice(), key.as_bytes()].concat();
-    let body = base64::engine::general_purpose::STANDARD.encode(der);
-    format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n")
-}
 
 fn readme(evidence: &Evidence) -> String {
     let Evidence { federation, house, charter, roster, .. } = evidence;
@@ -96,25 +84,14 @@ fn readme(evidence: &Evidence) -> String {
          \n\
          `evidence.html` is for reading, `evidence.json` is the same for programs and is what is signed.\n\
          \n\
-         1. The signature, with OpenSSL 3 or later:\n\
-         \n\
-         ```\n\
-         openssl pkeyutl -verify -pubin -inkey house.pub.pem -rawin -in evidence.json -sigfile evidence.json.sig\n\
-         ```\n\
-         \n\
-         2. That `house.pub.pem` is this house's key: its fingerprint, SHA-256 of the 32 bytes, is {fingerprint}. Any other member reads it in\n   `plainchant-client roster show DIR`, which prints the first 40 digits, and it stands in the roster of the record:\n\
-         \n\
-         ```\n\
-         openssl pkey -pubin -in house.pub.pem -outform DER | tail -c 32 | sha256sum\n\
-         ```\n\
-         \n\
+         {signed}\n\
          3. The other files: `sha256sum {record} charter.toml evidence.html` gives the digests under `files` in `evidence.json`.\n\
          4. The record: `plainchant-aggregator verify {record}`, or a member's `plainchant-client verify {record} --dir DIR`, or the\n   independent `check_log.py {record} --charter {charter} --roster {roster}`. Compare the roster's digest with another house.\n\
          \n\
          What it does not show: that the rows were what they should be, and what was done with the adapter afterwards. What was spent is what this\n\
          house's ledger says; the record has the ledger's digests, under this house's signatures, so that an older copy of it would not fit.\n",
         house = house.name,
-        fingerprint = house.key_sha256,
+        signed = signature::how_to_verify("evidence.json", &house.key_sha256),
         record = RECORD,
         charter = charter.digest,
         roster = roster.digest,

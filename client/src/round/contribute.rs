@@ -40,10 +40,10 @@ pub(super) enum Done {
 }
 
 /// A contribution, ready to be kept.
-pub(super) struct Made {
-    signed: Signed<Contribution>,
-    sealed: Vec<Vec<u8>>,
-    body: Vec<u8>,
+pub(crate) struct Made {
+    pub(crate) signed: Signed<Contribution>,
+    pub(crate) sealed: Vec<Vec<u8>>,
+    pub(crate) body: Vec<u8>,
     loss: Option<f64>,
     train: f64,
     noise: f64,
@@ -238,25 +238,26 @@ impl Member {
 }
 
 /// A manifest and what it binds.
-struct Encrypted {
+pub(crate) struct Encrypted {
     signed: Signed<Contribution>,
     sealed: Vec<Vec<u8>>,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// All that making a contribution needs, for another thread.
-struct Job {
-    identity: Arc<Identity>,
-    layout: Layout,
-    announcement: Arc<Announcement>,
-    ledger_head: Digest,
-    committee: Committee,
-    state: State,
-    trainer: Arc<Mutex<Box<dyn Trainer>>>,
+pub(crate) struct Job {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) layout: Layout,
+    pub(crate) announcement: Arc<Announcement>,
+    pub(crate) ledger_head: Digest,
+    pub(crate) committee: Committee,
+    pub(crate) state: State,
+    pub(crate) trainer: Arc<Mutex<Box<dyn Trainer>>>,
 }
 
 impl Job {
-    fn make(self) -> Result<Made, RunError> {
+    /// Trains, clips, adds noise, encrypts and signs.
+    pub(crate) fn make(&self) -> Result<Made, RunError> {
         let house = self.identity.name();
         let part = training::Part::announced(&self.identity.charter, house, &self.announcement);
         let trained = {
@@ -277,7 +278,7 @@ impl Job {
     }
 
     /// Encrypts under a fresh key, deals its shares to the committee, and signs the manifest of it all.
-    fn encrypt(&self, values: &[i64]) -> Result<Encrypted, RunError> {
+    pub(crate) fn encrypt(&self, values: &[i64]) -> Result<Encrypted, RunError> {
         let failed = |e: &dyn std::fmt::Display| RunError::Train(TrainError::Encrypt(e.to_string()));
         // Not a generator of the process: its buffer would keep the seeds of key and errors.
         let (layout, announcement, rng) = (&self.layout, &self.announcement, &mut UnwrapErr(SysRng));

@@ -256,7 +256,7 @@ pub(super) fn write_adapter(options: &Options, state: &State, biases: &BaseBiase
 }
 
 /// The house's limits, as the protocol checks them.
-fn policy(config: &Config) -> Policy {
+pub(crate) fn policy(config: &Config) -> Policy {
     Policy {
         epsilon_ceiling: config.policy.epsilon_ceiling,
         allow_no_privacy: config.policy.allow_no_privacy,

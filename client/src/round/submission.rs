@@ -21,34 +21,31 @@ use crate::standing::Standing;
 const LATE_DEPARTURES: u64 = 8;
 
 /// Why a contribution did not arrive.
-pub(super) enum NotSent {
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotSent {
     /// What the aggregator or the network said.
-    Said(tonic::Status),
+    #[error("{}", .0.message())]
+    Said(#[from] tonic::Status),
     /// The house paused or left before it was sent.
+    #[error("{0}")]
     Aside(String),
 }
 
-impl From<tonic::Status> for NotSent {
-    fn from(status: tonic::Status) -> Self {
-        Self::Said(status)
-    }
-}
-
 /// One contribution on its way.
-pub(super) struct Submission {
-    pub(super) client: FederationClient<Channel>,
-    pub(super) whole: Whole,
-    pub(super) departure: u64,
-    pub(super) close: u64,
-    pub(super) backoff: Backoff,
+pub(crate) struct Submission {
+    pub(crate) client: FederationClient<Channel>,
+    pub(crate) whole: Whole,
+    pub(crate) departure: u64,
+    pub(crate) close: u64,
+    pub(crate) backoff: Backoff,
     /// Where the house's standing is.
-    pub(super) state: PathBuf,
+    pub(crate) state: PathBuf,
 }
 
 impl Submission {
     /// Waits for the departure, then sends, again and again until it is answered or the round closes, for as long as the house takes part. Gives the
     /// seconds of the transfer that was answered.
-    pub(super) async fn send(mut self) -> Result<f64, NotSent> {
+    pub(crate) async fn send(mut self) -> Result<f64, NotSent> {
         tokio::time::sleep(Duration::from_millis(self.departure.saturating_sub(now_ms()))).await;
         loop {
             let standing = Standing::read(&self.state).map_err(|error| NotSent::Aside(error.to_string()))?;
@@ -82,19 +79,19 @@ impl Submission {
 }
 
 /// When a contribution leaves: at the announced time, or at the next of a few moments after it.
-pub(super) fn departure(announcement: &Announcement, now_ms: u64) -> u64 {
+pub(crate) fn departure(announcement: &Announcement, now_ms: u64) -> u64 {
     let (submit, close) = (announcement.submit_time_ms(), announcement.close_time_ms());
     let step = (close.saturating_sub(submit) / LATE_DEPARTURES).max(1);
     submit + now_ms.saturating_sub(submit).div_ceil(step) * step
 }
 
 /// A contribution, and how it is cut.
-pub(super) struct Whole {
-    pub(super) signed: Signed<Contribution>,
-    pub(super) sealed: Vec<Vec<u8>>,
-    pub(super) body: Bytes,
+pub(crate) struct Whole {
+    pub(crate) signed: Signed<Contribution>,
+    pub(crate) sealed: Vec<Vec<u8>>,
+    pub(crate) body: Bytes,
     /// Bytes of a chunk.
-    pub(super) chunk: usize,
+    pub(crate) chunk: usize,
 }
 
 impl Whole {

@@ -1,0 +1,248 @@
+//! Shows to somebody who reads no code what leaves this house: a canary goes through all that a contribution goes through, and is caught at the far end.
+//!
+//! 1. [`rehearsal`] makes a federation of this hour out of the charter that was joined, with keys that are all here.
+//! 2. [`canary`] is a trainer whose rows are a known update; the charter's mechanism clips it and adds the house's noise.
+//! 3. The round's own code encrypts and sends it, over the connection that any call takes; [`far_end`] keeps every byte.
+//! 4. [`look`] asks: is it the plaintext, does it compress, do too few shares open it, do enough, is the noise of the stated size?
+//! 5. [`weaken`] says to this house's rules what an aggregator might say; [`report`] writes all of it, signed.
+//!
+//! ```text
+//! README.md           how to verify the rest, with common tools
+//! proof.json          what was found; proof.json.sig and house.pub.pem as in `evidence`
+//! proof.html          the same to read
+//! on-the-cable.bin    what left, as it would be on the cable
+//! at-the-aggregator.bin   the same out of TLS, as an aggregator reads it
+//! ```
+
+mod canary;
+mod far_end;
+mod look;
+mod rehearsal;
+mod report;
+mod search;
+#[cfg(test)]
+mod tests;
+mod weaken;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use protocol::client::{Event, Input};
+use protocol::{Digest, Message as _, Rejection, Roster};
+use protos::v1::federation_client::FederationClient;
+use secure_sum::Committee;
+use tonic::transport::Channel;
+use training::{Part, TrainError};
+
+pub(crate) use report::verdict;
+pub use report::{Check, Left, Proof, Refused, Stated};
+
+use crate::config::Config;
+use crate::connection::Backoff;
+use crate::evidence::House;
+use crate::files::{self, FileError};
+use crate::identity::Identity;
+use crate::policy::PolicyError;
+use crate::round::{Job, Submission, Whole, now_ms, policy};
+use crate::signature;
+use canary::{CanaryTrainer, Made};
+use look::Opened;
+use rehearsal::Rehearsal;
+
+/// How long the canary may take to be sent.
+const LONGEST_MS: u64 = 3_600_000;
+
+/// Why nothing could be shown.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProveError {
+    /// Something is there already.
+    #[error("{}: is there already; name a folder that is not", .0.display())]
+    Exists(PathBuf),
+    /// A trustee contributes nothing.
+    #[error("`{0}` is no house of this charter: it contributes nothing, so there is nothing to show")]
+    NotAHouse(String),
+    /// The house's policy refuses the charter.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The house's rules refuse even an honest round.
+    #[error("this house would take part in no round of this charter: {0}")]
+    Refused(Rejection),
+    /// The charter cannot be run.
+    #[error(transparent)]
+    Terms(#[from] terms::TermsError),
+    /// The canary could not be made.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The rehearsal itself failed.
+    #[error("the rehearsal failed: {0}")]
+    Rehearsal(String),
+    /// What arrived is no contribution.
+    #[error("what arrived is no contribution of this house: {0}")]
+    Contribution(String),
+    /// A file cannot be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It cannot be written as JSON.
+    #[error("the proof cannot be written: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Shows what leaves the house that joined as `identity`, and writes it into the folder `out`, which is made here. `roster` is the federation's and
+/// whether it is pinned; `step` is told what is being done.
+///
+/// # Errors
+/// [`ProveError`]. A check that does not pass is no error: it stands in the proof.
+pub async fn prove(
+    identity: &Identity,
+    config: &Config,
+    (roster, pinned): (&Roster, bool),
+    out: &Path,
+    step: &dyn Fn(&'static str),
+) -> Result<Proof, ProveError> {
+    if out.exists() {
+        return Err(ProveError::Exists(out.to_owned()));
+    }
+    let charter = &identity.charter;
+    let house = charter.house(identity.name()).ok_or_else(|| ProveError::NotAHouse(identity.name().to_string()))?;
+    config.policy.check(charter)?;
+    terms::check(charter)?;
+
+    step("making a federation for the rehearsal");
+    let rehearsal = Rehearsal::new(charter, identity.name())?;
+    let rules = policy(config);
+    let (heard, _) = weaken::hear(&rehearsal, &rules)?;
+
+    step("clipping the canary, adding noise, encrypting");
+    let (trainer, made) = CanaryTrainer::new(charter, house.sampling_rate, house.nominal_batch)?;
+    let job = job(&rehearsal, trainer, rehearsal.committee);
+    let (contribution, second, made) = tokio::task::spawn_blocking(move || {
+        let contribution = job.make().map_err(|error| ProveError::Contribution(error.to_string()))?;
+        let made = std::mem::take(&mut *made.lock().unwrap_or_else(PoisonError::into_inner));
+        let second = job.encrypt(&made.values).map_err(|error| ProveError::Contribution(error.to_string()))?;
+        Ok::<_, ProveError>((contribution, second.body, made))
+    })
+    .await
+    .map_err(|error| ProveError::Rehearsal(error.to_string()))??;
+    // The protocol's rules take it for this house's contribution, as they must before anything is sent.
+    let input = Input {
+        at_ms: rehearsal.announcement.submit_time_ms(),
+        event: Event::Contributed(contribution.signed.clone()),
+    };
+    heard.step(&input).map_err(ProveError::Refused)?;
+
+    step("sending it to the far end, on this machine");
+    let signed = contribution.signed.clone();
+    let whole = Whole {
+        signed: contribution.signed,
+        sealed: contribution.sealed,
+        body: contribution.body.into(),
+        chunk: rehearsal.layout.chunk_bytes(),
+    };
+    let state = rehearsal.state_dir();
+    let arrived = far_end::receive(&rehearsal, |client| send(client, whole, state)).await?;
+
+    step("looking at what left, and opening it");
+    let share = Part::announced(charter, identity.name(), &rehearsal.announcement).noise_share()?;
+    let opened = Opened::read(&rehearsal, &arrived, &made)?;
+    let (checks, left) = (opened.checks(&second, share.as_ref()), opened.left());
+    let refused = weaken::all(&rehearsal, &rules, &signed)?;
+    let passed = checks.iter().all(|check| check.passed) && refused.iter().all(|one| one.refused);
+    let deviation = share.map_or(0.0, |share| share.deviation());
+    let mut proof = Proof {
+        format: "plainchant-proof/1",
+        made_at_ms: now_ms(),
+        program: concat!("plainchant-client ", env!("CARGO_PKG_VERSION")),
+        federation: charter.name.to_string(),
+        house: member(roster, identity),
+        charter: charter.digest(),
+        roster: roster.digest(),
+        roster_pinned: pinned,
+        members: roster.members().iter().map(House::of).collect(),
+        stated: Stated {
+            mode: charter.privacy.mode.as_str(),
+            epsilon: charter.privacy.epsilon,
+            delta: charter.privacy.delta,
+            noise_multiplier: charter.privacy.noise_multiplier,
+            share_deviation: deviation,
+            values: made.values.len(),
+            committee: rehearsal.committee.members(),
+            threshold: rehearsal.committee.threshold(),
+            min_cohort: config.policy.min_cohort.max(charter.rounds.min_cohort as usize),
+        },
+        left,
+        checks,
+        refused,
+        files: Default::default(),
+        passed,
+    };
+    step("writing the report");
+    let page = report::page(&proof);
+    let files = [
+        ("on-the-cable.bin", &arrived.wire[..]),
+        ("at-the-aggregator.bin", &arrived.read),
+        ("proof.html", page.as_bytes()),
+    ];
+    proof.files = files.iter().map(|(name, bytes)| ((*name).to_owned(), Digest::sha256(bytes))).collect();
+    let json = serde_json::to_string_pretty(&proof)? + "\n";
+    files::create_dir(out)?;
+    for (name, bytes) in files {
+        files::write(&out.join(name), bytes)?;
+    }
+    signature::write(out, "proof.json", &json, &identity.signer)?;
+    files::write(&out.join("README.md"), readme(&proof).as_bytes())?;
+    Ok(proof)
+}
+
+/// What a round makes a contribution from, with the canary for a trainer.
+fn job(rehearsal: &Rehearsal, trainer: CanaryTrainer, committee: Committee) -> Job {
+    Job {
+        identity: Arc::clone(&rehearsal.identity),
+        layout: rehearsal.layout.clone(),
+        announcement: Arc::clone(&rehearsal.announcement),
+        ledger_head: Digest::from_bytes([0; 32]),
+        committee,
+        state: rehearsal.state.clone(),
+        trainer: Arc::new(Mutex::new(Box::new(trainer))),
+    }
+}
+
+/// Sends as a round does, at once.
+async fn send(client: FederationClient<Channel>, whole: Whole, state: PathBuf) -> Result<f64, ProveError> {
+    let (now, backoff) = (now_ms(), Backoff::new(Duration::from_millis(50), Duration::from_secs(1)));
+    let submission = Submission { client, whole, departure: now, close: now + LONGEST_MS, backoff, state };
+    submission.send().await.map_err(|reason| ProveError::Rehearsal(reason.to_string()))
+}
+
+/// This house, as the roster has it.
+fn member(roster: &Roster, identity: &Identity) -> House {
+    roster.member(identity.name()).map_or_else(
+        || House {
+            name: identity.name().to_string(),
+            role: "no member",
+            key_sha256: Digest::sha256(identity.signer.public_key().as_bytes()),
+        },
+        House::of,
+    )
+}
+
+fn readme(proof: &Proof) -> String {
+    format!(
+        "# What leaves `{house}` in the federation `{federation}`\n\
+         \n\
+         `proof.html` is for reading, `proof.json` is the same for programs and is what is signed.\n\
+         \n\
+         {signed}\n\
+         3. The other files: `sha256sum on-the-cable.bin at-the-aggregator.bin proof.html` gives the digests under `files` in `proof.json`.\n\
+         4. Your own look: `gzip -9 < at-the-aggregator.bin | wc -c` beside the file's length, or any other tool that you trust.\n\
+         \n\
+         What it does not show: that the program that takes part in rounds is the one that made this (its version is in `proof.json`; install both\n\
+         from one package), and what the members of a committee do with their keys. The canary's federation was of the charter {charter},\n\
+         with the aggregator's key replaced by one that was made here.\n",
+        house = proof.house.name,
+        federation = proof.federation,
+        signed = signature::how_to_verify("proof.json", &proof.house.key_sha256),
+        charter = proof.charter,
+    )
+}
