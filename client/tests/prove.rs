@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use base64::Engine as _;
 use common::{Federation, HOUSES, logs};
-use ed25519_dalek::pkcs8::DecodePublicKey as _;
 use ed25519_dalek::{Signature, VerifyingKey};
 use protocol::Digest;
 use serde_json::Value;
@@ -50,7 +50,10 @@ async fn a_house_shows_what_leaves_it_signed_with_every_sites_key_and_nothing_of
     assert_eq!(files(&abbey), before, "nothing in the house's folder has changed");
 
     let json = std::fs::read(out.join("proof.json")).unwrap();
-    let key = VerifyingKey::from_public_key_pem(&std::fs::read_to_string(out.join("house.pub.pem")).unwrap()).unwrap();
+    // The last 32 bytes are the key (RFC 8410, section 4).
+    let pem = std::fs::read_to_string(out.join("house.pub.pem")).unwrap();
+    let der = base64::engine::general_purpose::STANDARD.decode(pem.lines().nth(1).unwrap()).unwrap();
+    let key = VerifyingKey::from_bytes(der[der.len() - 32..].try_into().unwrap()).unwrap();
     let signature = Signature::from_slice(&std::fs::read(out.join("proof.json.sig")).unwrap()).unwrap();
     key.verify_strict(&json, &signature).unwrap();
     let proof: Value = serde_json::from_slice(&json).unwrap();

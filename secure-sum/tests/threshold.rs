@@ -7,7 +7,7 @@ mod rounds;
 use curve25519_dalek::Scalar;
 use rand::RngExt;
 use rounds::{Failure, Round, SEED, interpolate, scalars, weight};
-use secure_sum::{CombineError, Committee, OneTimeKey, ParameterSet, Values, glwe};
+use secure_sum::{CombineError, Committee, OneTimeKey, ParameterSet, Values, combine_unchecked, glwe};
 use tfhe_ntt::prime64::Plan;
 
 /// The 1 - 10^-6 quantile of chi-square with 255 degrees of freedom is 377 (Wilson and Hilferty). Seeds are fixed.
@@ -27,8 +27,16 @@ fn every_triple_of_five_opens_and_no_pair_does() {
         for b in a + 1..=5 {
             let alone = round.open(&round.answers(&[a, b]));
             assert_eq!(alone, Err(Failure::Combine(CombineError::TooFew { needed: 3, found: 2 })));
+            // Nor by force: taken for enough, they give no sum of keys. Repeated or nobody's, they give nothing either.
+            let mut nobodys = round.answers(&[a, b, b]);
+            nobodys[2].0 = 0;
+            for forced in [round.answers(&[a, b]), round.answers(&[a, a, b]), nobodys] {
+                assert!(combine_unchecked(&round.layout, &forced, 3).is_none(), "{a} {b}");
+            }
             for c in b + 1..=5 {
-                assert_eq!(round.open(&round.answers(&[a, b, c])), Ok(round.expected()));
+                let answers = round.answers(&[a, b, c]);
+                assert!(combine_unchecked(&round.layout, &answers, 3).is_some());
+                assert_eq!(round.open(&answers), Ok(round.expected()));
                 triples += 1;
             }
         }

@@ -140,19 +140,24 @@ impl<'a> Opened<'a> {
         let (known, places) =
             (pieces.len(), pieces.places_in(&self.arrived.wire) + pieces.places_in(&self.arrived.read));
         let each = || encoded.iter().map(|encoded| (Pieces::of([encoded]), encoded)).filter(|(own, _)| own.len() > 0);
-        let seen = each().filter(|(own, encoded)| own.places_in(&encoded.bytes) > 0).count();
-        let searchable = each().count();
+        let blind: Vec<&str> =
+            each().filter(|(own, encoded)| own.places_in(&encoded.bytes) == 0).map(|(_, one)| one.name).collect();
         Check {
             name: "not-plaintext",
             question: "Is the update, before or after its noise, anywhere in what left, as numbers or as text?",
-            passed: places == 0 && known > 0 && seen == searchable,
+            passed: places == 0 && known > 0 && blind.is_empty(),
             found: format!(
                 "{places} places in {} bytes, under TLS and out of it, hold any of {known} pieces of it",
                 self.arrived.wire.len() + self.arrived.read.len()
             ),
-            control: Some(format!(
-                "in the update as it is without encryption it is found in {seen} of {searchable} encodings"
-            )),
+            control: Some(if blind.is_empty() {
+                format!(
+                    "in the update as it is without encryption it is found, in each of {} encodings",
+                    each().count()
+                )
+            } else {
+                format!("it is NOT FOUND in the update itself, as {}", blind.join(", "))
+            }),
         }
     }
 

@@ -46,7 +46,7 @@ use crate::identity::Identity;
 use crate::policy::PolicyError;
 use crate::round::{Job, Submission, Whole, now_ms, policy};
 use crate::signature;
-use canary::{CanaryTrainer, Made};
+use canary::CanaryTrainer;
 use look::Opened;
 use rehearsal::Rehearsal;
 

@@ -5,6 +5,7 @@ use privacy::NoiseShare;
 use protocol::Charter;
 use secure_sum::Committee;
 
+use super::canary::Made;
 use super::far_end::Arrived;
 use super::*;
 
