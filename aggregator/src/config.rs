@@ -3,12 +3,15 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use program::Overrides;
 use serde::Deserialize;
 
 use crate::limits::Limits;
 
 /// Name of the file in the aggregator's folder.
 pub const FILE: &str = "aggregator.toml";
+/// Sections whose keys the environment may give, as `PLAINCHANT_LIMITS_CALLS_PER_SECOND`; `serve` has variables of its own.
+const FROM_ENVIRONMENT: [&str; 1] = ["limits"];
 /// What `init` writes there: every key, explained and left out.
 pub const SAMPLE: &str = include_str!("aggregator.sample.toml");
 
@@ -66,12 +69,18 @@ impl File {
         let path = dir.join(FILE);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
-        let mut file: Self = match toml::from_str(&text) {
-            Ok(file) => file,
-            Err(error) => return Err(ConfigError::Invalid { path, reason: error.to_string() }),
+        let invalid = |reason: String| ConfigError::Invalid { path: path.clone(), reason };
+        let overrides = Overrides::read(&FROM_ENVIRONMENT, &[]).map_err(|error| invalid(error.to_string()))?;
+        let mut file: Self = if overrides.is_empty() {
+            // From its text, so that an error has its line.
+            toml::from_str(&text).map_err(|error| invalid(error.to_string()))?
+        } else {
+            let mut table = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
+            overrides.apply(&mut table).map_err(|error| invalid(error.to_string()))?;
+            table.try_into().map_err(|error: toml::de::Error| invalid(error.to_string()))?
         };
         if let Err(reason) = file.limits.check() {
             return Err(ConfigError::Invalid { path, reason });

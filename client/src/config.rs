@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use program::{OverrideError, Overrides};
 use protocol::Charter;
 use serde::Deserialize;
 
@@ -17,6 +18,11 @@ pub const SAMPLE: &str = include_str!("client.sample.toml");
 
 /// Name of the file in the client's folder.
 pub const FILE: &str = "client.toml";
+
+/// Sections whose keys the environment may give, as `PLAINCHANT_TRAINING_DEVICE`: what differs between machines.
+const FROM_ENVIRONMENT: [&str; 3] = ["data", "training", "network"];
+/// What the house agreed to stands in its file alone.
+const FILE_ONLY: [&str; 1] = ["policy"];
 
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -140,6 +146,12 @@ pub enum ConfigError {
         /// What is wrong, with the line.
         reason: String,
     },
+    /// A variable of the environment.
+    #[error(transparent)]
+    Environment {
+        /// Which, and what is wrong.
+        source: OverrideError,
+    },
     /// A value that makes no sense.
     #[error("{}: `{key}` {reason}", file.display())]
     Value {
@@ -160,7 +172,8 @@ impl Config {
     pub fn load(dir: &Path) -> Result<Self, ConfigError> {
         let file = dir.join(FILE);
         let content = fs::read_to_string(&file).map_err(|source| ConfigError::Read { file: file.clone(), source })?;
-        Self::parse(&content, &file)
+        let read = Overrides::read(&FROM_ENVIRONMENT, &FILE_ONLY);
+        Self::with(&content, &file, &read.map_err(|error| ConfigError::Environment { source: error })?)
     }
 
     /// Parses the content of `file`.
@@ -168,8 +181,21 @@ impl Config {
     /// # Errors
     /// The key at fault.
     pub fn parse(content: &str, file: &Path) -> Result<Self, ConfigError> {
-        let mut config: Self = toml::from_str(content)
-            .map_err(|e| ConfigError::Parse { file: file.to_owned(), reason: without_secrets(&e.to_string()) })?;
+        Self::with(content, file, &Overrides::default())
+    }
+
+    /// Parses the content of `file`, with what goes before it.
+    fn with(content: &str, file: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let refused =
+            |e: toml::de::Error| ConfigError::Parse { file: file.to_owned(), reason: without_secrets(&e.to_string()) };
+        let mut config: Self = if overrides.is_empty() {
+            // From its text, so that an error has its line.
+            toml::from_str(content).map_err(refused)?
+        } else {
+            let mut table = toml::from_str(content).map_err(refused)?;
+            overrides.apply(&mut table).map_err(|error| ConfigError::Environment { source: error })?;
+            table.try_into().map_err(refused)?
+        };
         config.check().map_err(|(key, reason)| ConfigError::Value { file: file.to_owned(), key, reason })?;
         let base = file.parent().unwrap_or(Path::new(""));
         if let Some(data) = &mut config.data {
@@ -285,6 +311,36 @@ mod tests {
 
     fn parse(content: &str) -> Result<Config, ConfigError> {
         Config::parse(content, Path::new("/house/client.toml"))
+    }
+
+    #[test]
+    fn the_environment_goes_before_the_file_but_not_for_the_policy() {
+        let with = |variables: &[(&str, &str)]| {
+            let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let overrides = Overrides::of(variables, &FROM_ENVIRONMENT, &FILE_ONLY)
+                .map_err(|source| ConfigError::Environment { source })?;
+            Config::with(SAMPLE, Path::new("/house/client.toml"), &overrides)
+        };
+        let config = with(&[
+            ("PLAINCHANT_DATA_FILE", "rows.tsv"),
+            ("PLAINCHANT_TRAINING_DEVICE", "cuda"),
+            ("PLAINCHANT_TRAINING_THREADS", "7"),
+            ("PLAINCHANT_NETWORK_PROXY", "http://proxy.example:3128"),
+        ])
+        .unwrap();
+        let training = config.training.unwrap();
+        assert_eq!((training.device.as_str(), training.threads), ("cuda", Some(7)));
+        assert_eq!(config.data.unwrap().file, Path::new("/house/rows.tsv"));
+        assert!(config.network.proxy.is_some());
+        for (variable, value, named) in [
+            ("PLAINCHANT_POLICY_EPSILON_CEILING", "1000", "[policy] is not taken from the environment"),
+            ("PLAINCHANT_TRAINING_DEVISE", "cpu", "devise"),
+            ("PLAINCHANT_TRAINING_THREADS", "many", "threads"),
+            ("PLAINCHANT_TRAINING_THREADS", "0", "training.threads"),
+        ] {
+            let error = with(&[(variable, value)]).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
     }
 
     #[test]

@@ -143,11 +143,7 @@ async fn revoke(args: Revoke) -> anyhow::Result<()> {
 }
 
 fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "plainchant-aggregator", &mut script);
-    // clap's issue 6421: bash would go by two names for a command of a program with a hyphen, and complete none of its flags.
-    let script = String::from_utf8_lossy(&script).replace("plainchant__subcmd__", "plainchant__");
-    print!("{script}");
+    print!("{}", program::completions(shell, Arguments::command(), "plainchant-aggregator"));
     Ok(())
 }
 

@@ -310,11 +310,7 @@ fn start_logs() {
 }
 
 fn completions(shell: Shell) -> Result<(), Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "plainchant-client", &mut script);
-    // clap's issue 6421: bash would go by two names for a command of a program with a hyphen, and complete none of its flags.
-    let script = String::from_utf8_lossy(&script).replace("plainchant__subcmd__", "plainchant__");
-    print!("{script}");
+    print!("{}", program::completions(shell, Cli::command(), "plainchant-client"));
     Ok(())
 }
 

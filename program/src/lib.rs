@@ -1,0 +1,37 @@
+//! What `plainchant-aggregator` and `plainchant-client` share as programs, and nothing of what they do.
+//!
+//! 1. [`Overrides`] are settings from the environment, laid over a file's.
+//! 2. [`completions`] is the script for a shell.
+//! 3. [`end_without_a_reader`] makes a closed pipe an end, and no fault.
+
+mod overrides;
+
+pub use overrides::{OverrideError, Overrides};
+
+use clap_complete::Shell;
+
+/// As a shell says it of a program that SIGPIPE ended.
+const NO_READER: i32 = 141;
+
+/// `println!` panics when nobody reads any more (`... | head`): from now on that is an end, with the exit code of SIGPIPE.
+pub fn end_without_a_reader() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let closed = |text: &str| text.starts_with("failed printing to stdout") && text.contains("Broken pipe");
+        if panic.payload_as_str().is_some_and(closed) {
+            std::process::exit(NO_READER);
+        }
+        told(panic);
+    }));
+}
+
+/// The script with which `shell` completes the commands and flags of `command`, which is called `name`.
+#[must_use]
+pub fn completions(shell: Shell, mut command: clap::Command, name: &str) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    let script = String::from_utf8_lossy(&script);
+    // clap's issue 6421: bash would go by two names for a command of a program with a hyphen, and complete none of its flags.
+    let first = name.split('-').next().unwrap_or(name);
+    script.replace(&format!("{first}__subcmd__"), &format!("{first}__"))
+}

@@ -1,0 +1,144 @@
+//! Settings from the environment: `PLAINCHANT_SECTION_KEY` goes before `key` of `[section]` in a file.
+
+use toml::{Table, Value};
+
+const PREFIX: &str = "PLAINCHANT_";
+
+/// Variables that stand for keys of a file.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Overrides(Vec<(String, String, Value)>);
+
+/// A variable that cannot stand for a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OverrideError {
+    /// Of a section that is the file's alone.
+    #[error("{variable}: [{section}] is not taken from the environment; write it into the file")]
+    FileOnly {
+        /// The variable.
+        variable: String,
+        /// The section.
+        section: &'static str,
+    },
+    /// The file has something else where the section would be.
+    #[error("{variable}: `{section}` is no section in the file")]
+    NoSection {
+        /// The variable.
+        variable: String,
+        /// The section.
+        section: String,
+    },
+}
+
+impl Overrides {
+    /// Of `variables`, those for keys of `sections`. One for a key of `file_only` is refused: whoever wrote it believes that it holds.
+    ///
+    /// A value is read as TOML has it, and as text where it is none: `2`, `true`, `["a", "b"]`, `cuda`, `/data/rows.tsv`, `"2"`.
+    ///
+    /// # Errors
+    /// [`OverrideError::FileOnly`].
+    pub fn of(
+        variables: impl IntoIterator<Item = (String, String)>,
+        sections: &[&'static str],
+        file_only: &[&'static str],
+    ) -> Result<Self, OverrideError> {
+        let mut found = Vec::new();
+        for (variable, text) in variables {
+            let key = |section: &str| {
+                let rest = variable.strip_prefix(PREFIX)?.strip_prefix(&section.to_ascii_uppercase())?;
+                rest.strip_prefix('_').filter(|key| !key.is_empty()).map(str::to_ascii_lowercase)
+            };
+            if let Some(section) = file_only.iter().find(|section| key(section).is_some()) {
+                return Err(OverrideError::FileOnly { variable, section });
+            }
+            for section in sections {
+                if let Some(key) = key(section) {
+                    found.push(((*section).to_owned(), key, value(&text)));
+                }
+            }
+        }
+        Ok(Self(found))
+    }
+
+    /// As [`Overrides::of`], of this process's environment; variables that are no text are none of ours.
+    ///
+    /// # Errors
+    /// [`OverrideError::FileOnly`].
+    pub fn read(sections: &[&'static str], file_only: &[&'static str]) -> Result<Self, OverrideError> {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self::of(std::env::vars_os().filter_map(text), sections, file_only)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Lays them over a file's keys.
+    ///
+    /// # Errors
+    /// [`OverrideError::NoSection`].
+    pub fn apply(&self, file: &mut Table) -> Result<(), OverrideError> {
+        for (section, key, value) in &self.0 {
+            let table = file.entry(section.clone()).or_insert_with(|| Value::Table(Table::new()));
+            let Some(table) = table.as_table_mut() else {
+                let variable = format!("{PREFIX}{}_{}", section.to_ascii_uppercase(), key.to_ascii_uppercase());
+                return Err(OverrideError::NoSection { variable, section: section.clone() });
+            };
+            table.insert(key.clone(), value.clone());
+        }
+        Ok(())
+    }
+}
+
+fn value(text: &str) -> Value {
+    let read = toml::from_str::<Table>(&format!("value = {text}")).ok();
+    // A text with a line break could hold more than one key.
+    let read = read.filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
+    read.unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn over(file: &str, variables: &[(&str, &str)]) -> Result<Table, OverrideError> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut table = file.parse().unwrap();
+        Overrides::of(variables, &["data", "training"], &["policy"])?.apply(&mut table)?;
+        Ok(table)
+    }
+
+    #[test]
+    fn a_variable_goes_before_its_key_with_the_kind_that_toml_gives_it() {
+        let file = "[data]\nfile = \"a.tsv\"\nunit_column = \"ward\"\n";
+        let found = over(
+            file,
+            &[
+                ("PLAINCHANT_DATA_FILE", "/data/rows.tsv"),
+                ("PLAINCHANT_DATA_UNIT_COLUMN", "\"2\""),
+                ("PLAINCHANT_TRAINING_THREADS", "2"),
+                ("PLAINCHANT_TRAINING_DEVICE", "cuda\nthreads = 3"),
+                ("PLAINCHANT_LISTEN", "127.0.0.1:1"),
+                ("PLAINCHANT_DATA_", "1"),
+                ("plainchant_data_file", "b"),
+                ("DATA_FILE", "b"),
+            ],
+        );
+        let expected = "[data]\nfile = \"/data/rows.tsv\"\nunit_column = \"2\"\n[training]\nthreads = 2\ndevice = \"cuda\\nthreads = 3\"\n";
+        assert_eq!(found.unwrap(), expected.parse().unwrap());
+        assert_eq!(over(file, &[]).unwrap(), file.parse().unwrap());
+    }
+
+    #[test]
+    fn what_is_the_files_alone_is_refused_and_so_is_a_section_that_is_none() {
+        let variable = "PLAINCHANT_POLICY_EPSILON_CEILING".to_owned();
+        let found = over("", &[(&variable, "100")]);
+        assert_eq!(found, Err(OverrideError::FileOnly { variable, section: "policy" }));
+        let (variable, section) = ("PLAINCHANT_DATA_FILE".to_owned(), "data".to_owned());
+        assert_eq!(over("data = 1\n", &[(&variable, "x")]), Err(OverrideError::NoSection { variable, section }));
+    }
+}
