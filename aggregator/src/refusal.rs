@@ -288,10 +288,19 @@ impl Refusal {
             Self::FinalState(_) => "final-state",
             Self::ShuttingDown => "shutting-down",
             Self::Store(error) | Self::Enrol(EnrolError::Store(error)) if error.is_full() => "disk-full",
+            Self::Store(error) | Self::Enrol(EnrolError::Store(error)) if error.is_out_of_files() => "too-many-files",
             Self::Enrol(EnrolError::Store(_))
             | Self::Issue(IssueError::Failed(_))
             | Self::Store(_)
             | Self::Failure(_) => "failure",
+        }
+    }
+
+    /// Whether it is a failure of ours that passes by itself: the same is tried again.
+    pub(crate) fn passes(&self) -> bool {
+        match self {
+            Self::Store(error) | Self::Enrol(EnrolError::Store(error)) => error.is_full() || error.is_out_of_files(),
+            _ => false,
         }
     }
 
@@ -306,7 +315,7 @@ impl Refusal {
             | Self::NotTheCaller { .. }
             | Self::NoPart { .. }
             | Self::BadJoinSignature => Code::PermissionDenied,
-            Self::Store(error) | Self::Enrol(EnrolError::Store(error)) if error.is_full() => Code::ResourceExhausted,
+            Self::Store(_) | Self::Enrol(EnrolError::Store(_)) if self.passes() => Code::ResourceExhausted,
             Self::Enrol(EnrolError::Store(_))
             | Self::Issue(IssueError::Failed(_))
             | Self::Store(_)
@@ -357,6 +366,9 @@ impl From<Refusal> for Status {
         } else if rule == "disk-full" {
             tracing::error!(error = %refusal, "the disk is full");
             "disk-full: the aggregator's disk is full; try again later".to_owned()
+        } else if refusal.passes() {
+            tracing::error!(error = %refusal, "no more files can be opened");
+            "too-many-files: the aggregator can open no more files; try again later".to_owned()
         } else {
             tracing::info!(rule, reason = %refusal, "refused");
             format!("{rule}: {refusal}")

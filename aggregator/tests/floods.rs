@@ -15,15 +15,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{CHARTER, Member, Site, announced, channel, values};
+use common::{CHARTER, Member, Site, announced, channel, round, values};
 use frames::{Attacker, CONTINUATION, DATA, END_HEADERS, End, HEADERS, PREFACE, Peer, RST_STREAM, frame, headers_of};
-use protocol::{Announcement, Digest, Message as _, Signed, Verdict};
+use protocol::{Announcement, Signed};
 use protos::v1;
 use protos::v1::event::Kind;
 use protos::v1::federation_client::FederationClient;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use secure_sum::Layout;
-use terms::{Terms, unit};
+use terms::Terms;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
@@ -124,35 +123,14 @@ async fn a_round_during<F: Future<Output = ()> + Send + 'static>(
 }
 
 async fn play(site: &Site, members: &mut [Member], announced: &Signed<Announcement>) {
-    let digest = announced.body_digest();
-    let count = Layout::from_bytes(&announced.unverified().unwrap().layout).unwrap().values().count;
-    for (house, member) in members.iter_mut().enumerate() {
-        member.submit(member.contribution(announced, &values(house, count))).await.unwrap();
-    }
-    let list = members[0].cohort(digest).await;
-    assert_eq!(list.contributions.len(), 3);
-    for member in &mut *members {
-        member.attest(announced).await;
-    }
-    members[0].checked(digest).await;
-    for member in &mut *members {
-        let answer = member.answer(announced).await;
-        member.put_answer(&answer).await.unwrap();
-    }
     let mut state = Terms::of(&site.charter).unwrap().first_state().unwrap();
-    let sum: Vec<i64> = (0..count).map(|i| (0..3).map(|house| values(house, count)[i]).sum()).collect();
-    state.apply(&sum, unit(&site.charter), 12.0).unwrap();
-    let state = Digest::from_bytes(state.digest());
-    for member in &mut *members {
-        let verdict = Verdict::Applied { state, last: false };
-        member.put_outcome(digest, list.digest(), verdict).await.unwrap();
-    }
+    round::play(&site.charter, members, announced, &mut state, values).await;
     // The aggregator opened the same, or it would not go on.
     let completed = members[0].event(|event| match &event.kind {
         Some(Kind::Completed(completed)) => Some(completed.clone()),
         _ => None,
     });
-    assert_eq!(&completed.await.state[..], state.as_bytes());
+    assert_eq!(completed.await.state[..], state.digest());
     let home = site.home().await;
     assert!(aggregator::status::read(&home).await.unwrap().halted.is_none());
     home.store.close().await;

@@ -6,8 +6,6 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod common;
-#[path = "common/opened.rs"]
-mod opened;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,10 +13,10 @@ use std::time::Duration;
 use aggregator::refusal::RULE_KEY;
 use aggregator::store::{Setting, Shelf};
 use bytes::Bytes;
+use common::opened::open;
 use common::raw::{answered, call};
 use common::relay::Relay;
 use common::{CHARTER, HOUSES, Member, Site, announced, channel, join_request, rule, signer, values};
-use opened::open;
 use prost::Message as _;
 use protocol::log::Checkpoint;
 use protocol::message::Approval;

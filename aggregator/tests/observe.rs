@@ -1,4 +1,5 @@
-//! What is seen of a running aggregator: the page and its JSON, metrics, health; and who may see it.
+//! What is seen of a running aggregator: the page and its JSON, metrics, health; and who may see it. With `PLAINCHANT_PAGE=FILE` the page's picture is put
+//! there, which docs/page.png is.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod common;
@@ -9,9 +10,11 @@ use std::time::Duration;
 
 use aggregator::observe::Observe;
 use aggregator::server::{self, Config, ServeError};
-use common::{CHARTER, Member, Site, channel};
+use common::{CHARTER, Member, Site, announced, channel, round, values};
+use protocol::Message as _;
 use protos::v1;
 use protos::v1::federation_client::FederationClient;
+use terms::Terms;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -57,6 +60,10 @@ async fn the_page_its_json_and_the_metrics_say_what_goes_on_and_count_refusals_b
         assert_eq!((status["stage"].as_str(), status["phase"].as_str()), (Some("enrolling"), Some("enrolling")));
         assert_eq!(status["waiting_for"], serde_json::json!(["borough", "county"]));
         assert_eq!(status["charter_epsilon"], 8.0);
+        assert_eq!(
+            (&status["metrics"]["released"], &status["metrics"]["points"]),
+            (&"nobody".into(), &serde_json::json!([]))
+        );
 
         let (code, text) = get(at, "/metrics", "");
         assert_eq!(code, 200);
@@ -73,7 +80,7 @@ async fn the_page_its_json_and_the_metrics_say_what_goes_on_and_count_refusals_b
         }
         let (code, page) = get(at, "/", "");
         assert!(code == 200 && page.contains("default-src 'self'") && page.contains("page.js"), "{page}");
-        for file in ["/page.js", "/page.css"] {
+        for file in ["/page.js", "/page.css", "/curves.js"] {
             assert_eq!(get(at, file, "").0, 200);
         }
         assert_eq!(get(at, "/../server-key.pem", "").0, 404);
@@ -139,22 +146,165 @@ async fn a_browser_shows_who_is_waited_for_and_how_calls_went() {
     handle.shutdown().await.unwrap();
 }
 
+/// Rounds of the federation whose metrics are looked at.
+const ROUNDS: u32 = 6;
+
+/// With evaluations of held-out units in all of its rounds.
+fn evaluated(policy: &str) -> String {
+    let section = "[evaluation]\nevery = 1\nheld_out = 0.2\nnoise_multiplier = 30.0\nloss_bound = 8.0\n[[house]]";
+    CHARTER
+        .replace("count = 1", &format!("count = {ROUNDS}"))
+        .replace("policy = \"aggregator\"", &format!("policy = {policy:?}"))
+        .replacen("[[house]]", section, 1)
+}
+
+/// What an opened sum says of the held-out units, from its last ten integers, by the formulas of docs/training.md and none of the programs' code: `value` and
+/// `deviation` of each.
+fn by_hand(sum: &[i64]) -> Vec<(&'static str, f64, f64)> {
+    // A one is (34 = 1024 / 30) / sqrt(2) on the grid, truncated; the noise of three houses, one of which may collude, is 1024 sqrt(3 / 2).
+    let (one, noise) = (24.0, 1024.0 * 1.5_f64.sqrt() / 24.0);
+    let numbers: Vec<f64> = sum[sum.len() - 10..].iter().map(|integer| *integer as f64 / one).collect();
+    let (loss, cells) = (numbers[0], &numbers[1..]);
+    let (total, right) = (cells.iter().sum::<f64>(), cells[0] + cells[4] + cells[8]);
+    let row = |label: usize| cells[3 * label..3 * label + 3].iter().sum::<f64>();
+    let column = |label: usize| cells[label] + cells[label + 3] + cells[label + 6];
+    let mean = |of: &dyn Fn(usize) -> f64| (of(0) + of(1) + of(2)) / 3.0;
+    let recall = |cells: &[f64]| {
+        (0..3).map(|label| cells[4 * label] / cells[3 * label..3 * label + 3].iter().sum::<f64>()).sum::<f64>() / 3.0
+    };
+    // By differences, where a score is a sum of quotients.
+    let steep = |score: &dyn Fn(&[f64]) -> f64| {
+        let slope = |cell: usize| {
+            let (mut up, mut down) = (cells.to_vec(), cells.to_vec());
+            (up[cell], down[cell]) = (cells[cell] + 0.5, cells[cell] - 0.5);
+            score(&up) - score(&down)
+        };
+        noise * (0..9).map(|cell| slope(cell).powi(2)).sum::<f64>().sqrt()
+    };
+    let f1 = |cells: &[f64]| {
+        let size = |label: usize| (0..3).map(|other| cells[3 * label + other] + cells[3 * other + label]).sum::<f64>();
+        (0..3).map(|label| 2.0 * cells[4 * label] / size(label)).sum::<f64>() / 3.0
+    };
+    let value = 8.0 * loss / total;
+    vec![
+        ("units", total, 3.0 * noise),
+        ("loss", value, noise / total * (64.0 + 9.0 * value * value).sqrt()),
+        ("accuracy", right / total, steep(&|cells| (cells[0] + cells[4] + cells[8]) / cells.iter().sum::<f64>())),
+        ("macro_accuracy", mean(&|label| cells[4 * label] / row(label)), steep(&recall)),
+        ("macro_f1", mean(&|label| 2.0 * cells[4 * label] / (row(label) + column(label))), steep(&f1)),
+    ]
+}
+
+/// Whole rounds whose integers say so much of held-out units. Gives the opened sums.
+async fn evaluated_rounds(site: &mut Site) -> Vec<Vec<i64>> {
+    let (mut members, first) = announced(site, ROUNDS.into()).await;
+    let (charter, roster) = (site.charter.digest(), members[0].roster().await.digest());
+    let mut state = Terms::of(&site.charter).unwrap().first_state().unwrap();
+    let mut sums = Vec::new();
+    for round in 1..=ROUNDS {
+        let announced = match round {
+            1 => first.clone(),
+            _ => {
+                for member in &mut members {
+                    member.client.mark_ready(member.ready_for((charter, roster), round, 1)).await.unwrap();
+                }
+                members[0].announcement_of(round).await
+            }
+        };
+        let given = |house: usize, count: usize| {
+            let (house, round) = (house as i64, i64::from(round));
+            let (off, more) = (900 - 100 * round, 100 * round);
+            let cells = [6_600 + more, off, 480, 240, 6_000 + more + 300 * house, off, 480, 720, 6_400 + more];
+            let said = [vec![5_200 - 480 * round], cells.to_vec()].concat();
+            [values(usize::try_from(house).unwrap(), count - said.len()), said].concat()
+        };
+        sums.push(round::play(&site.charter, &mut members, &announced, &mut state, given).await);
+    }
+    // The state of the last round is taken over in its own time, and the metrics with it.
+    let home = site.home().await;
+    while home.store.setting(aggregator::store::Setting::FinalState).await.unwrap().is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    home.store.close().await;
+    sums
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_and_status_show_what_the_opened_sums_say_of_held_out_units_also_after_a_restart_and_draw_it() {
+    let mut site = Site::new(&evaluated("aggregator")).await;
+    let sums = evaluated_rounds(&mut site).await;
+    site.restart(&mut []).await;
+    let at = site.server.as_ref().unwrap().observed.unwrap();
+    let (_, answer) = blocking(move || get(at, "/status.json", "")).await;
+    let status: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(status["metrics"]["released"], "aggregator");
+    let points = status["metrics"]["points"].as_array().unwrap();
+    assert_eq!(points.len(), ROUNDS as usize);
+    for (round, (point, sum)) in (1..).zip(points.iter().zip(&sums)) {
+        assert_eq!((point["round"].as_u64(), point["houses"].as_u64()), (Some(round), Some(3)));
+        for (name, value, deviation) in by_hand(sum) {
+            let found = |of: &str| point[name][of].as_f64().unwrap();
+            assert!((found("value") / value - 1.0).abs() < 1e-9, "round {round} {name}: {point} {value}");
+            assert!((found("deviation") / deviation - 1.0).abs() < 1e-5, "round {round} {name}: {point} {deviation}");
+        }
+        assert!(point["auroc"].is_null() && point["perplexity"].is_null());
+    }
+    let watched =
+        std::process::Command::new(env!("CARGO_BIN_EXE_plainchant-aggregator")).arg("status").arg(site.path()).output();
+    let (_, loss, _) = by_hand(&sums[ROUNDS as usize - 1])[1];
+    let line = format!("metrics     round {ROUNDS}: loss {loss:.3} (noise ");
+    let text = String::from_utf8(watched.unwrap().stdout).unwrap();
+    assert!(text.contains(&line), "{line} is not in\n{text}");
+
+    let Some(page) = blocking(move || browser(&format!("http://{at}/"))).await else { return };
+    assert!(page.contains("<span id=\"problem\"></span>"), "{page}");
+    for key in ["loss", "accuracy", "macro_accuracy", "macro_f1"] {
+        assert!(page.contains(&format!("<title id=\"curve-{key}-title\">")), "{key} is not drawn: {page}");
+    }
+    // Of each curve a point a round and a band; each value is also in the table.
+    assert_eq!((page.matches("<circle").count(), page.matches("<polygon").count()), (4 * ROUNDS as usize, 4), "{page}");
+    for sum in &sums {
+        let (_, loss, deviation) = by_hand(sum)[1];
+        let cell = format!("<td>{loss:.3} ± {:.3}</td>", 2.0 * deviation);
+        assert!(page.contains(&cell), "{cell} is not in {page}");
+    }
+    if let Ok(file) = std::env::var("PLAINCHANT_PAGE") {
+        let file = format!("--screenshot={file}");
+        blocking(move || chromium(&[&file, "--window-size=1180,1500", "--hide-scrollbars", &format!("http://{at}/")]))
+            .await
+            .unwrap();
+    }
+    site.server.take().unwrap().shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_only_houses_open_sums_no_metrics_are_here_and_the_page_says_why() {
+    let mut site = Site::new(&evaluated("clients")).await;
+    site.serve().await;
+    let at = site.server.as_ref().unwrap().observed.unwrap();
+    let (_, answer) = blocking(move || get(at, "/status.json", "")).await;
+    let status: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(
+        (&status["metrics"]["released"], &status["metrics"]["points"]),
+        (&"houses".into(), &serde_json::json!([]))
+    );
+    let Some(page) = blocking(move || browser(&format!("http://{at}/"))).await else { return };
+    assert!(page.contains("this aggregator does not know them") && !page.contains("<svg"), "{page}");
+}
+
 /// What the page has come to after a few seconds of its own time.
 fn browser(url: &str) -> Option<String> {
+    chromium(&["--dump-dom", url])
+}
+
+fn chromium(arguments: &[&str]) -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     let profile = format!("--user-data-dir={}", dir.path().display());
     let chromium = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(|program| {
         let mut command = std::process::Command::new(program);
         // A root user has no sandbox; the page is ours.
-        command.args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            &profile,
-            "--virtual-time-budget=5000",
-            "--dump-dom",
-            url,
-        ]);
+        command.args(["--headless", "--no-sandbox", "--disable-gpu", &profile, "--virtual-time-budget=5000"]);
+        command.args(arguments);
         command.output().ok()
     })?;
     if !chromium.status.success() {

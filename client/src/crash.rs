@@ -58,6 +58,8 @@ pub enum Kept {
     Adapter,
     /// The state that the round under way came to.
     Candidate,
+    /// What opened sums say of held-out units.
+    Metrics,
     /// The last event that needs no second look.
     Handled,
     /// The number of the next one-time key.

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::process::Command;
 use std::time::Duration;
 
 use adapter::State;
@@ -13,7 +14,7 @@ use client::trainer::Trainer;
 use common::{Federation, HOUSES, all_completed, integers, logs, wait_for};
 use protocol::client::EffectKind;
 use protocol::{HouseName, RoundNumber};
-use terms::{RoundShape, RoundSum, Terms};
+use terms::{CurvePoint, MetricsRelease, RoundShape, RoundSum, Terms};
 use training::{Part, TrainError, Trained};
 use zeroize::Zeroizing;
 
@@ -99,7 +100,29 @@ async fn all_end_after_the_fourth_of_six_rounds(policy: &str) {
     assert!(ledger.entries().iter().all(|entry| entry.round <= 4));
     let dir = federation.stop().await;
     let home = aggregator::setup::open(&aggregator).await.unwrap();
-    assert_eq!(aggregator::status::read(&home).await.unwrap().stage, "completed");
+    let status = aggregator::status::read(&home).await.unwrap();
+    assert_eq!(status.stage, "completed");
+    // What each opened sum says of the loss, from the integers that went in. Houses open all sums, also one that was away; the aggregator only where the
+    // charter says so.
+    let losses: Vec<f64> = LOSSES[..4].iter().map(|loss| 8.0 * *loss as f64 / COUNT as f64).collect();
+    let same = |points: &[CurvePoint]| {
+        let found: Vec<f64> = points.iter().map(|point| point.loss.unwrap().value).collect();
+        found.len() == 4 && found.iter().zip(&losses).all(|(found, loss)| (found / loss - 1.0).abs() < 1e-12)
+    };
+    for house in HOUSES {
+        let mut shown = Command::new(env!("CARGO_BIN_EXE_plainchant-client"));
+        let shown = shown.arg("status").arg(dir.path().join(house)).arg("--json").output().unwrap();
+        let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+        let points: Vec<CurvePoint> = serde_json::from_value(shown["metrics"].clone()).unwrap();
+        assert!(same(&points), "{house}: {points:?}");
+        assert_eq!(points.iter().map(|point| point.houses).collect::<Vec<_>>(), [4, 3, 3, 3]);
+    }
+    match policy {
+        "aggregator" => assert!(same(&status.metrics.points), "{:?}", status.metrics),
+        _ => assert!(status.metrics.points.is_empty() && home.store.metrics().await.unwrap().is_empty()),
+    }
+    let released = if policy == "aggregator" { MetricsRelease::Aggregator } else { MetricsRelease::Houses };
+    assert_eq!(status.metrics.released, released);
     drop(dir);
 }
 

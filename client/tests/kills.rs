@@ -18,14 +18,17 @@ use std::time::{Duration, Instant};
 
 use aggregator::store::{Moment, Place as Blob, Setting, Transition};
 use client::crash::{Kept, Moment as Edge, Place};
+use client::store::peek_metrics;
 use common::{Federation, HOUSES, as_if_joined};
 use process_of::{AGGREGATOR, OPERATOR, Process, revoked_by};
+use protocol::charter::ReleasePolicy;
 use protocol::client::EffectKind;
 use protocol::server::{Event, EventKind, Input};
 use protocol::{Conclusion, Message as _, RecordLeaf, RoundNumber, Verdict};
 use proxy::{Attack, redirect};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use terms::CurvePoint;
 
 /// Rounds in which all places of honest rounds are reached.
 const ROUNDS: u32 = 16;
@@ -185,6 +188,23 @@ async fn audit(federation: &Federation) -> usize {
     let kept = protocol::Digest::from_bytes(kept.try_into().unwrap());
     let kept = home.store.blobs().get(aggregator::store::Shelf::Kept, &kept).await.unwrap();
     assert_eq!(kept, expected.to_bytes());
+
+    // The metrics of each evaluated round are of the attempt that was applied, at the aggregator and in every house.
+    let evaluated: Vec<(u32, usize)> = leaves
+        .iter()
+        .filter(applied)
+        .filter(|leaf| federation.charter.is_evaluated(leaf.round))
+        .map(|leaf| (leaf.round.get(), leaf.houses.len()))
+        .collect();
+    assert_eq!(evaluated.len(), ROUNDS as usize / 2);
+    let points =
+        |points: Vec<CurvePoint>| -> Vec<_> { points.iter().map(|point| (point.round, point.houses)).collect() };
+    let opens = federation.charter.release.policy == ReleasePolicy::Aggregator;
+    assert_eq!(points(home.store.metrics().await.unwrap()), if opens { evaluated.clone() } else { Vec::new() });
+    let after = RoundNumber::new(ROUNDS + 1).unwrap();
+    for house in HOUSES {
+        assert_eq!(points(peek_metrics(&federation.house(house), after).unwrap()), evaluated, "{house}");
+    }
 
     // No one-time key is in two announcements, and no answer to a second set or sum and no second contribution was accepted.
     let (mut keys, mut by_attempt) = (BTreeSet::new(), BTreeMap::new());

@@ -72,7 +72,10 @@ impl RoundSum<'_> {
         }
         let metrics = self.metrics(charter, state.update_len());
         // A loss at the bound may be any loss beyond it.
-        let loss = metrics.and_then(|metrics| metrics.loss).filter(|loss| *loss < evaluation.loss_bound);
+        let loss = metrics
+            .and_then(|metrics| metrics.loss)
+            .map(|loss| loss.value)
+            .filter(|loss| *loss < evaluation.loss_bound);
         if let Some(loss) = loss {
             state.note_loss(loss, evaluation.min_improvement);
         }

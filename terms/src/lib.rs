@@ -21,7 +21,7 @@ mod tests;
 pub use apply::{RoundSum, RoundSumError, applied, clipping_norm, is_over};
 pub use base_model::{BaseModelError, check_base_model};
 pub use check::{PrivacyTermsError, check, epsilon};
-pub use metrics::{Metrics, MetricsShape};
+pub use metrics::{CurvePoint, Estimate, Metrics, MetricsRelease, MetricsShape};
 pub use record::{RecordTermsError, check_record};
 pub use shape::{Norms, RoundShape, attempts, evaluations, fullest_round, layout, rounding, whole_run};
 pub use strategy::{FedIt, FfaLora, RoLora, Strategy, strategy};

@@ -5,14 +5,18 @@
 //! positives or the negatives. The parts have equal weight and the whole a norm of at most 1; a unit's vector is the mean over its
 //! rows, and under mode `client` a house's is the mean over its units. In grid units it is [`Norms::metrics`] long at most.
 
+mod curve;
 mod noised;
+mod scores;
 
 use protocol::Charter;
 use protocol::charter::PrivacyMode;
 
 use crate::Norms;
 
-pub use noised::Metrics;
+pub use curve::{CurvePoint, MetricsRelease};
+pub use noised::{Estimate, Metrics};
+use scores::Confusion;
 
 /// What stands where in the metrics of one row.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -108,88 +112,48 @@ impl MetricsShape {
         // What a one became on the grid, which is truncated.
         let one = (whole * norms.metrics as f64).trunc();
         let cells = &sum[1..=self.labels * self.labels];
-        let confusion: Vec<Vec<f64>> =
+        let rows: Vec<Vec<f64>> =
             cells.chunks(self.labels).map(|row| row.iter().map(|cell| *cell as f64 / one).collect()).collect();
         let noise = deviation / one;
-        let total: f64 = confusion.iter().flatten().sum();
-        let units = if charter.privacy.mode == PrivacyMode::Client { cohort as f64 } else { total };
-        let right: f64 = confusion.iter().enumerate().map(|(label, row)| row[label]).sum();
-        // The noise of a sum over all cells, or of one row's.
-        let (all, row) = (noise * self.labels as f64, noise * (self.labels as f64).sqrt());
-        let clear = total > 4.0 * all && total > 0.0;
-        let recalls: Vec<f64> = confusion
-            .iter()
-            .enumerate()
-            .map(|(label, cells)| (cells[label], cells.iter().sum::<f64>()))
-            .filter(|(_, size)| *size > 4.0 * row && *size > 0.0)
-            .map(|(right, size)| (right / size).clamp(0.0, 1.0))
-            .collect();
+        let confusion = Confusion { rows: &rows, noise };
+        let total = confusion.total();
+        let units = if charter.privacy.mode == PrivacyMode::Client {
+            Estimate { value: cohort as f64, deviation: 0.0 }
+        } else {
+            Estimate { value: total, deviation: confusion.of_total() }
+        };
+        let clear = total > 4.0 * confusion.of_total() && total > 0.0;
         let loss = sum[0] as f64 / one / total * self.loss_bound;
         // Of a quotient, to first order: the noise of the sum of losses, and of the count that divides it.
         let loss_deviation = noise / total * (self.loss_bound.powi(2) + (loss * self.labels as f64).powi(2)).sqrt();
+        let stands_out = clear && loss >= 4.0 * loss_deviation;
+        let loss = Estimate { value: loss.min(self.loss_bound), deviation: loss_deviation };
         let histograms = &sum[1 + self.labels * self.labels..];
         Metrics {
             units,
             deviation: noise,
-            loss: (clear && loss >= 4.0 * loss_deviation).then(|| loss.min(self.loss_bound)),
-            loss_deviation,
-            accuracy: (clear && !self.words).then(|| (right / total).clamp(0.0, 1.0)),
-            macro_accuracy: mean(&recalls).filter(|_| !self.words),
-            macro_f1: self.macro_f1(&confusion, noise),
-            confusion,
+            loss: stands_out.then_some(loss),
+            accuracy: (clear && !self.words).then(|| confusion.accuracy()),
+            macro_accuracy: confusion.macro_accuracy().filter(|_| !self.words),
+            macro_f1: confusion.macro_f1().filter(|_| !self.words),
             auroc: self.auroc(histograms, (cell * norms.metrics as f64).trunc(), deviation),
+            confusion: rows,
         }
     }
 
     /// Mean area over the curves that stand out of the noise.
-    fn auroc(&self, histograms: &[i64], one: f64, deviation: f64) -> Option<f64> {
+    fn auroc(&self, histograms: &[i64], one: f64, deviation: f64) -> Option<Estimate> {
         if self.buckets == 0 || one == 0.0 {
             return None;
         }
         let least = 4.0 * deviation / one * (self.buckets as f64).sqrt();
-        let areas: Vec<f64> = histograms
-            .chunks(2 * self.buckets)
-            .filter_map(|curve| {
-                let counts: Vec<f64> = curve.iter().map(|count| *count as f64 / one).collect();
-                let (negatives, positives) = counts.split_at(self.buckets);
-                area(negatives, positives, least)
-            })
-            .collect();
-        mean(&areas)
+        let areas = histograms.chunks(2 * self.buckets).filter_map(|curve| {
+            let counts: Vec<f64> = curve.iter().map(|count| *count as f64 / one).collect();
+            let (negatives, positives) = counts.split_at(self.buckets);
+            scores::area(negatives, positives, least)
+        });
+        scores::mean(areas, deviation / one)
     }
-
-    /// Mean F1 over the labels that stand out of the noise, of which each cell has a deviation of `noise`.
-    fn macro_f1(&self, confusion: &[Vec<f64>], noise: f64) -> Option<f64> {
-        // A label's units and answers are its row and its column: the cell of both twice, 2 (labels - 1) others once.
-        let least = 4.0 * noise * (2.0 * self.labels as f64 + 2.0).sqrt();
-        let scores: Vec<f64> = (0..self.labels)
-            .map(|label| {
-                let column: f64 = confusion.iter().map(|row| row[label]).sum();
-                (2.0 * confusion[label][label], confusion[label].iter().sum::<f64>() + column)
-            })
-            .filter(|(_, size)| *size > least && *size > 0.0)
-            .map(|(right, size)| (right / size).clamp(0.0, 1.0))
-            .collect();
-        mean(&scores).filter(|_| !self.words)
-    }
-}
-
-fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}
-
-/// The chance that a positive's score is above a negative's, ties counting half (the Mann-Whitney statistic).
-fn area(negatives: &[f64], positives: &[f64], least: f64) -> Option<f64> {
-    let (all, pos): (f64, f64) = (negatives.iter().sum(), positives.iter().sum());
-    if all <= least || pos <= least || all <= 0.0 || pos <= 0.0 {
-        return None;
-    }
-    let (mut below, mut won) = (0.0, 0.0);
-    for (negative, positive) in negatives.iter().zip(positives) {
-        won += positive * (below + negative / 2.0);
-        below += negative;
-    }
-    Some((won / (all * pos)).clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
@@ -259,16 +223,16 @@ mod tests {
             right += f64::from(p.iter().all(|other| *other <= p[*label]));
         }
         let found = shape.read(&charter, norms, &sums, 4, 0.0);
-        assert_eq!(found.units, 60.0);
-        assert!((found.loss.unwrap() - loss / 60.0).abs() < 2e-3, "{found:?}");
-        assert_eq!(found.accuracy.unwrap(), right / 60.0);
+        assert_eq!(found.units.value, 60.0);
+        assert!((found.loss.unwrap().value - loss / 60.0).abs() < 2e-3, "{found:?}");
+        assert_eq!(found.accuracy.unwrap().value, right / 60.0);
         // 20 of 20, 10 of 20, 0 of 20.
-        assert!((found.macro_accuracy.unwrap() - 0.5).abs() < 1e-12);
+        assert!((found.macro_accuracy.unwrap().value - 0.5).abs() < 1e-12);
         assert_eq!(found.confusion[1], [0.0, 10.0, 10.0]);
         // Class 1: positives 0.3 (ten) and 0.5 (ten) against negatives 0.2 and 0.5 (twenty each):
         // (10 * 20 + 10 * (20 + 10)) / (20 * 40); class 2: all 0.4 against 0.19 (20), 0.4 and 0.2 (ten each).
         let areas = (1.0 + 500.0 / 800.0 + (20.0 * 35.0) / 800.0) / 3.0;
-        assert!((found.auroc.unwrap() - areas).abs() < 1e-9, "{found:?} {areas}");
+        assert!((found.auroc.unwrap().value - areas).abs() < 1e-9, "{found:?} {areas}");
     }
 
     #[derive(serde::Deserialize)]
@@ -307,7 +271,7 @@ mod tests {
                 (found.macro_accuracy, case.macro_accuracy),
                 (found.macro_f1, case.macro_f1),
             ] {
-                assert!((ours.unwrap() - theirs).abs() < 1e-12, "{found:?} {theirs}");
+                assert!((ours.unwrap().value - theirs).abs() < 1e-12, "{found:?} {theirs}");
             }
         }
     }
@@ -330,7 +294,7 @@ mod tests {
         }
         let norms = Norms { update: 4096, indicator: 0, metrics: 4096 };
         let found = shape.read(&charter, norms, &sums, 4, 0.0);
-        assert!((found.loss.unwrap() - 4.0).abs() < 2e-3 && found.units == 3.0, "{found:?}");
+        assert!((found.loss.unwrap().value - 4.0).abs() < 2e-3 && found.units.value == 3.0, "{found:?}");
         assert_eq!((found.accuracy, found.macro_accuracy, found.macro_f1, found.auroc), (None, None, None, None));
         assert!(
             found.to_string().starts_with("about 3 held-out, loss 4.0") && found.to_string().contains("perplexity 5")
@@ -354,6 +318,55 @@ mod tests {
         assert_eq!((found.loss, found.accuracy, found.macro_accuracy, found.auroc), (None, None, None, None));
         assert_eq!(found.macro_f1, None);
         let found = shape.read(&charter, norms, &sums, 4, 1.0);
-        assert_eq!((found.macro_accuracy, found.macro_f1), (Some(1.0), Some(1.0)));
+        let value = |estimate: Option<Estimate>| estimate.unwrap().value;
+        assert_eq!((value(found.macro_accuracy), value(found.macro_f1)), (1.0, 1.0));
+    }
+
+    /// Standard normal, by Box and Muller's method over a small generator: nothing of what is tested.
+    fn normal(state: &mut u64) -> f64 {
+        let mut uniform = || {
+            *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((*state >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+        };
+        (-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos()
+    }
+
+    /// The sum of the same units with noise drawn 4,000 times: how far the values spread is what is said of each.
+    #[test]
+    fn the_stated_deviations_are_those_of_noise_that_is_drawn_again_and_again() {
+        let charter = charter(6, "record-shared");
+        let shape = MetricsShape::of(&charter).unwrap();
+        let norms = Norms::of(&charter, RoundNumber::FIRST);
+        let mut sums = vec![0; shape.len()];
+        for i in 0..3000_usize {
+            let (label, sure) = (i % 10 % 3, 0.34 + (i % 7) as f64 * 0.09);
+            let answer = if i % 4 == 0 { (label + 1) % 3 } else { label };
+            let rest = (1.0 - sure) / 2.0;
+            let probabilities: Vec<f64> = (0..3).map(|class| if class == answer { sure } else { rest }).collect();
+            let mut mean = vec![0.0; shape.len()];
+            shape.add_row(label, &probabilities, 1.0, &mut mean);
+            shape.add_unit(&mean, norms.metrics, &mut sums);
+        }
+        let (deviation, draws, mut state) = (800.0, 4000, 7);
+        let scores = |sum: &[i64]| {
+            let found = shape.read(&charter, norms, sum, 4, deviation);
+            [Some(found.units), found.loss, found.accuracy, found.macro_accuracy, found.macro_f1, found.auroc]
+                .map(Option::unwrap)
+        };
+        let stated = scores(&sums);
+        let (mut first, mut second) = ([0.0; 6], [0.0; 6]);
+        for _ in 0..draws {
+            let noised: Vec<i64> =
+                sums.iter().map(|sum| sum + (deviation * normal(&mut state)).round() as i64).collect();
+            for (at, found) in scores(&noised).into_iter().enumerate() {
+                let off = found.value - stated[at].value;
+                first[at] += off / f64::from(draws);
+                second[at] += off * off / f64::from(draws);
+            }
+        }
+        for (at, stated) in stated.into_iter().enumerate() {
+            let drawn = (second[at] - first[at].powi(2)).sqrt();
+            assert!((stated.deviation / drawn - 1.0).abs() < 0.06, "value {at}: {stated:?}, drawn {drawn}");
+        }
     }
 }

@@ -173,7 +173,7 @@ fn by_turns_a_round_moves_the_turns_weights_and_no_others() {
             let before = rehearsal.state().adapter().clone();
             let metrics = rehearsal.round(&mut tools).unwrap().metrics.unwrap();
             assert!(
-                (metrics.units - 4.0).abs() < 0.01,
+                (metrics.units.value - 4.0).abs() < 0.01,
                 "{mode}: the metrics stand behind the longer turn's length: {metrics:?}"
             );
             let after = rehearsal.state().adapter();
@@ -311,7 +311,7 @@ fn evaluations_count_the_held_out_units_and_train_on_none_of_them() {
         assert!(learner.asked.borrow().iter().all(|row| row % 4 != 0), "{mode}");
         // Houses hold out 2, 1, 2, 1 rows; under `client` each house counts once, by its mean: (0, 4), (8), (12, 16), (20).
         let units = if mode == "client" { 4.0 } else { 6.0 };
-        assert!((metrics.units - units).abs() < 0.02, "{mode} {metrics:?}");
+        assert!((metrics.units.value - units).abs() < 0.02, "{mode} {metrics:?}");
         let of_label = if mode == "client" { [1.0, 1.0, 2.0] } else { [2.0; 3] };
         for (label, count) in of_label.into_iter().enumerate() {
             assert!((metrics.confusion[label][0] - count).abs() < 0.02, "{mode} {metrics:?}");

@@ -211,9 +211,9 @@ fn held_out_completions_are_foreseen_and_counted_and_not_trained_on() {
     let (model, texts, prompts) = bench.by_hand();
     let foreseen = model.foresee(&texts, &prompts).unwrap();
     let mean = held.iter().map(|row| f64::from(foreseen[*row].loss)).sum::<f64>() / held.len() as f64;
-    assert_eq!(found.units, held.len() as f64);
+    assert_eq!(found.units.value, held.len() as f64);
     // Each loss is truncated on a grid of 2,896 units for 8 nats.
-    assert!((found.loss.unwrap() - mean).abs() < 4e-3, "{found:?} {mean}");
+    assert!((found.loss.unwrap().value - mean).abs() < 4e-3, "{found:?} {mean}");
     assert_eq!(Norms::of(&bench.charter, RoundNumber::FIRST).metrics, 4096);
 }
 

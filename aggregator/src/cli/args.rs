@@ -19,7 +19,7 @@ use clap_complete::Shell;
 ///   plainchant-aggregator status fed
 ///   plainchant-aggregator export fed adapter
 ///
-/// Exit codes: 0 done, 1 a record is not what it should be, 2 something in the command or a file must change, 75 try again later.
+/// Exit codes: 0 done, 1 a record is not what it should be or a server does not serve, 2 something in the command or a file must change, 75 try again later.
 #[derive(Debug, Parser)]
 #[command(name = "plainchant-aggregator", version, verbatim_doc_comment)]
 pub(super) struct Arguments {
@@ -43,6 +43,8 @@ pub(super) enum Command {
     Serve(Serve),
     /// Show who has joined, the round, the last outcome and the privacy spent.
     Status(Status),
+    /// Ask a running server whether it serves: for health checks of containers and for monitoring.
+    Health(Health),
     /// Let a house take part again that is isolated: `status` shows who is, and why.
     Readmit(Readmit),
     /// Let a member in no more: its certificates stop working within seconds, also beside a running server.
@@ -127,6 +129,21 @@ pub(super) struct Status {
     /// Show it anew every two seconds, until stopped.
     #[arg(long, conflicts_with = "json")]
     pub(super) watch: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 it serves, 1 it does not or was not reached, 2 the folder or the command must change."
+)]
+pub(super) struct Health {
+    /// The aggregator's directory: its authority's certificate says which server is believed. No key is read.
+    pub(super) dir: PathBuf,
+    /// Where the server listens; one that listens everywhere is asked at this machine's own address. Default: as for `serve`.
+    #[arg(long, env = "PLAINCHANT_LISTEN")]
+    pub(super) listen: Option<SocketAddr>,
+    /// Seconds to wait for an answer.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(super) seconds: u64,
 }
 
 #[derive(Debug, Args)]

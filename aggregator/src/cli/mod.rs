@@ -6,6 +6,7 @@ mod digest;
 #[cfg(feature = "evaluate")]
 mod evaluate;
 mod export;
+mod health;
 mod logging;
 mod record;
 mod serve;
@@ -24,7 +25,7 @@ use crate::server::ServeError;
 use crate::setup::{self, SetupError};
 use args::{Arguments, Command, Init, Invite, Readmit, Revoke};
 
-/// A record that does not hold.
+/// A record that does not hold, or a server that does not serve.
 const FAILED: u8 = 1;
 /// Wrong arguments, a wrong file, a directory that is in use.
 const USAGE: u8 = 2;
@@ -68,6 +69,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Invite(args) => invite(args).await,
         Command::Serve(args) => serve::serve(args).await,
         Command::Status(args) => show::status(args).await,
+        Command::Health(args) => health::health(args).await,
         Command::Readmit(args) => readmit(args).await,
         Command::Revoke(args) => revoke(args).await,
         Command::Export(args) => export::export(args).await,
@@ -161,7 +163,7 @@ fn member_name(name: &str) -> Result<HouseName, SetupError> {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<protocol::log::Fault>() || error.is::<terms::RecordTermsError>() {
+    if error.is::<protocol::log::Fault>() || error.is::<terms::RecordTermsError>() || error.is::<health::NotServing>() {
         return FAILED;
     }
     let later = error.chain().any(|cause| {

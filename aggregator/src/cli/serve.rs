@@ -15,14 +15,14 @@ use crate::observe::Observe;
 use crate::server::{self, Config};
 
 /// Where to listen when nobody says it.
-const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7443);
+pub(super) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7443);
 /// Open files beside connections: the database, blobs, the page.
 const DESCRIPTORS: u64 = 256;
 /// Shortest token.
 const TOKEN_CHARACTERS: usize = 32;
 
 pub(super) async fn serve(args: Serve) -> anyhow::Result<()> {
-    let File { serve: file, limits } = File::load(&args.dir)?;
+    let File { serve: file, mut limits } = File::load(&args.dir)?;
     let gather = args.gather_seconds.or(file.gather_seconds).map_or(Pace::default().gather, Duration::from_secs);
     let pace = Pace { gather, others: Pace::default().others.min(gather) };
     let token = args.observe_token_file.or(file.observe_token_file).as_deref().map(token).transpose()?;
@@ -30,10 +30,12 @@ pub(super) async fn serve(args: Serve) -> anyhow::Result<()> {
     let listen = args.listen.or(file.listen).unwrap_or(LISTEN);
     let wanted = u64::from(limits.connections) + DESCRIPTORS;
     if let Some(limit) = descriptors(wanted) {
+        limits.connections = limits.connections.min(within(limit));
         tracing::warn!(
             limit,
             wanted,
-            "this process may have too few open files for limits.connections: raise its limit (LimitNOFILE of systemd), or lower that"
+            connections = limits.connections,
+            "this process may open too few files for limits.connections, and takes so many connections only: raise its limit (LimitNOFILE of systemd), or lower that"
         );
     }
     let config = Config { pace, observe, limits, ..Config::new(&args.dir, listen) };
@@ -67,6 +69,12 @@ fn descriptors(wanted: u64) -> Option<u64> {
     (now < wanted).then_some(now)
 }
 
+/// Connections of a process that may open so many files: those of others must not take the ones that the round is kept in.
+fn within(files: u64) -> u32 {
+    let connections = files.saturating_sub(DESCRIPTORS.min(files / 2)).max(1);
+    u32::try_from(connections).unwrap_or(u32::MAX)
+}
+
 /// The token in a file, without the line's end.
 fn token(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let text =
@@ -97,4 +105,14 @@ async fn stopped() {
     }
     // Without a handler for it, Ctrl-C ends the process by itself.
     let _ = tokio::signal::ctrl_c().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_the_round() {
+        assert_eq!([0, 1, 64, 512, 1_024, 10_255].map(within), [1, 1, 32, 256, 768, 9_999]);
+    }
 }

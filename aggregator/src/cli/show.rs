@@ -56,6 +56,10 @@ fn print(status: &status::Status) {
         None if status.mode == "none" => println!("epsilon     NO PRIVACY: the charter's mode is `none`"),
         None => println!("epsilon     beyond what the accountant can state"),
     }
+    match status.metrics.points.last() {
+        Some(point) => println!("metrics     {point}"),
+        None => println!("metrics     {}", status.metrics.note),
+    }
     println!("record      {} leaves", status.record);
     println!("adapter     {}", if status.final_adapter { "here: `export` writes it" } else { "not here yet" });
 }

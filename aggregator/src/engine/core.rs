@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::effects::Plan;
-use super::open::Opened;
+use super::open::{Applied, Opened};
 use super::record::Record;
 use super::{Admission, Command, FalseSum, Pace};
 use crate::clock;
@@ -42,7 +42,7 @@ pub(super) struct Core {
     /// Under policy `aggregator`: the state as far as this program has opened it.
     pub(super) own: Option<State>,
     /// What opening the latest sum here came to, until t houses agree.
-    pub(super) candidate: Option<(Digest, Verdict, Option<State>)>,
+    pub(super) candidate: Option<(Digest, Verdict, Option<Applied>)>,
     /// The disk has no room for a round, and that was said.
     pub(super) short_of_room: bool,
     /// After a failed opening: not again before.

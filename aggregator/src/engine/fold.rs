@@ -28,7 +28,7 @@ impl Core {
         });
     }
 
-    /// Adds once more what could not be noted as added; returns how long to wait for that.
+    /// Adds once more what could not be added or noted as added; returns how long to wait for that.
     pub(super) fn fold_when_due(&mut self) -> Duration {
         let Stage::Running(current) = &mut self.stage else { return IDLE };
         let Some(again) = current.fold_again else { return IDLE };
@@ -50,6 +50,11 @@ impl Core {
         }
         let body_sum = match sum {
             Ok(sum) => sum,
+            Err(refusal) if refusal.passes() => {
+                // Until the opening is given up by the clock: houses were charged for this attempt.
+                current.fold_again = Some(Instant::now() + RETRY);
+                return Err(refusal);
+            }
             Err(refusal) => {
                 tracing::error!(error = %refusal, "the cohort cannot be added; the attempt is given up");
                 return self.input(Event::Stop, Vec::new()).await;

@@ -10,7 +10,7 @@ use secure_sum::{
     Accumulator, CombineError, Commitments, Committee, Layout, MaskSeed, OpenError, ShareSum, combine, open,
 };
 
-use terms::RoundSum;
+use terms::{CurvePoint, RoundSum};
 
 use super::fold::blocking;
 use crate::refusal::Refusal;
@@ -22,8 +22,16 @@ pub(super) struct Opened {
     pub(super) false_answers: Vec<MemberIndex>,
     /// The verdict, when t true answers were there.
     pub(super) verdict: Option<Verdict>,
-    /// The new state, when the sum was applied.
-    pub(super) state: Option<State>,
+    /// What came of it, when the sum was applied.
+    pub(super) applied: Option<Applied>,
+}
+
+/// An applied sum.
+pub(super) struct Applied {
+    /// The new state.
+    pub(super) state: State,
+    /// What the sum says of held-out units, in a round with an evaluation.
+    pub(super) metrics: Option<CurvePoint>,
 }
 
 /// Everything an opening works on.
@@ -95,7 +103,7 @@ fn compute(charter: &Charter, committee: &Committee, material: &Material, mut st
             None => false_answers.push(answer.index),
         }
     }
-    let mut opened = Opened { false_answers, verdict: None, state: None };
+    let mut opened = Opened { false_answers, verdict: None, applied: None };
     let cohort = material.contributions.len();
     let void = |reason| Some(Verdict::Void { reason });
     let key = match combine(&layout, committee, &commitments, &answers, cohort) {
@@ -136,10 +144,11 @@ fn compute(charter: &Charter, committee: &Committee, material: &Material, mut st
         opened.verdict = void(VoidReason::FieldRange);
         return Ok(opened);
     }
-    if let Some(metrics) = metrics {
+    if let Some(metrics) = &metrics {
         tracing::info!("round {}: {metrics}", material.announcement.round);
     }
+    let metrics = metrics.map(|metrics| CurvePoint::of(material.announcement.round, cohort, &metrics));
     opened.verdict = Some(terms::applied(charter, &state));
-    opened.state = Some(state);
+    opened.applied = Some(Applied { state, metrics });
     Ok(opened)
 }

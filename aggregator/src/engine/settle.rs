@@ -55,7 +55,7 @@ impl Core {
         }
         if let Some(verdict) = opened.verdict {
             tracing::info!(?verdict, "opened");
-            self.candidate = Some((announcement, verdict, opened.state));
+            self.candidate = Some((announcement, verdict, opened.applied));
         }
         self.adopt().await
     }
@@ -68,12 +68,14 @@ impl Core {
         }
         let applied = self.record.last_applied().map(|(announcement, _)| announcement);
         let candidate = self.candidate.take().filter(|(announcement, ..)| Some(*announcement) == applied);
-        let Some((_, verdict, state)) = candidate else { return self.open_previous() };
-        match state.filter(|state| state.digest() == *self.adapter.as_bytes()) {
-            Some(state) => {
-                let blob = self.store.blobs().put(Shelf::Kept, state.to_bytes().into()).await?;
-                self.store.commit(&[Write::Set(Setting::State, blob.as_bytes().to_vec())]).await?;
-                self.own = Some(state);
+        let Some((_, verdict, applied)) = candidate else { return self.open_previous() };
+        match applied.filter(|applied| applied.state.digest() == *self.adapter.as_bytes()) {
+            Some(applied) => {
+                let blob = self.store.blobs().put(Shelf::Kept, applied.state.to_bytes().into()).await?;
+                let state = Write::Set(Setting::State, blob.as_bytes().to_vec());
+                let metrics = applied.metrics.map(Write::Metrics);
+                self.store.commit(&std::iter::once(state).chain(metrics).collect::<Vec<_>>()).await?;
+                self.own = Some(applied.state);
                 self.hand_over_own().await
             }
             None => {

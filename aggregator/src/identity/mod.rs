@@ -174,6 +174,17 @@ pub enum IdentityError {
     Certificate(rcgen::Error),
 }
 
+/// The authority's certificate in an aggregator's folder, PEM: what its server's own is checked with. Reads no key.
+///
+/// # Errors
+/// [`IdentityError::File`], [`IdentityError::Malformed`].
+pub fn authority(dir: &Path) -> Result<String, IdentityError> {
+    let path = dir.join(AUTHORITY);
+    let pem = files::read_text(&path)?;
+    files::pem_to_der(&path, pem.as_bytes())?;
+    Ok(pem.to_string())
+}
+
 /// SHA-256 of a certificate's DER: how a caller is looked up.
 #[must_use]
 pub fn certificate_digest(der: &[u8]) -> [u8; 32] {

@@ -35,6 +35,7 @@ function show(status) {
   at("members").replaceChildren(
     ...status.joined.map((name) => row([name, state(name), stock.get(name) ?? ""])),
     ...status.missing.map((name) => row([name, "has not joined", ""])));
+  showMetrics(status.metrics, status.rounds);
   at("history").replaceChildren(...status.history.map((one) => row([
     one.round, one.attempt, list(one.houses), seconds(one.to_cohort), seconds(one.to_checked), seconds(one.to_end), one.conclusion])));
 }

@@ -22,10 +22,11 @@ use crate::store::StoreError;
 
 const PAGE: &str = include_str!("page.html");
 const SCRIPT: &str = include_str!("page.js");
+const CURVES: &str = include_str!("curves.js");
 const STYLE: &str = include_str!("page.css");
 
 /// What says nothing of a federation.
-const FILES: [&str; 2] = ["/page.js", "/page.css"];
+const FILES: [&str; 3] = ["/page.js", "/page.css", "/curves.js"];
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -76,6 +77,7 @@ pub(crate) async fn serve(
         .route("/", get(page))
         .route(FILES[0], get(|| file("text/javascript; charset=utf-8", SCRIPT)))
         .route(FILES[1], get(|| file("text/css; charset=utf-8", STYLE)))
+        .route(FILES[2], get(|| file("text/javascript; charset=utf-8", CURVES)))
         .route("/status.json", get(status_json))
         .route("/metrics", get(metrics_text))
         .layer(from_fn_with_state(observed.clone(), let_in))

@@ -1,12 +1,14 @@
 //! What an operator may want to know at a glance, read from the storage beside a running server.
 
 mod attempt;
+mod curve;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 pub use attempt::Past;
 use attempt::{Heard, end};
+pub use curve::Curve;
 use privacy::accountant::epsilon;
 use protocol::charter::PrivacyMode;
 use protocol::{Attempt, Charter, Conclusion, Message as _, RecordLeaf, RoundNumber, Verdict};
@@ -67,6 +69,8 @@ pub struct Status {
     pub charter_epsilon: f64,
     /// At this delta.
     pub delta: f64,
+    /// What opened sums say of held-out units.
+    pub metrics: Curve,
     /// Leaves of the record.
     pub record: usize,
     /// Whether the final adapter is here.
@@ -159,6 +163,7 @@ pub async fn read_again(home: &Home, pasts: &mut Pasts) -> Result<Status, StoreE
         epsilon: spent(&home.charter, &attempts),
         charter_epsilon: home.charter.privacy.epsilon,
         delta: home.charter.privacy.delta,
+        metrics: Curve::of(&home.charter, store.metrics().await?),
         record: leaves.len(),
         final_adapter: store.setting(Setting::FinalState).await?.is_some(),
     })

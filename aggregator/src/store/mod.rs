@@ -85,16 +85,34 @@ impl StoreError {
     pub fn is_full(&self) -> bool {
         /// SQLITE_FULL (sqlite.org/rescode.html).
         const SQLITE_FULL: &str = "13";
+        self.is_caused_by(|error| error.kind() == std::io::ErrorKind::StorageFull, SQLITE_FULL)
+    }
+
+    /// Whether the process, or the system, may open no more files: that passes once others are closed.
+    #[must_use]
+    pub fn is_out_of_files(&self) -> bool {
+        /// SQLITE_CANTOPEN: of a database that was open before, what else is missing is a descriptor.
+        const SQLITE_CANTOPEN: &str = "14";
+        use rustix::io::Errno;
+        let none_left = |error: &std::io::Error| {
+            let code = error.raw_os_error();
+            code == Some(Errno::MFILE.raw_os_error()) || code == Some(Errno::NFILE.raw_os_error())
+        };
+        self.is_caused_by(none_left, SQLITE_CANTOPEN)
+    }
+
+    /// Whether something in the chain is such an error of the system, or an error of SQLite with this code.
+    fn is_caused_by(&self, system: impl Fn(&std::io::Error) -> bool, sqlite: &str) -> bool {
         let mut next: Option<&(dyn std::error::Error + 'static)> = Some(self);
         while let Some(error) = next {
-            let full = match error.downcast_ref::<std::io::Error>() {
-                Some(io) => io.kind() == std::io::ErrorKind::StorageFull,
+            let found = match error.downcast_ref::<std::io::Error>() {
+                Some(io) => system(io),
                 None => match error.downcast_ref::<sqlx::Error>() {
-                    Some(sqlx::Error::Database(database)) => database.code().is_some_and(|code| code == SQLITE_FULL),
+                    Some(sqlx::Error::Database(database)) => database.code().is_some_and(|code| code == sqlite),
                     _ => false,
                 },
             };
-            if full {
+            if found {
                 return true;
             }
             next = error.source();

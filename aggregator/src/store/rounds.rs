@@ -6,6 +6,7 @@ use protocol::server::EventKind;
 use protocol::{Attempt, Contribution, Digest, HouseName, Message as _, RoundNumber, Signed};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use terms::CurvePoint;
 
 use super::members::house;
 use super::{Store, StoreError, fixed, from_column, to_column};
@@ -235,6 +236,17 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn leaves(&self) -> Result<Vec<Vec<u8>>, StoreError> {
         Ok(sqlx::query_scalar("SELECT body FROM leaves ORDER BY position").fetch_all(&self.pool).await?)
+    }
+
+    /// What opened sums say of held-out units, in the order of their rounds.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], [`StoreError::Damaged`].
+    pub async fn metrics(&self) -> Result<Vec<CurvePoint>, StoreError> {
+        let rows: Vec<String> =
+            sqlx::query_scalar("SELECT body FROM metrics ORDER BY round").fetch_all(&self.pool).await?;
+        let damaged = |_| StoreError::Damaged { what: "a round's metrics" };
+        rows.iter().map(|body| serde_json::from_str(body).map_err(damaged)).collect()
     }
 
     /// Whom the operator let take part again, and how many leaves the record had then; the earliest first.

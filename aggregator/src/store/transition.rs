@@ -181,7 +181,8 @@ impl Transition {
             | Write::UseKey { .. }
             | Write::Cohort { .. }
             | Write::Sum { .. }
-            | Write::Leaf { .. } => None,
+            | Write::Leaf { .. }
+            | Write::Metrics(_) => None,
         })
     }
 }

@@ -4,6 +4,7 @@ use protocol::server::EventKind;
 use protocol::{Attempt, Digest, HouseName, Message as _, RoundNumber};
 use sqlx::SqliteConnection;
 use strum::EnumIter;
+use terms::CurvePoint;
 
 use super::transition::Transition;
 use super::{Store, StoreError, StoredContribution, to_column};
@@ -111,6 +112,8 @@ pub enum Write {
         /// Its bytes.
         body: Vec<u8>,
     },
+    /// What an applied round's sum says of held-out units.
+    Metrics(CurvePoint),
     /// The operator lets a house take part again that was left out.
     Readmission {
         /// Whom.
@@ -209,6 +212,10 @@ async fn apply(connection: &mut SqliteConnection, write: &Write) -> Result<(), S
         Write::Leaf { position, body } => sqlx::query("INSERT INTO leaves (position, body) VALUES ($1, $2)")
             .bind(to_column(*position, "leaf")?)
             .bind(body),
+        Write::Metrics(point) => {
+            let body = serde_json::to_string(point).map_err(|_| StoreError::Range { what: "a round's metrics" })?;
+            sqlx::query("INSERT INTO metrics (round, body) VALUES ($1, $2)").bind(i64::from(point.round)).bind(body)
+        }
         Write::Readmission { member, leaves } => {
             sqlx::query("INSERT INTO readmissions (member, leaves) VALUES ($1, $2) ON CONFLICT DO NOTHING")
                 .bind(member.as_str())

@@ -277,14 +277,22 @@ impl Member {
 
     /// Says the checksums that are waited for, of bodies as the aggregator shows them: its own, and a drawn one.
     pub async fn attest(&mut self, announced: &Signed<Announcement>) {
+        for signed in self.checksums(announced).await {
+            self.put_checksum(&signed).await.unwrap();
+        }
+    }
+
+    /// What [`Self::attest`] says.
+    pub async fn checksums(&mut self, announced: &Signed<Announcement>) -> Vec<Signed<BodyChecksum>> {
         let (digest, me) = (announced.body_digest(), self.signer.name().clone());
         let houses: Vec<HouseName> = self.cohort(digest).await.houses().cloned().collect();
         let drawn = self.claim_of(digest).await.spot_check(&me, &houses).cloned();
+        let mut said = Vec::new();
         for house in [Some(me), drawn].into_iter().flatten() {
             let body = self.body(digest, house.as_str()).await.unwrap();
-            let signed = self.checksum(announced, house.as_str(), &body).await;
-            self.put_checksum(&signed).await.unwrap();
+            said.push(self.checksum(announced, house.as_str(), &body).await);
         }
+        said
     }
 
     /// A house's body, as the aggregator shows it.

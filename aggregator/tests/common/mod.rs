@@ -9,6 +9,7 @@ use aggregator::identity::SERVER_NAME;
 use aggregator::limits::Limits;
 use aggregator::observe::Observe;
 use aggregator::server::{self, Config, Handle};
+use aggregator::store::CrashHook;
 use ed25519_dalek::{Signer as _, SigningKey};
 use protocol::{Announcement, Charter, HouseName, Invitation, Message as _, Signed, Signer};
 use protos::v1;
@@ -20,10 +21,14 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 #[path = "member.rs"]
 mod member;
+#[path = "opened.rs"]
+pub mod opened;
 #[path = "raw.rs"]
 pub mod raw;
 #[path = "relay.rs"]
 pub mod relay;
+#[path = "round.rs"]
+pub mod round;
 
 pub use member::Member;
 
@@ -99,6 +104,8 @@ pub struct Site {
     pub blob_bytes: Option<usize>,
     /// Likewise.
     pub limits: Limits,
+    /// Called at every durable change.
+    pub crash: Option<CrashHook>,
 }
 
 impl Site {
@@ -116,7 +123,15 @@ impl Site {
             aggregator::setup::init(&dir.path().join("fed"), Some(charter), &[], &mut rand::rng()).await.unwrap();
         home.store.close().await;
         let authority = home.identity.authority_der().to_vec();
-        Self { dir, charter: home.charter, authority, server: None, blob_bytes: None, limits: Limits::default() }
+        Self {
+            dir,
+            charter: home.charter,
+            authority,
+            server: None,
+            blob_bytes: None,
+            limits: Limits::default(),
+            crash: None,
+        }
     }
 
     pub fn path(&self) -> std::path::PathBuf {
@@ -133,6 +148,7 @@ impl Site {
         config.blob_bytes = self.blob_bytes.unwrap_or(config.blob_bytes);
         config.observe = Some(Observe { listen: "127.0.0.1:0".parse().unwrap(), token: None });
         config.limits = self.limits.clone();
+        config.crash = self.crash.clone();
         let handle = server::start(config).await.unwrap();
         let addr = handle.addr;
         self.server = Some(handle);

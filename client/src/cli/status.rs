@@ -6,6 +6,7 @@ use std::path::Path;
 use protocol::charter::{PrivacyMode, ReleasePolicy};
 use protocol::{Charter, HouseName};
 use serde_json::json;
+use terms::MetricsRelease;
 
 use super::{Failure, ledger};
 use crate::identity::Identity;
@@ -16,10 +17,16 @@ use crate::store;
 pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
     let identity = Identity::load(dir).map_err(RunError::from)?;
     let memory = store::peek_memory(dir).map_err(RunError::from)?;
-    let next_round = memory.as_ref().map_or(1, |memory| memory.next_round.get());
+    let next_round = memory.as_ref().map(|memory| memory.next_round);
     let (charter, name) = (&identity.charter, identity.name());
-    let (done, over) = (next_round - 1, memory.as_ref().is_some_and(|memory| memory.over));
+    let (done, over) =
+        (next_round.map_or(0, |round| round.get() - 1), memory.as_ref().is_some_and(|memory| memory.over));
     let spent = ledger::spent(dir, &identity)?;
+    // It is there to be looked at: all else is said without it.
+    let metrics = match next_round {
+        Some(round) => store::peek_metrics(dir, round).map_err(|error| error.to_string()),
+        None => Ok(Vec::new()),
+    };
     let standing = Standing::read(&dir.join("state")).map_err(RunError::from)?;
     if as_json {
         let value = json!({
@@ -34,6 +41,7 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
             "epsilon_spent_delta": spent.map(|(_, delta)| delta),
             "epsilon": charter.privacy.epsilon,
             "delta": charter.privacy.delta,
+            "metrics": metrics.ok(),
         });
         println!("{value}");
         return Ok(());
@@ -46,6 +54,20 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
         println!(
             "epsilon so far   {spent:.3} at delta {delta:e}; whatever is decided from results, `ledger` says what holds"
         );
+    }
+    match (metrics, MetricsRelease::of(charter)) {
+        (_, MetricsRelease::Nobody) => println!("metrics          the charter has no evaluations"),
+        (Err(error), _) => println!("metrics          {error}"),
+        (Ok(points), _) if charter.house(name).is_none() && points.is_empty() => {
+            println!("metrics          houses open sums; this member does not");
+        }
+        (Ok(points), _) if points.is_empty() => println!("metrics          no round with an evaluation is applied yet"),
+        (Ok(points), _) => {
+            println!(
+                "\nmetrics of held-out units, as the sums that this house opened say: noisy estimates, \"noise\" is one standard deviation"
+            );
+            points.iter().for_each(|point| println!("  {point}"));
+        }
     }
     Ok(())
 }

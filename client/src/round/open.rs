@@ -15,7 +15,7 @@ use protos::limits::COHORT_BYTES;
 use protos::v1;
 use protos::v1::federation_client::FederationClient;
 use secure_sum::{Accumulator, CombineError, Commitments, Committee, Layout, MaskSeed, OpenError, ShareSum};
-use terms::RoundSum;
+use terms::{CurvePoint, RoundSum};
 use tonic::transport::Channel;
 
 use super::answer::commitments;
@@ -41,7 +41,8 @@ struct Opening {
 
 /// What came of it.
 enum Opened {
-    Applied(Box<State>),
+    /// The state, and what the sum says of held-out units in a round with an evaluation.
+    Applied(Box<State>, Option<CurvePoint>),
     Void(VoidReason),
     FalseAnswer(MemberIndex),
 }
@@ -68,7 +69,7 @@ impl Member {
                 return self.offer(Event::FalseAnswer(index));
             }
             Opened::Void(reason) => Verdict::Void { reason },
-            Opened::Applied(state) => self.keep_candidate(*state)?,
+            Opened::Applied(state, metrics) => self.keep_candidate(*state, metrics)?,
         };
         self.offer(Event::Combined(verdict))
     }
@@ -119,11 +120,11 @@ impl Member {
                     answers.retain(|answer| answer.unverified().is_ok_and(|answer| answer.index != index));
                     continue;
                 }
-                Opened::Applied(state) if state.digest() == *signed.as_bytes() => {
-                    self.keep_candidate(*state)?;
+                Opened::Applied(state, metrics) if state.digest() == *signed.as_bytes() => {
+                    self.keep_candidate(*state, metrics)?;
                     return Ok(true);
                 }
-                Opened::Applied(state) => Digest::from_bytes(state.digest()).to_string(),
+                Opened::Applied(state, _) => Digest::from_bytes(state.digest()).to_string(),
                 Opened::Void(reason) => reason.to_string(),
             };
             let round = announcement.round.get();
@@ -260,7 +261,10 @@ impl Member {
     }
 
     /// Keeps the applied copy before anything is signed about it.
-    fn keep_candidate(&mut self, state: State) -> Result<Verdict, RunError> {
+    fn keep_candidate(&mut self, state: State, metrics: Option<CurvePoint>) -> Result<Verdict, RunError> {
+        if let Some(point) = metrics {
+            self.store.put_metrics(point)?;
+        }
         self.store.put_state(Slot::Candidate, &state.to_bytes())?;
         let verdict = terms::applied(self.charter(), &state);
         self.candidate = Some(state);
@@ -319,7 +323,7 @@ impl Opening {
         let metrics = round.metrics(charter, self.state.update_len());
         match round.apply(charter, &mut self.state) {
             Ok(()) => {
-                if let Some(metrics) = metrics {
+                if let Some(metrics) = &metrics {
                     tracing::info!("round {}: {metrics}", self.announcement.round);
                 }
                 if terms::is_over(charter, &self.state) {
@@ -329,7 +333,8 @@ impl Opening {
                         self.announcement.round
                     );
                 }
-                Ok(Opened::Applied(Box::new(self.state)))
+                let metrics = metrics.map(|metrics| CurvePoint::of(self.announcement.round, cohort.len(), &metrics));
+                Ok(Opened::Applied(Box::new(self.state), metrics))
             }
             Err(error) => {
                 tracing::warn!("the opened sum cannot be applied: {error}");

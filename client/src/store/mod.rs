@@ -6,16 +6,18 @@
 //! state/memory          what this member promised and knows (`protocol::client::Memory`)
 //! state/adapter         the adapter state that the memory names
 //! state/candidate       the state that the round under way came to, until t houses signed it
+//! state/metrics         what opened sums said of held-out units, for people
 //! state/handled         the last event of an attempt that is over
 //! state/standing        whether the house takes part (`standing`), which other processes write
 //! state/keys/SEQUENCE   one-time keys; each erased with its attempt
 //! state/rounds/R-A/     one attempt's contribution, byte for byte as it was or will be sent
 //! ```
 //!
-//! Roster, memory, numbers and the ledger's head end with their SHA-256: a promise that a disk has changed is no promise. States, keys and contributions
+//! Roster, memory, metrics, numbers and the ledger's head end with their SHA-256: a promise that a disk has changed is no promise. States, keys and contributions
 //! are known by digests and signatures elsewhere.
 
 mod attempt;
+mod metrics;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -26,6 +28,7 @@ use rand::CryptoRng;
 use secure_sum::SealingKey;
 
 pub use attempt::{AttemptStore, Part};
+pub use metrics::peek_metrics;
 
 use crate::crash::{Crash, Kept, Stopped};
 use crate::files::{self, FileError, Named as _};

@@ -14,7 +14,7 @@ use client::progress::Progress;
 use client::round::{Completed, Home, Options, RunError};
 use client::trainer::Trainer;
 use protocol::{Charter, HouseName};
-use terms::Terms;
+use terms::{RoundShape, Terms};
 use tokio::task::JoinHandle;
 use training::{Part, TrainError, Trained};
 use zeroize::Zeroizing;
@@ -98,7 +98,10 @@ pub(crate) struct Known(pub(crate) usize);
 
 impl Trainer for Known {
     fn contribution(&mut self, part: &Part<'_>, state: &State) -> Result<Trained, TrainError> {
-        let values = integers(self.0, part.number.get(), state.adapter().trainable_len());
+        let count = state.adapter().trainable_len();
+        let mut values = integers(self.0, part.number.get(), count);
+        // Nothing is held out.
+        values.resize(count + RoundShape::of(part.charter, part.number, count).metrics, 0);
         let (train, noise) = (Duration::ZERO, Duration::ZERO);
         Ok(Trained { values: Zeroizing::new(values), loss: None, train, noise })
     }
@@ -197,12 +200,14 @@ impl Federation {
         Self::under(&template, "aggregator", 2, 0, &[]).await
     }
 
-    /// Many rounds, each of which may be tried as often as it takes: nothing runs yet, and nobody has joined. Each house's invitation
+    /// Many rounds, every second one with an evaluation, each of which may be tried as often as it takes: nothing runs yet, and nobody has joined. Each house's invitation
     /// is in the file `invitation` of its folder.
     pub(crate) async fn that_dies_often(policy: &str, rounds: u32) -> Self {
         let template = CHARTER
             .replace("epsilon = 1.5", "epsilon = 8.0")
             .replace("max_attempts = 20", "max_attempts = 1000\ncharged = 400");
+        let template =
+            template + "[evaluation]\nevery = 2\nheld_out = 0.2\nnoise_multiplier = 30.0\nloss_bound = 8.0\n";
         let (federation, invitations) = Self::prepared(&template, policy, rounds, 1, &[]).await;
         for (house, invitation) in invitations {
             let dir = federation.house(&house);

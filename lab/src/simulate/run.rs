@@ -8,7 +8,7 @@ use protocol::charter::PrivacyMode;
 use protocol::{Charter, RoundNumber};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
-use terms::{Metrics, Terms};
+use terms::{Estimate, Metrics, Terms};
 use training::{FreshNoise, House, Mechanism, Noise, Tools, mechanism};
 
 use super::SimulateError;
@@ -176,7 +176,9 @@ impl Run<'_> {
             let is_last = number == rounds || terms::is_over(&charter, &world.state);
             if is_last || number % self.plan.training.evaluate_every == 0 {
                 let mut row = self.point(task, &charter, world.state.adapter(), number)?;
-                let noised = |of: fn(&Metrics) -> Option<f64>| played.metrics.as_ref().and_then(of).unwrap_or(f64::NAN);
+                let noised = |of: fn(&Metrics) -> Option<Estimate>| {
+                    played.metrics.as_ref().and_then(of).map_or(f64::NAN, |estimate| estimate.value)
+                };
                 row.noised_plain = noised(|metrics| metrics.accuracy);
                 row.noised_macro_f1 = noised(|metrics| metrics.macro_f1);
                 plain = Some(row.plain);
