@@ -117,6 +117,7 @@ impl Policy {
         }
         Ok(())
     }
+
     /// Checks `charter` against this policy.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use adapter::State;
 use client::crash::{Crash, Kept, Moment, Place};
 use client::hours::{MinuteOfWeek, WallTime};
 use client::policy::PolicyError;
-use client::round::{Completed, Home, RunError};
+use client::round::{Completed, Home, Options, RunError};
 use client::trainer::Trainer;
 use common::{Federation, HOUSES, Known, all_completed, logs, wait_for};
 use privacy::{Ledger, LedgerError, Limit};
@@ -42,8 +42,7 @@ fn allow(federation: &Federation, house: &str, lines: &str) {
 
 /// The first house, with this clock, trainer and place of a crash.
 fn abbey(federation: &Federation, wall_clock: fn() -> WallTime, trainer: Box<dyn Trainer>, crash: Crash) -> Running {
-    let mut options = federation.options("abbey");
-    (options.wall_clock, options.crash) = (wall_clock, crash);
+    let options = Options { wall_clock, crash, ..federation.options("abbey") };
     tokio::spawn(client::round::run(Home::open(&federation.house("abbey")).unwrap(), Some(trainer), options))
 }
 
@@ -81,6 +80,34 @@ async fn outside_its_hours_a_house_is_in_no_cohort_and_answers_all_the_same_and_
     assert_eq!(told.matches("\"answered\"").count(), 4, "its duty to the committee has no hours: {told}");
     let charged = charged_rounds(&federation);
     assert!(!charged.contains(&1) && charged.contains(&4), "{charged:?}");
+    federation.stop().await;
+}
+
+/// Too few houses are left for a cohort, so that no other event comes than that the hours begin.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_federation_that_waits_for_houses_goes_on_in_the_minute_in_which_their_hours_begin() {
+    static MINUTE: AtomicU32 = AtomicU32::new(OUTSIDE);
+    logs();
+    let federation = Federation::new("aggregator", 1, 0).await;
+    let with_hours = ["abbey", "borough"];
+    let tasks = HOUSES.map(|house| {
+        let mut options = federation.options(house);
+        if with_hours.contains(&house) {
+            allow(&federation, house, HOURS);
+            options.wall_clock = || monday(MINUTE.load(Ordering::Relaxed));
+        }
+        federation.spawn(house, options)
+    });
+    for house in with_hours {
+        wait_for(&federation.progress(house), "refused", 1).await;
+    }
+    for house in &HOUSES[2..] {
+        wait_for(&federation.progress(house), "ready", 1).await;
+    }
+    MINUTE.store(WITHIN, Ordering::Relaxed);
+    let completed = all_completed(tasks.into()).await;
+    let cohorts = [ALL, WITHOUT_FIRST, &[0, 2, 3]];
+    assert!(cohorts.iter().any(|one| completed.state.as_bytes() == &federation.expected(&[*one]).digest()));
     federation.stop().await;
 }
 
