@@ -146,7 +146,7 @@ impl Adapter {
 }
 
 /// The name in a checkpoint of the bias that PEFT calls so, without its prefix; none of what is no bias.
-fn in_checkpoint(name: &str) -> Option<String> {
+pub(crate) fn in_checkpoint(name: &str) -> Option<String> {
     let layer = name.strip_suffix(ADAPTED).or_else(|| name.strip_suffix(".bias"))?;
     Some(format!("{layer}.bias"))
 }

@@ -29,6 +29,7 @@ mod peft;
 mod schedule;
 mod state;
 mod targets;
+mod trained;
 mod weights;
 
 pub use crate::adapter::{Adapter, Tensor, Trainable};
@@ -42,6 +43,7 @@ pub use crate::optimizer::ServerOptimizer;
 pub use crate::schedule::{Decay, Schedule};
 pub use crate::state::{BestLoss, State};
 pub use crate::targets::Targets;
+pub use crate::trained::Trained;
 pub use crate::weights::{
     BASE_INDEX, BASE_WEIGHTS, SETTINGS, indexed_files, settings_digest, weight_files, weights_digest,
 };

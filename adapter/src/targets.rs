@@ -7,7 +7,7 @@ use crate::model::Linear;
 use crate::{AdapterError, LoraConfig};
 
 /// Every linear layer of the transformer's layers.
-const ALL_LINEAR: &str = "all-linear";
+pub(crate) const ALL_LINEAR: &str = "all-linear";
 /// A pattern's automaton may take so many bytes.
 const LARGEST_PATTERN: usize = 1 << 20;
 
@@ -111,7 +111,7 @@ fn whole(pattern: &str) -> Result<Regex, regex::Error> {
 }
 
 /// PEFT's rule for lists.
-fn matches(target: &str, layer: &str) -> bool {
+pub(crate) fn matches(target: &str, layer: &str) -> bool {
     layer.strip_suffix(target).is_some_and(|front| front.is_empty() || front.ends_with('.'))
 }
 

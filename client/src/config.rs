@@ -6,11 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use program::{OverrideError, Overrides};
-use protocol::Charter;
 use serde::Deserialize;
 
 use training::{Columns, DataSource, Format, ModelSource};
 
+use crate::hours::Hours;
 use crate::proxy::{Network, Setting};
 
 /// A commented `client.toml` with every key.
@@ -107,13 +107,15 @@ pub struct Policy {
     /// Whether rounds without differential privacy are allowed.
     #[serde(default)]
     pub allow_no_privacy: bool,
-}
-
-impl Policy {
-    /// The delta at which this house's epsilon is stated: its own, else the charter's.
-    pub(crate) fn delta_of(&self, charter: &Charter) -> f64 {
-        self.delta.unwrap_or(charter.privacy.delta)
-    }
+    /// Base models that may be trained, by the SHA-256 of their weights in hex or by the charter's name for them; left out, any.
+    pub models: Option<Vec<String>>,
+    /// What may be trained of them: layers as `lora.target_modules` names them, "all-linear", modules of the head, and biases as `bias` or `query.bias`; left
+    /// out, anything.
+    pub targets: Option<Vec<String>>,
+    /// When this house trains; left out, at all hours.
+    pub hours: Option<Hours>,
+    /// Most bytes that this house sends for one attempt of a round ([`terms::most_sent_bytes`]); left out, any number.
+    pub max_bytes_per_attempt: Option<u64>,
 }
 
 /// Who opens a round's sum.
@@ -215,22 +217,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        let policy = &self.policy;
-        if !(policy.epsilon_ceiling.is_finite() && policy.epsilon_ceiling > 0.0) {
-            return Err(("policy.epsilon_ceiling", "must be a positive number"));
-        }
-        if policy.delta.is_some_and(|delta| !(delta > 0.0 && delta < 1.0)) {
-            return Err(("policy.delta", "must lie between 0 and 1"));
-        }
-        if policy.min_cohort < 2 {
-            return Err(("policy.min_cohort", "must be at least 2: a sum over one house is that house's update"));
-        }
-        if policy.approve != "any" && (policy.approve.len() != 64 || hex::decode(&policy.approve).is_err()) {
-            return Err(("policy.approve", "must be the charter's digest (64 hexadecimal digits) or \"any\""));
-        }
-        if policy.roster != "any" && (policy.roster.len() != 64 || hex::decode(&policy.roster).is_err()) {
-            return Err(("policy.roster", "must be the roster's digest (64 hexadecimal digits) or \"any\""));
-        }
+        self.policy.check_values()?;
         if self.training.as_ref().and_then(|training| training.threads) == Some(0) {
             return Err(("training.threads", "must be at least 1; leave it out for all cores"));
         }
@@ -392,6 +379,23 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_trained_and_when_is_read_and_hours_that_are_none_are_shown_with_their_line() {
+        let policy = parse(SAMPLE).unwrap().policy;
+        assert!(policy.models.is_none() && policy.targets.is_none() && policy.hours.is_none());
+        assert_eq!(policy.max_bytes_per_attempt, None);
+        let text = ["models", "targets", "hours", "max_bytes_per_attempt"]
+            .iter()
+            .fold(SAMPLE.to_owned(), |text, key| text.replace(&format!("# {key} ="), &format!("{key} =")));
+        let policy = parse(&text).unwrap().policy;
+        assert_eq!(policy.models.unwrap().len(), 1);
+        assert_eq!(policy.targets.unwrap(), ["query", "value", "classifier"]);
+        assert_eq!(policy.hours.unwrap().entries(), ["mon-fri 20:00-06:00", "sat-sun"]);
+        assert_eq!(policy.max_bytes_per_attempt, Some(10_000_000));
+        let wrong = parse(&text.replace("20:00-06:00", "20-06")).unwrap_err().to_string();
+        assert!(wrong.contains("policy.hours: `mon-fri 20-06`") && wrong.contains("| hours = "), "{wrong}");
+    }
+
+    #[test]
     fn unknown_keys_and_senseless_values_are_named() {
         let unknown = parse(&SAMPLE.replace("min_cohort = 3", "min_cohort = 3\nmin_chohort = 4")).unwrap_err();
         assert!(unknown.to_string().contains("min_chohort"), "{unknown}");
@@ -402,6 +406,10 @@ mod tests {
             ("approve = \"any\"", "approve = \"abc\"", "policy.approve"),
             ("roster = \"any\"", "roster = \"abc\"", "policy.roster"),
             ("threads = 2", "threads = 0", "training.threads"),
+            ("# models = [", "models = [] # ", "policy.models"),
+            ("# models = [", "models = [\"\"] # ", "policy.models"),
+            ("# targets = [", "targets = [] # ", "policy.targets"),
+            ("# max_bytes_per_attempt = ", "max_bytes_per_attempt = 0 # ", "policy.max_bytes_per_attempt"),
         ] {
             let error = parse(&SAMPLE.replace(from, to)).unwrap_err();
             assert!(matches!(error, ConfigError::Value { key: k, .. } if k == key), "{key}: {error}");

@@ -9,7 +9,7 @@
 //! 4. [`round`]: the event loop. It charges the ledger, trains, encrypts, submits, answers, opens and applies, as
 //!    `protocol::client::Round` says; [`store`] keeps what must survive a crash, and [`crash`] is where tests let it.
 //! 5. [`proxy`] is the way out of the house's network, where there is one; [`connection`] goes through it.
-//! 6. [`standing`] is whether the house takes part at all: it may pause, and leave.
+//! 6. [`standing`] is whether the house takes part at all: it may pause, and leave; [`hours`] is when it trains.
 //! 7. [`progress`] is what the house sees of it; [`record`] compares the federation's record with what this member keeps, and [`evidence`]
 //!    puts both into a folder for others; [`prove`] shows what leaves, with a canary for data; [`cli`] is the program.
 //!
@@ -22,6 +22,7 @@ pub mod crash;
 pub mod evidence;
 pub mod files;
 mod html;
+pub mod hours;
 pub mod identity;
 pub mod join;
 pub mod policy;

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FileError, Named as _};
+use crate::hours::OutsideHours;
 
 const FILE: &str = "standing";
 const LOCK: &str = "standing-lock";
@@ -29,6 +30,20 @@ pub enum Standing {
         /// Since when, in milliseconds since 1970.
         since_ms: u64,
     },
+}
+
+/// Why a house does not begin, or not go on, with what it would else do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Aside {
+    /// It paused.
+    #[error("this house has paused: `plainchant-client resume` ends that")]
+    Paused,
+    /// It left.
+    #[error("this house has left the federation")]
+    Left,
+    /// It begins nothing at this hour; what it began goes on.
+    #[error(transparent)]
+    OutsideHours(#[from] OutsideHours),
 }
 
 /// Why the standing is not known; a client then takes part in nothing.
@@ -86,11 +101,11 @@ impl Standing {
 
     /// Why nothing of the house's data is used now; `None` while it takes part.
     #[must_use]
-    pub fn aside(self) -> Option<&'static str> {
+    pub fn aside(self) -> Option<Aside> {
         match self {
             Self::TakesPart => None,
-            Self::Paused { .. } => Some("this house has paused: `plainchant-client resume` ends that"),
-            Self::Left { .. } => Some("this house has left the federation"),
+            Self::Paused { .. } => Some(Aside::Paused),
+            Self::Left { .. } => Some(Aside::Left),
         }
     }
 

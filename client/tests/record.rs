@@ -195,7 +195,10 @@ async fn the_evidence_of_a_house_is_signed_says_what_happened_holds_no_secret_an
     let (dir, out) = (federation.house("abbey"), federation.path().join("board"));
     std::fs::write(dir.join("none.tsv"), "text\tlabel\nred swollen <eye>\teye\n").unwrap();
     let config = std::fs::read_to_string(dir.join("client.toml")).unwrap();
-    std::fs::write(dir.join("client.toml"), config + "[network]\nproxy = \"none\"\n").unwrap();
+    let lists =
+        "models = [\"tiny\"]\ntargets = [\"all-linear\", \"classifier\"]\nhours = [\"mon-fri 20:00-06:00\", \"sat\"]\n";
+    let more = "max_bytes_per_attempt = 5000000\n[network]\nproxy = \"none\"\n";
+    std::fs::write(dir.join("client.toml"), config + lists + more).unwrap();
     let evidence = |out: &Path, more: &[&str]| {
         let args = [&["plainchant-client", "evidence", text(&dir), "--out", text(out)][..], more].concat();
         args.into_iter().map(str::to_owned).collect::<Vec<_>>()
@@ -238,13 +241,19 @@ async fn the_evidence_of_a_house_is_signed_says_what_happened_holds_no_secret_an
         data["charges"].as_array().unwrap().iter().map(|one| one["contribution"].as_str().unwrap()).collect();
     assert_eq!(left, charged, "what the ledger says left is what the record counts");
     assert_eq!(said["policy"]["epsilon_ceiling"].as_f64(), Some(8.0));
+    assert_eq!(said["policy"]["models"], serde_json::json!(["tiny"]));
+    assert_eq!(said["policy"]["targets"], serde_json::json!(["all-linear", "classifier"]));
+    assert_eq!(said["policy"]["hours"], serde_json::json!(["mon-fri 20:00-06:00", "sat"]));
+    assert_eq!(said["policy"]["max_bytes_per_attempt"].as_u64(), Some(5_000_000));
     assert_eq!((said["charter"]["approved"].as_bool(), said["members"].as_array().unwrap().len()), (Some(false), 5));
 
     no_secrets(&dir, &offline, &["swollen", "proxy"]);
     let page = std::fs::read_to_string(offline.join("evidence.html")).unwrap();
     assert!(!page.contains("<script") && !page.contains("http://") && !page.contains("https://"), "{page}");
     let own = &attempts[1]["own"]["ciphertext"].as_str().unwrap();
-    for part in ["<h1>Evidence of abbey in test-federation</h1>", own, &format!("{epsilon:.4} at delta 1e-5")] {
+    let policy = ["all-linear, classifier", "mon-fri 20:00-06:00, sat", "at most 5000000"];
+    let parts = ["<h1>Evidence of abbey in test-federation</h1>", own, &format!("{epsilon:.4} at delta 1e-5")];
+    for part in policy.into_iter().chain(parts) {
         assert!(page.contains(part), "{part} is not in {page}");
     }
     if let Some(shown) = browser(&offline.join("evidence.html")) {

@@ -27,6 +27,11 @@ const GENERATORS_MAX: usize = 4096 / 18 + 1;
 /// Bytes before the points: version, scalars of a share, members.
 const HEAD: usize = 1 + 2 + 1;
 
+/// Bytes of the commitments to the key shares of so many members.
+pub(crate) const fn commitment_bytes(members: usize) -> usize {
+    HEAD + 32 * members
+}
+
 /// Why a client's dealing is refused. The dealer is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DealingError {
@@ -93,7 +98,7 @@ impl Commitments {
     /// Version, scalars of a share, members, then a compressed point a member.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEAD + 32 * self.points.len());
+        let mut bytes = Vec::with_capacity(commitment_bytes(self.points.len()));
         bytes.push(VERSION);
         bytes.extend((self.scalars as u16).to_le_bytes());
         bytes.push(self.points.len() as u8);
@@ -109,7 +114,7 @@ impl Commitments {
     /// When length, version or sizes are wrong, or a point is not canonical.
     pub fn from_bytes(layout: &Layout, committee: &Committee, bytes: &[u8]) -> Result<Self, EncodingError> {
         let members = usize::from(committee.members());
-        let rest = wire::body(WHAT, bytes, HEAD + 32 * members)?;
+        let rest = wire::body(WHAT, bytes, commitment_bytes(members))?;
         let (scalars, rest) = wire::take::<2>(WHAT, rest)?;
         let ([count], rest) = wire::take::<1>(WHAT, rest)?;
         if usize::from(u16::from_le_bytes(scalars)) != layout.scalars() || count != committee.members() {

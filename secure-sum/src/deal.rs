@@ -135,9 +135,14 @@ impl KeyShare {
     }
 }
 
+/// Bytes of a share of so many scalars, before it is sealed.
+pub(crate) const fn share_bytes(scalars: usize) -> usize {
+    1 + 32 * scalars
+}
+
 /// Version, then the scalars, in a buffer that never grows, so that no copy stays behind.
 pub(crate) fn write(values: &[Scalar]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(1 + 32 * values.len());
+    let mut bytes = Vec::with_capacity(share_bytes(values.len()));
     bytes.push(VERSION);
     for value in values {
         bytes.extend_from_slice(value.as_bytes());
@@ -148,7 +153,7 @@ pub(crate) fn write(values: &[Scalar]) -> Vec<u8> {
 /// Reads the scalars of a share or of a sum of shares.
 pub(crate) fn read(what: &'static str, layout: &Layout, bytes: &[u8]) -> Result<Zeroizing<Vec<Scalar>>, EncodingError> {
     let count = layout.scalars() + 1;
-    let rest = wire::body(what, bytes, 1 + 32 * count)?;
+    let rest = wire::body(what, bytes, share_bytes(count))?;
     let mut values = Zeroizing::new(Vec::with_capacity(count));
     wipe::after(|| {
         for (position, scalar) in rest.as_chunks::<32>().0.iter().enumerate() {

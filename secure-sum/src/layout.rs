@@ -13,7 +13,11 @@
 //!
 //! Each is held below 2^-66, so the sum is below 2^-64.
 
+use crate::commitments::commitment_bytes;
+use crate::committee::Committee;
+use crate::deal::share_bytes;
 use crate::params::{ParameterSet, RESIDUE_BITS, SIGMA};
+use crate::seal::SEAL_OVERHEAD;
 use crate::tail;
 use crate::wire::{self, EncodingError, VERSION};
 
@@ -179,6 +183,14 @@ impl Layout {
     #[must_use]
     pub fn contribution_bytes(&self) -> usize {
         self.chunks * self.chunk_bytes()
+    }
+
+    /// Bytes of all that one client sends: its chunks, a sealed key share for each member, and the commitments to the shares.
+    #[must_use]
+    pub fn sent_bytes(&self, committee: &Committee) -> usize {
+        let members = usize::from(committee.members());
+        let sealed = share_bytes(self.scalars() + 1) + SEAL_OVERHEAD;
+        self.contribution_bytes() + members * sealed + commitment_bytes(members)
     }
 
     /// Bits of one signed field, wide enough for the sum over the largest cohort.

@@ -7,7 +7,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use secure_sum::{
     Accumulator, CombineError, Commitments, Committee, DealingError, Layout, MaskSeed, OneTimeKey, OpenError,
-    ParameterSet, ShareError, ShareSum, Values, combine, deal, encrypt, open,
+    ParameterSet, SEAL_OVERHEAD, ShareError, ShareSum, Values, combine, deal, encrypt, open,
 };
 
 const SEED: MaskSeed = MaskSeed([3; 32]);
@@ -46,7 +46,11 @@ fn run(clients: usize, committee: Committee, values: Values, rng: &mut ChaCha20R
             .collect();
         let key = OneTimeKey::generate(&round.layout, rng);
         let dealing = deal(&key, &round.layout, &committee, rng).unwrap();
-        round.sum.add(&encrypt(&round.layout, &SEED, key, &inputs, rng).unwrap()).unwrap();
+        let body = encrypt(&round.layout, &SEED, key, &inputs, rng).unwrap();
+        let shares: usize = dealing.shares.iter().map(|share| share.to_bytes().len() + SEAL_OVERHEAD).sum();
+        let sent = body.len() + shares + dealing.commitments.to_bytes().len();
+        assert_eq!(round.layout.sent_bytes(&committee), sent);
+        round.sum.add(&body).unwrap();
         dealing.commitments.check_degree(&committee).unwrap();
         round.commitments.add(&dealing.commitments).unwrap();
         for ((_, answer), share) in round.answers.iter_mut().zip(&dealing.shares) {

@@ -23,11 +23,13 @@ pub use base_model::{BaseModelError, check_base_model};
 pub use check::{PrivacyTermsError, check, epsilon};
 pub use metrics::{CurvePoint, Estimate, Metrics, MetricsRelease, MetricsShape};
 pub use record::{RecordTermsError, check_record};
-pub use shape::{Norms, RoundShape, attempts, evaluations, fullest_round, layout, rounding, whole_run};
+pub use shape::{
+    Norms, RoundShape, attempts, evaluations, fullest_round, layout, most_sent_bytes, rounding, whole_run,
+};
 pub use strategy::{FedIt, FfaLora, RoLora, Strategy, strategy};
 
 use adapter::{
-    Adapter, AdapterError, Architecture, Head, LoraConfig, Model, Schedule, ServerOptimizer, State, Targets,
+    Adapter, AdapterError, Architecture, Head, LoraConfig, Model, Schedule, ServerOptimizer, State, Targets, Trained,
 };
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -195,6 +197,14 @@ pub fn adapter_model(from: &protocol::charter::Model) -> Result<Model, TermsErro
             head_dim: sizes.head_dim,
         }),
     })
+}
+
+/// All that a charter trains, in some round at least: adapted layers, the head, biases.
+///
+/// # Errors
+/// [`TermsError`] naming the charter's key.
+pub fn trained(charter: &Charter) -> Result<Vec<Trained>, TermsError> {
+    Ok(adapter_model(&charter.model)?.trained(&lora_config(&charter.lora)?)?)
 }
 
 /// Whether a charter is for a language model, which learns completions of prompts.

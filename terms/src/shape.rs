@@ -106,6 +106,23 @@ pub fn layout(
     Ok(Layout::derive(expected, Values { count, clamp, noise_deviation })?)
 }
 
+/// The most bytes that a house sends for one attempt: its body, a sealed key share for each member of the committee and the commitments to them, over all
+/// cohorts that may be announced. Not in it: its signature over their digests, the messages' heads, TLS, and what is repeated where a connection breaks.
+///
+/// # Errors
+/// [`TermsError`]: no layout fits, or the charter's adapter is none.
+pub fn most_sent_bytes(charter: &Charter) -> Result<u64, TermsError> {
+    let (count, committee) = (crate::Terms::of(charter)?.first_state()?.update_len(), crate::committee(charter)?);
+    let (rounds, fullest) = (&charter.rounds, fullest_round(charter));
+    let mut most = 0;
+    // Fewer houses carry more noise each: the largest cohort is not by itself the one with the largest layout.
+    for expected in rounds.min_cohort + rounds.may_vanish..=rounds.max_cohort {
+        let layout = layout(charter, fullest, expected as usize, rounds.may_vanish, count)?;
+        most = most.max(layout.sent_bytes(&committee) as u64);
+    }
+    Ok(most)
+}
+
 /// What all charged attempts of the run cost a house that samples at `rate`, if `expected` houses are expected each time:
 /// the training, and the evaluations of held-out units. Nothing under mode `none`.
 #[must_use]

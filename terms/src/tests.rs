@@ -213,3 +213,32 @@ fn a_language_models_charter_has_heads_and_no_labels() -> Result<(), Box<dyn std
     }
     Ok(())
 }
+
+/// However many houses are expected, and whatever round it is, no layout sends more; and one of them sends as much.
+#[test]
+fn the_most_bytes_sent_are_those_of_the_largest_layout_of_any_attempt() -> Result<(), Box<dyn std::error::Error>> {
+    let evaluated =
+        "\n[evaluation]\nevery = 3\nheld_out = 0.1\nnoise_multiplier = 30.0\nloss_bound = 8.0\nbuckets = 16\n";
+    let houses: String = (0..16)
+        .map(|i| format!("[[house]]\nname = \"more-{i}\"\nsampling_rate = 0.02\nnominal_batch = 64\n"))
+        .collect();
+    let many =
+        SAMPLE.replace("\nmax_cohort = 4\n", "\nmax_cohort = 20\n").replace("\nmay_vanish = 1\n", "\nmay_vanish = 0\n")
+            + &houses;
+    let many = many.replace("\nthreshold = 3\n", "\nthreshold = 11\n");
+    for text in [SAMPLE.to_owned(), SAMPLE.to_owned() + evaluated, many.clone(), many + evaluated] {
+        let charter = Charter::parse(&text)?;
+        let (count, most) = (Terms::of(&charter)?.first_state()?.update_len(), most_sent_bytes(&charter)?);
+        let rounds = &charter.rounds;
+        let mut sent = Vec::new();
+        for expected in rounds.min_cohort + rounds.may_vanish..=rounds.max_cohort {
+            for round in 1..=6 {
+                let round = protocol::RoundNumber::new(round)?;
+                let layout = layout(&charter, round, expected as usize, rounds.may_vanish, count)?;
+                sent.push(layout.sent_bytes(&committee(&charter)?) as u64);
+            }
+        }
+        assert_eq!(sent.iter().max(), Some(&most));
+    }
+    Ok(())
+}

@@ -162,22 +162,25 @@ fn facts(charter: &Charter) -> anyhow::Result<Vec<Fact>> {
     }
     let layout =
         terms::layout(charter, terms::fullest_round(charter), rounds.max_cohort as usize, rounds.may_vanish, count)?;
-    let (up, sum) = (layout.contribution_bytes(), 2 * layout.contribution_bytes());
-    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    let (up, sum) = (terms::most_sent_bytes(charter)?, 2 * layout.contribution_bytes() as u64);
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let seconds = |ms: u64| ms as f64 / 1000.0;
     let absent = rounds.max_cohort - (rounds.min_cohort + rounds.may_vanish).min(rounds.max_cohort);
     facts.extend([
         fact(
             "bytes_up",
             "sent by a house",
-            format!("{:.2} MiB a round, and about {} KiB of shares", mib(up), 8 * k),
-            up as u64,
+            format!(
+                "at most {:.2} MiB for an attempt of a round: {up} bytes, shares and commitments with them",
+                mib(up)
+            ),
+            up,
         ),
         fact(
             "bytes_down",
             "received by a house",
             format!("at most {:.2} MiB of the sum a round, and the cohort's lists", mib(sum)),
-            sum as u64,
+            sum,
         ),
         fact(
             "seconds",

@@ -24,7 +24,7 @@ const MAX_TEXT_BYTES: usize = 1 << 20;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CharterCommand {
-    /// Shows the terms of the charter that was joined, its digest, and whether it is approved.
+    /// Shows the terms of the charter that was joined, its digest, whether it is approved, and whether the policy in client.toml takes it.
     Show {
         /// The house's folder, joined before.
         dir: PathBuf,
@@ -64,6 +64,7 @@ pub(super) fn charter(command: &CharterCommand) -> Result<(), Failure> {
             println!("{}", status::summary(&identity.charter, identity.name()));
             println!("read to others   {}", aloud(&identity.charter.digest()));
             println!("approved         {}", approved(dir, "approve", &identity.charter.digest())?);
+            println!("policy           {}", status::policy(dir, &identity.charter));
             match against {
                 Some(other) => differences(&text_of(other)?, identity.charter.text()),
                 None => println!("\nAll of it: {}", dir.join("charter.toml").display()),

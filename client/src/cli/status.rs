@@ -9,6 +9,8 @@ use serde_json::json;
 use terms::MetricsRelease;
 
 use super::{Failure, ledger};
+use crate::config::Config;
+use crate::hours::{Hours, OutsideHours, WallTime};
 use crate::identity::Identity;
 use crate::round::RunError;
 use crate::standing::Standing;
@@ -28,6 +30,8 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
         None => Ok(Vec::new()),
     };
     let standing = Standing::read(&dir.join("state")).map_err(RunError::from)?;
+    // A client.toml that can not be read is `doctor`'s to say.
+    let kept_hours = Config::load(dir).ok().and_then(|config| config.policy.hours);
     if as_json {
         let value = json!({
             "name": name.as_str(),
@@ -37,6 +41,7 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
             "rounds": charter.rounds.count,
             "ended_early": over,
             "standing": standing.name(),
+            "within_hours": kept_hours.as_ref().map(|hours| hours.have(WallTime::now().minute)),
             "epsilon_spent": spent.map(|(epsilon, _)| epsilon),
             "epsilon_spent_delta": spent.map(|(_, delta)| delta),
             "epsilon": charter.privacy.epsilon,
@@ -50,6 +55,9 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
     let end = if over { ", and over: no lower loss for as long as the charter's patience" } else { "" };
     println!("\nrounds applied   {done} of {}{end}", charter.rounds.count);
     println!("this house       {}", standing.name());
+    if let Some(hours) = &kept_hours {
+        println!("hours            {}", self::hours(hours));
+    }
     if let Some((spent, delta)) = spent {
         println!(
             "epsilon so far   {spent:.3} at delta {delta:e}; whatever is decided from results, `ledger` says what holds"
@@ -72,6 +80,26 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether the policy in `client.toml` takes a charter.
+pub(super) fn policy(dir: &Path, charter: &Charter) -> String {
+    match Config::load(dir) {
+        Err(error) => format!("NOT KNOWN: {error}"),
+        Ok(config) => match config.policy.check(charter) {
+            Ok(()) => "takes this charter".to_owned(),
+            Err(refused) => format!("REFUSES this charter: {refused}"),
+        },
+    }
+}
+
+/// Whether a house with these hours trains now, in words.
+pub(super) fn hours(hours: &Hours) -> String {
+    let now = WallTime::now();
+    match hours.check(now) {
+        Ok(()) => format!("{hours}, and it is {now}: within them"),
+        Err(OutsideHours { next, .. }) => format!("{hours}, and it is {now}: outside of them until {next}"),
+    }
+}
+
 /// The terms of a charter, as its members need to know them.
 pub(super) fn summary(charter: &Charter, name: &HouseName) -> String {
     let mut text = String::new();
@@ -87,6 +115,7 @@ pub(super) fn summary(charter: &Charter, name: &HouseName) -> String {
     line("federation", charter.name.to_string());
     line("charter", charter.digest().to_string());
     line("model", format!("{}, LoRA rank {}", charter.model.name, charter.lora.r));
+    line("weights", format!("SHA-256 {}", charter.model.sha256));
     line("privacy", privacy(charter));
     if let Some(house) = house {
         line("sampling rate", format!("{} of this house's units a round", house.sampling_rate));

@@ -83,6 +83,10 @@ fn policy(policy: &config::Policy, charter: &Charter) -> Policy {
             .collect(),
         hand_over: policy.hand_over,
         allow_no_privacy: policy.allow_no_privacy,
+        models: policy.models.clone(),
+        targets: policy.targets.clone(),
+        hours: policy.hours.as_ref().map(|hours| hours.entries().to_vec()),
+        max_bytes_per_attempt: policy.max_bytes_per_attempt,
     }
 }
 

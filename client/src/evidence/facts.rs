@@ -114,6 +114,14 @@ pub struct Policy {
     pub hand_over: bool,
     /// Whether rounds without differential privacy are allowed.
     pub allow_no_privacy: bool,
+    /// Base models that may be trained, by weights' digest or name; none: any.
+    pub models: Option<Vec<String>>,
+    /// What may be trained of them; none: anything.
+    pub targets: Option<Vec<String>>,
+    /// When this house trains, by its own clock; none: at all hours.
+    pub hours: Option<Vec<String>>,
+    /// The most bytes that it sends for one attempt; none: any number.
+    pub max_bytes_per_attempt: Option<u64>,
 }
 
 /// A digest that this house holds on to.

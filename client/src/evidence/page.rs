@@ -54,6 +54,7 @@ fn contract(page: &mut Page, evidence: &Evidence) {
     let rows = evidence.history.iter();
     let rows = rows.map(|era| vec![era.charter.to_string(), era.roster.to_string(), era.entries.to_string()]);
     page.table(&["charter", "roster", "entries of the record"], rows);
+    let listed = |list: &Option<Vec<String>>| list.as_ref().map_or_else(|| "any".to_owned(), |list| list.join(", "));
     page.heading("This house's policy");
     page.facts(&[
         ("epsilon ceiling", format!("{} at delta {:e}", policy.epsilon_ceiling, policy.delta)),
@@ -62,6 +63,13 @@ fn contract(page: &mut Page, evidence: &Evidence) {
         ("who may open sums", policy.release.join(", ")),
         ("final adapter handed over", yes(policy.hand_over)),
         ("rounds without differential privacy", yes(policy.allow_no_privacy)),
+        ("base models, by weights or name", listed(&policy.models)),
+        ("what of them is trained", listed(&policy.targets)),
+        ("hours of training, by its own clock", listed(&policy.hours)),
+        (
+            "bytes sent for an attempt",
+            policy.max_bytes_per_attempt.map_or_else(|| "any number".to_owned(), |most| format!("at most {most}")),
+        ),
         ("charter taken", policy.approve.clone()),
         ("roster taken", policy.roster.clone()),
     ]);

@@ -1,24 +1,34 @@
-//! What a house that paused or left does not do any more, and when one that left ends.
+//! What a house does not do that paused, that left, or that is outside of its hours; and when one that left ends.
 
 use protocol::client::{Memory, Round};
 use protocol::{Attempt, RoundNumber};
 
 use super::RunError;
 use super::member::Member;
-use crate::standing::Standing;
+use crate::standing::{Aside, Standing};
 use crate::store::Store;
 
 impl Member {
     /// Why nothing of this house's data may be used now. A file that tells nothing is no consent.
-    pub(super) fn aside(&self) -> Result<Option<&'static str>, RunError> {
+    pub(super) fn aside(&self) -> Result<Option<Aside>, RunError> {
         Ok(Standing::read(self.store.dir())?.aside())
     }
 
-    /// A house that paused may have resumed, or left.
+    /// Why this house says ready for nothing and begins no training now: it stands aside, or it is outside of its hours. What began within them is finished
+    /// and sent, for it is charged, and others count on it.
+    pub(super) fn begins_nothing(&self) -> Result<Option<Aside>, RunError> {
+        if let Some(aside) = self.aside()? {
+            return Ok(Some(aside));
+        }
+        let Some(hours) = &self.config.policy.hours else { return Ok(None) };
+        Ok(hours.check((self.options.wall_clock)()).err().map(Aside::OutsideHours))
+    }
+
+    /// A house that paused may have resumed, or left; and its hours may have begun.
     pub(super) async fn heed_standing(&mut self) -> Result<(), RunError> {
         self.end_if_left(None)?;
         let Some(gathering) = self.missed else { return Ok(()) };
-        if self.aside()?.is_some() {
+        if self.begins_nothing()?.is_some() {
             return Ok(());
         }
         self.gathering(&gathering).await?;

@@ -74,11 +74,15 @@ impl Member {
             return Ok(());
         }
         if let Some(reason) = self.aside()? {
-            self.report(announcement.round, announcement.attempt, Phase::Refused, Some(reason.to_owned()));
+            self.report(announcement.round, announcement.attempt, Phase::Refused, Some(reason.to_string()));
             return Ok(());
         }
         if let Some(signed) = self.kept(announcement)? {
             return self.offer(Event::Contributed(signed));
+        }
+        if let Some(reason) = self.begins_nothing()? {
+            self.report(announcement.round, announcement.attempt, Phase::Refused, Some(reason.to_string()));
+            return Ok(());
         }
         let Some(trainer) = self.trainer.clone() else { return Ok(()) };
         let entries = self.entries(announcement)?;
@@ -152,7 +156,7 @@ impl Member {
     pub(super) fn submit(&mut self, signed: &Signed<Contribution>) -> Result<(), RunError> {
         let place = self.view.as_ref().map(|view| (view.announcement.round, view.announcement.attempt));
         if let (Some((round, attempt)), Some(reason)) = (place, self.aside()?) {
-            self.report(round, attempt, Phase::Refused, Some(reason.to_owned()));
+            self.report(round, attempt, Phase::Refused, Some(reason.to_string()));
             return Ok(());
         }
         let Some(view) = &mut self.view else { return Ok(()) };

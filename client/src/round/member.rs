@@ -56,7 +56,7 @@ pub(super) struct Member {
     /// The adapter that the next round starts from; a trustee's stays the first one.
     pub(super) state: State,
     pub(super) candidate: Option<State>,
-    /// The attempt that gathers and that this house did not say ready for, because it has paused.
+    /// The attempt that gathers and that this house did not say ready for, because it has paused or is outside of its hours.
     pub(super) missed: Option<v1::Gathering>,
     pub(super) round: Round,
     /// The announcement that events speak of, heard or not.

@@ -43,6 +43,7 @@ use crate::config::ConfigError;
 use crate::connection::{Backoff, ConnectError};
 use crate::crash::{Crash, Stopped};
 use crate::files::FileError;
+use crate::hours::WallTime;
 use crate::identity::IdentityError;
 use crate::policy::PolicyError;
 use crate::progress::Progress;
@@ -62,6 +63,8 @@ pub struct Options {
     pub key_stock: usize,
     /// Where to save the adapter after every round, as a PEFT directory.
     pub adapter_dir: Option<PathBuf>,
+    /// What the house's hours are read by: this machine's clock, and in tests another.
+    pub wall_clock: fn() -> WallTime,
     /// For tests: ends it somewhere, as a crash would.
     pub crash: Crash,
 }
@@ -234,6 +237,7 @@ impl Default for Options {
             backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(30)),
             key_stock: 64,
             adapter_dir: None,
+            wall_clock: WallTime::now,
             crash: Crash::default(),
         }
     }

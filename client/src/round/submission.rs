@@ -50,7 +50,7 @@ impl Submission {
         loop {
             let standing = Standing::read(&self.state).map_err(|error| NotSent::Aside(error.to_string()))?;
             if let Some(reason) = standing.aside() {
-                return Err(NotSent::Aside(reason.to_owned()));
+                return Err(NotSent::Aside(reason.to_string()));
             }
             let start = Instant::now();
             match self.try_once().await {

@@ -30,7 +30,7 @@ use training::Part;
 
 /// What ledger, memory and log may grow by in a round.
 const ROOM_BESIDE: u64 = 16 << 20;
-/// How often a running client looks whether the house still takes part.
+/// How often a running client looks whether the house still takes part, and whether its hours have begun.
 const LOOK: Duration = Duration::from_secs(1);
 /// A connection that held for this long was a good one: the next wait is a short one again.
 const SETTLED_CONNECTION: Duration = Duration::from_secs(10);
@@ -155,8 +155,8 @@ impl Member {
             return Ok(());
         }
         self.missed = None;
-        if let Some(reason) = self.aside()? {
-            self.report(round, attempt, Phase::Refused, Some(reason.to_owned()));
+        if let Some(reason) = self.begins_nothing()? {
+            self.report(round, attempt, Phase::Refused, Some(reason.to_string()));
             self.missed = Some(*gathering);
             return Ok(());
         }

@@ -75,6 +75,8 @@ pub(crate) struct Given {
     pub(crate) handed_over: Arc<AtomicUsize>,
     pub(crate) contributions: Arc<AtomicUsize>,
     pub(crate) bodies: Arc<AtomicUsize>,
+    /// Of the messages of all contributions.
+    pub(crate) bytes: Arc<AtomicUsize>,
 }
 
 /// A channel to `addr` with a member's own key and certificate.
@@ -217,6 +219,8 @@ impl Federation for Proxy {
     ) -> Result<Response<v1::SubmitResponse>, Status> {
         let mut parts: Vec<v1::SubmitRequest> =
             request.into_inner().filter_map(|part| async { part.ok() }).collect().await;
+        let weighed = parts.iter().map(prost::Message::encoded_len).sum();
+        self.given.bytes.fetch_add(weighed, Ordering::Relaxed);
         let before = self.given.contributions.fetch_add(1, Ordering::Relaxed);
         match self.attack {
             Attack::WrongShare if before == 0 => parts = self.member.contribution(Some("borough")),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use hub::{Hub, HubError, Settings};
 
 use super::{Report, machine, tell};
+use crate::cli::status;
 use crate::config::{self, Config, DataConfig, TrainingConfig};
 use crate::files;
 use crate::identity::Identity;
@@ -66,7 +67,11 @@ pub(super) fn config(dir: &Path, identity: Option<&Identity>, report: &mut Repor
             let todo = format!("chmod go-rwx {}", dir.join(config::FILE).display());
             report.warn("client.toml", "others on this machine can read the proxy's password in it", &todo);
         }
-        _ => report.ok("client.toml", "is whole, and its policy takes the charter"),
+        _ => {
+            let hours = config.policy.hours.as_ref().map(|hours| format!("; hours: {}", status::hours(hours)));
+            let said = "is whole, and its policy takes the charter";
+            report.ok("client.toml", format!("{said}{}", hours.unwrap_or_default()));
+        }
     }
     Some(config)
 }
