@@ -12,6 +12,8 @@ use crate::limits::Limits;
 pub const FILE: &str = "aggregator.toml";
 /// Sections whose keys the environment may give, as `PLAINCHANT_LIMITS_CALLS_PER_SECOND`; `serve` has variables of its own.
 const FROM_ENVIRONMENT: [&str; 1] = ["limits"];
+/// Under names of its own only: `PLAINCHANT_SERVE_LISTEN` would be no error and do nothing.
+const FILE_ONLY: [&str; 1] = ["serve"];
 /// What `init` writes there: every key, explained and left out.
 pub const SAMPLE: &str = include_str!("aggregator.sample.toml");
 
@@ -73,7 +75,7 @@ impl File {
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
         let invalid = |reason: String| ConfigError::Invalid { path: path.clone(), reason };
-        let overrides = Overrides::read(&FROM_ENVIRONMENT, &[]).map_err(|error| invalid(error.to_string()))?;
+        let overrides = Overrides::read(&FROM_ENVIRONMENT, &FILE_ONLY).map_err(|error| invalid(error.to_string()))?;
         let mut file: Self = if overrides.is_empty() {
             // From its text, so that an error has its line.
             toml::from_str(&text).map_err(|error| invalid(error.to_string()))?

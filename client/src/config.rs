@@ -21,8 +21,8 @@ pub const FILE: &str = "client.toml";
 
 /// Sections whose keys the environment may give, as `PLAINCHANT_TRAINING_DEVICE`: what differs between machines.
 const FROM_ENVIRONMENT: [&str; 3] = ["data", "training", "network"];
-/// What the house agreed to stands in its file alone.
-const FILE_ONLY: [&str; 1] = ["policy"];
+/// What the house agreed to, whom it protects and what it has spent stands in its file alone.
+const FILE_ONLY: [&str; 3] = ["policy", "data.ledger", "data.unit_column"];
 
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -174,8 +174,13 @@ impl Config {
     pub fn load(dir: &Path) -> Result<Self, ConfigError> {
         let file = dir.join(FILE);
         let content = fs::read_to_string(&file).map_err(|source| ConfigError::Read { file: file.clone(), source })?;
-        let read = Overrides::read(&FROM_ENVIRONMENT, &FILE_ONLY);
-        Self::with(&content, &file, &read.map_err(|error| ConfigError::Environment { source: error })?)
+        let overrides = Overrides::read(&FROM_ENVIRONMENT, &FILE_ONLY);
+        let overrides = overrides.map_err(|source| ConfigError::Environment { source })?;
+        if !overrides.is_empty() {
+            let keys = overrides.keys().collect::<Vec<_>>().join(", ");
+            tracing::info!(keys, "the environment goes before client.toml");
+        }
+        Self::with(&content, &file, &overrides)
     }
 
     /// Parses the content of `file`.
@@ -320,7 +325,9 @@ mod tests {
         assert_eq!(config.data.unwrap().file, Path::new("/house/rows.tsv"));
         assert!(config.network.proxy.is_some());
         for (variable, value, named) in [
-            ("PLAINCHANT_POLICY_EPSILON_CEILING", "1000", "[policy] is not taken from the environment"),
+            ("PLAINCHANT_POLICY_EPSILON_CEILING", "1000", "`policy` is not taken from the environment"),
+            ("PLAINCHANT_DATA_LEDGER", "new", "`data.ledger` is not taken from the environment"),
+            ("PLAINCHANT_DATA_UNIT_COLUMN", "row", "`data.unit_column` is not taken"),
             ("PLAINCHANT_TRAINING_DEVISE", "cpu", "devise"),
             ("PLAINCHANT_TRAINING_THREADS", "many", "threads"),
             ("PLAINCHANT_TRAINING_THREADS", "0", "training.threads"),

@@ -55,6 +55,24 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     write().at(path)
 }
 
+/// Makes the folder `path` whole or not at all: `fill` writes into one beside it, which then takes its name.
+pub(crate) fn write_folder<E: From<FileError>>(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let beside = path.with_file_name(name);
+    // What was left of an earlier time.
+    if beside.exists() {
+        fs::remove_dir_all(&beside).at(&beside)?;
+    }
+    create_dir(&beside)?;
+    fill(&beside)?;
+    fs::rename(&beside, path).at(path)?;
+    Ok(sync_folder(path).at(path)?)
+}
+
 /// The bytes at `path`, at most `limit` of them; `None` when there is no such file.
 pub(crate) fn read(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, FileError> {
     let file = match File::open(path) {

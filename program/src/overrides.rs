@@ -11,13 +11,13 @@ pub struct Overrides(Vec<(String, String, Value)>);
 /// A variable that cannot stand for a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OverrideError {
-    /// Of a section that is the file's alone.
-    #[error("{variable}: [{section}] is not taken from the environment; write it into the file")]
+    /// Of a section, or a key, that is the file's alone.
+    #[error("{variable}: `{what}` is not taken from the environment; write it into the file")]
     FileOnly {
         /// The variable.
         variable: String,
-        /// The section.
-        section: &'static str,
+        /// The section, or `section.key`.
+        what: &'static str,
     },
     /// The file has something else where the section would be.
     #[error("{variable}: `{section}` is no section in the file")]
@@ -30,7 +30,7 @@ pub enum OverrideError {
 }
 
 impl Overrides {
-    /// Of `variables`, those for keys of `sections`. One for a key of `file_only` is refused: whoever wrote it believes that it holds.
+    /// Of `variables`, those for keys of `sections`. One for `file_only`, sections and single keys (`section.key`), is refused: whoever wrote it believes that it holds.
     ///
     /// A value is read as TOML has it, and as text where it is none: `2`, `true`, `["a", "b"]`, `cuda`, `/data/rows.tsv`, `"2"`.
     ///
@@ -43,12 +43,17 @@ impl Overrides {
     ) -> Result<Self, OverrideError> {
         let mut found = Vec::new();
         for (variable, text) in variables {
+            let Some(name) = variable.strip_prefix(PREFIX) else { continue };
             let key = |section: &str| {
-                let rest = variable.strip_prefix(PREFIX)?.strip_prefix(&section.to_ascii_uppercase())?;
+                let rest = name.strip_prefix(&section.to_ascii_uppercase())?;
                 rest.strip_prefix('_').filter(|key| !key.is_empty()).map(str::to_ascii_lowercase)
             };
-            if let Some(section) = file_only.iter().find(|section| key(section).is_some()) {
-                return Err(OverrideError::FileOnly { variable, section });
+            let alone = |what: &&&str| match what.split_once('.') {
+                Some((section, only)) => key(section).is_some_and(|key| key == only),
+                None => key(what).is_some() || name.eq_ignore_ascii_case(what),
+            };
+            if let Some(what) = file_only.iter().find(alone) {
+                return Err(OverrideError::FileOnly { variable, what });
             }
             for section in sections {
                 if let Some(key) = key(section) {
@@ -74,6 +79,11 @@ impl Overrides {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The keys, as `section.key`.
+    pub fn keys(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|(section, key, _)| format!("{section}.{key}"))
     }
 
     /// Lays them over a file's keys.
@@ -108,7 +118,7 @@ mod tests {
     fn over(file: &str, variables: &[(&str, &str)]) -> Result<Table, OverrideError> {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let mut table = file.parse().unwrap();
-        Overrides::of(variables, &["data", "training"], &["policy"])?.apply(&mut table)?;
+        Overrides::of(variables, &["data", "training"], &["policy", "data.ledger"])?.apply(&mut table)?;
         Ok(table)
     }
 
@@ -135,9 +145,15 @@ mod tests {
 
     #[test]
     fn what_is_the_files_alone_is_refused_and_so_is_a_section_that_is_none() {
-        let variable = "PLAINCHANT_POLICY_EPSILON_CEILING".to_owned();
-        let found = over("", &[(&variable, "100")]);
-        assert_eq!(found, Err(OverrideError::FileOnly { variable, section: "policy" }));
+        for (variable, what) in [
+            ("PLAINCHANT_POLICY_EPSILON_CEILING", "policy"),
+            ("PLAINCHANT_POLICY", "policy"),
+            ("PLAINCHANT_DATA_LEDGER", "data.ledger"),
+        ] {
+            let found = over("", &[(variable, "100")]);
+            assert_eq!(found, Err(OverrideError::FileOnly { variable: variable.to_owned(), what }));
+        }
+        assert!(over("", &[("PLAINCHANT_DATA_LEDGERS", "1")]).is_ok());
         let (variable, section) = ("PLAINCHANT_DATA_FILE".to_owned(), "data".to_owned());
         assert_eq!(over("data = 1\n", &[(&variable, "x")]), Err(OverrideError::NoSection { variable, section }));
     }

@@ -78,7 +78,7 @@ pub use envelope::Envelope;
 pub use key::{KeySum, OneTimeKey};
 pub use layout::{Layout, LayoutError, Values};
 pub use mask::MaskSeed;
-pub use open::{OpenError, open};
+pub use open::{OpenError, open, open_measured};
 pub use params::{ParameterSet, SECURITY_FLOOR_BITS, UnknownParameterSet};
 pub use seal::{SEAL_OVERHEAD, SealError, SealingKey, SealingPublicKey, seal, seal_with, unseal};
 pub use wire::EncodingError;

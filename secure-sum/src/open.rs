@@ -60,20 +60,35 @@ pub fn open(
     key: &KeySum,
     cohort: usize,
 ) -> Result<Vec<i64>, OpenError> {
+    open_measured(layout, seed, sum, key, cohort).map(|(values, _)| values)
+}
+
+/// [`open`], and the mean square of all residuals: the sums of the clients' errors, each of variance |U| sigma^2. Opening refuses only what is too
+/// large; that a ciphertext has its errors at all is seen here.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_measured(
+    layout: &Layout,
+    seed: &MaskSeed,
+    sum: &Accumulator,
+    key: &KeySum,
+    cohort: usize,
+) -> Result<(Vec<i64>, f64), OpenError> {
     if !layout.admits(cohort) {
         return Err(OpenError::Cohort { cohort });
     }
     open_coefficients(layout, seed, sum, key.coefficients(), cohort)
 }
 
-/// [`open`] without the lower bound on the cohort: tests open single contributions.
+/// [`open_measured`] without the lower bound on the cohort: tests open single contributions.
 pub(crate) fn open_coefficients(
     layout: &Layout,
     seed: &MaskSeed,
     sum: &Accumulator,
     key: &[i32],
     cohort: usize,
-) -> Result<Vec<i64>, OpenError> {
+) -> Result<(Vec<i64>, f64), OpenError> {
     let set = layout.set();
     let residues = sum.residues(layout).ok_or(OpenError::OtherLayout)?;
     if key.len() != set.ring_degree() {
@@ -81,11 +96,11 @@ pub(crate) fn open_coefficients(
     }
     let mut values = vec![0; layout.values().count];
     let limits = Limits::of(layout, cohort);
-    wipe::after(|| decode(layout, seed, residues, key, &limits, &mut values))?;
-    Ok(values)
+    let squares = wipe::after(|| decode(layout, seed, residues, key, &limits, &mut values))?;
+    Ok((values, squares / (layout.chunk_count() * set.ring_degree()) as f64))
 }
 
-/// Opens every chunk.
+/// Opens every chunk; gives the sum of the residuals' squares.
 fn decode(
     layout: &Layout,
     seed: &MaskSeed,
@@ -93,7 +108,7 @@ fn decode(
     key: &[i32],
     limits: &Limits,
     values: &mut [i64],
-) -> Result<(), OpenError> {
+) -> Result<f64, OpenError> {
     let set = layout.set();
     let ring = ring::ring(set);
     let key = Transformed::new(key, &ring.residues);
@@ -101,7 +116,7 @@ fn decode(
         .par_chunks_mut(layout.values_per_chunk())
         .zip(residues.par_chunks_exact(set.residues()))
         .enumerate()
-        .try_for_each_init(
+        .map_init(
             || Scratch::new(layout),
             |scratch, (index, (values, residues))| {
                 scratch.expand_mask(seed, index);
@@ -109,9 +124,10 @@ fn decode(
                 let seen = scratch.split(ring, Fields::of(layout));
                 let (used, padding) = scratch.values.split_at(values.len());
                 values.copy_from_slice(used);
-                limits.check(index, &seen, used, padding)
+                limits.check(index, &seen, used, padding).map(|()| seen.squares)
             },
         )
+        .try_reduce(|| 0.0, |one, other| Ok(one + other))
 }
 
 /// The residues of one chunk whose mask is given, transformed, instead of expanded: body - a S, and the fields.

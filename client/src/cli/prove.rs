@@ -53,9 +53,10 @@ fn print(proof: &Proof) {
         table.add_row([verdict(one.refused), one.tried.clone(), one.answer.clone()]);
     }
     println!("{table}\n");
-    let mut table = plain(["member", "role", "signs with"]);
-    for member in &proof.members {
-        table.add_row([member.name.clone(), member.role.to_owned(), approve::aloud(&member.key_sha256)]);
+    let mut table = plain(["member", "role", "signs with", "answers sealed to"]);
+    for prove::Site { house, mailbox_sha256 } in &proof.members {
+        let keys = [approve::aloud(&house.key_sha256), approve::aloud(mailbox_sha256)];
+        table.add_row([house.name.clone(), house.role.to_owned()].into_iter().chain(keys));
     }
     println!("{table}");
 }
@@ -73,6 +74,7 @@ fn plain<const N: usize>(head: [&str; N]) -> Table {
 impl From<ProveError> for Failure {
     fn from(error: ProveError) -> Self {
         match error {
+            ProveError::Roster(error) => error.into(),
             ProveError::Exists(_)
             | ProveError::NotAHouse(_)
             | ProveError::Policy(_)

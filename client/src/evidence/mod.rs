@@ -66,12 +66,13 @@ pub fn write(
     let others = [(RECORD, file), ("charter.toml", charter.as_bytes()), ("evidence.html", page.as_bytes())];
     evidence.files = others.iter().map(|(name, bytes)| ((*name).to_owned(), Digest::sha256(bytes))).collect();
     let json = serde_json::to_string_pretty(&evidence)? + "\n";
-    files::create_dir(out)?;
-    for (name, bytes) in others {
-        files::write(&out.join(name), bytes)?;
-    }
-    signature::write(out, "evidence.json", &json, &kept.identity.signer)?;
-    files::write(&out.join("README.md"), readme(&evidence).as_bytes())?;
+    files::write_folder(out, |folder| {
+        for (name, bytes) in others {
+            files::write(&folder.join(name), bytes)?;
+        }
+        signature::write(folder, "evidence.json", &json, &kept.identity.signer)?;
+        files::write(&folder.join("README.md"), readme(&evidence).as_bytes())
+    })?;
     Ok(evidence)
 }
 

@@ -15,7 +15,6 @@ use hyper_util::rt::TokioIo;
 use protos::rpc::Rpc;
 use protos::v1;
 use protos::v1::federation_client::FederationClient;
-use protos::v1::submit_request::Part;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
@@ -44,14 +43,19 @@ pub(super) struct Arrived {
     pub(super) wire: Vec<u8>,
     /// Out of TLS, as an aggregator has it: HTTP/2 with gRPC's messages in it.
     pub(super) read: Vec<u8>,
-    /// The contribution's head.
-    pub(super) header: v1::SubmitHeader,
-    /// Its body.
-    pub(super) body: Vec<u8>,
+    /// The messages in it.
+    pub(super) came: Came,
+}
+
+/// Messages, each kind in the order in which it came.
+#[derive(Default)]
+pub(super) struct Came {
+    pub(super) finds: Vec<v1::FindUploadRequest>,
+    pub(super) parts: Vec<v1::SubmitRequest>,
 }
 
 type Log = Arc<Mutex<Vec<u8>>>;
-type Messages = Arc<Mutex<Vec<v1::SubmitRequest>>>;
+type Messages = Arc<Mutex<Came>>;
 
 fn taken<T: Default>(shared: &Mutex<T>) -> T {
     std::mem::take(&mut *shared.lock().unwrap_or_else(PoisonError::into_inner))
@@ -98,16 +102,7 @@ where
     }
     drop(all_said);
     flat(tokio::time::timeout(LAST_WORDS, served).await.map_err(|e| failed(&e))?)?;
-    let (mut header, mut body) = (None, Vec::new());
-    for message in taken(&messages) {
-        match message.part {
-            Some(Part::Header(found)) => header = Some(found),
-            Some(Part::Run(run)) => body.extend_from_slice(&run.data),
-            None => {}
-        }
-    }
-    let header = header.ok_or_else(|| failed(&"no contribution arrived"))?;
-    Ok(Arrived { wire: taken(&wire), read: taken(&read), header, body })
+    Ok(Arrived { wire: taken(&wire), read: taken(&read), came: taken(&messages) })
 }
 
 /// As the aggregator's, but that nobody without a certificate is let in.
@@ -218,7 +213,8 @@ impl UnaryService<v1::FindUploadRequest> for FarEnd {
     type Response = v1::FindUploadResponse;
     type Future = BoxFuture<'static, Result<Response<Self::Response>, Status>>;
 
-    fn call(&mut self, _: Request<v1::FindUploadRequest>) -> Self::Future {
+    fn call(&mut self, request: Request<v1::FindUploadRequest>) -> Self::Future {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).finds.push(request.into_inner());
         Box::pin(async { Ok(Response::new(v1::FindUploadResponse { chunks: 0, accepted: false })) })
     }
 }
@@ -232,7 +228,7 @@ impl ClientStreamingService<v1::SubmitRequest> for FarEnd {
         Box::pin(async move {
             let mut came = request.into_inner();
             while let Some(message) = came.message().await? {
-                messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+                messages.lock().unwrap_or_else(PoisonError::into_inner).parts.push(message);
             }
             Ok(Response::new(v1::SubmitResponse {}))
         })

@@ -3,7 +3,8 @@
 //! 1. [`rehearsal`] makes a federation of this hour out of the charter that was joined, with keys that are all here.
 //! 2. [`canary`] is a trainer whose rows are a known update; the charter's mechanism clips it and adds the house's noise.
 //! 3. The round's own code encrypts and sends it, over the connection that any call takes; [`far_end`] keeps every byte.
-//! 4. [`look`] asks: is it the plaintext, does it compress, do too few shares open it, do enough, is the noise of the stated size?
+//! 4. [`opened`] reads what came as an aggregator and a committee do, and [`look`] asks: is it the plaintext, does it compress ([`search`]), is there anything
+//!    else ([`frames`]), do too few shares open it, do enough, is the noise of the stated size?
 //! 5. [`weaken`] says to this house's rules what an aggregator might say; [`report`] writes all of it, signed.
 //!
 //! ```text
@@ -16,7 +17,9 @@
 
 mod canary;
 mod far_end;
+mod frames;
 mod look;
+mod opened;
 mod rehearsal;
 mod report;
 mod search;
@@ -28,26 +31,26 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use privacy::NoiseShare;
 use protocol::client::{Event, Input};
-use protocol::{Digest, Message as _, Rejection, Roster};
+use protocol::{Announcement, Digest, Message as _, Rejection, Roster};
 use protos::v1::federation_client::FederationClient;
 use secure_sum::Committee;
 use tonic::transport::Channel;
 use training::{Part, TrainError};
 
 pub(crate) use report::verdict;
-pub use report::{Check, Left, Proof, Refused, Stated};
+pub use report::{Check, Left, Proof, Refused, Site, Stated};
 
 use crate::config::Config;
 use crate::connection::Backoff;
-use crate::evidence::House;
 use crate::files::{self, FileError};
 use crate::identity::Identity;
 use crate::policy::PolicyError;
-use crate::round::{Job, Submission, Whole, now_ms, policy};
+use crate::round::{Encrypted, Job, Made as Contributed, RunError, Submission, Whole, now_ms, policy};
 use crate::signature;
-use canary::CanaryTrainer;
-use look::Opened;
+use canary::{CanaryTrainer, Made};
+use look::Shown;
 use rehearsal::Rehearsal;
 
 /// How long the canary may take to be sent.
@@ -69,6 +72,9 @@ pub enum ProveError {
     /// The house's rules refuse even an honest round.
     #[error("this house would take part in no round of this charter: {0}")]
     Refused(Rejection),
+    /// The roster is not one that this house would run under.
+    #[error(transparent)]
+    Roster(#[from] RunError),
     /// The charter cannot be run.
     #[error(transparent)]
     Terms(#[from] terms::TermsError),
@@ -109,64 +115,52 @@ pub async fn prove(
     config.policy.check(charter)?;
     terms::check(charter)?;
 
+    crate::round::check_roster(identity, config, roster)?;
+
     step("making a federation for the rehearsal");
-    let rehearsal = Rehearsal::new(charter, identity.name())?;
+    let rehearsal = Arc::new(Rehearsal::new(charter, identity.name())?);
     let rules = policy(config);
     let (heard, _) = weaken::hear(&rehearsal, &rules)?;
 
     step("clipping the canary, adding noise, encrypting");
-    let (trainer, made) = CanaryTrainer::new(charter, house.sampling_rate, house.nominal_batch)?;
-    let job = job(&rehearsal, trainer, rehearsal.committee);
-    let (contribution, second, made) = tokio::task::spawn_blocking(move || {
-        let contribution = job.make().map_err(|error| ProveError::Contribution(error.to_string()))?;
-        let made = std::mem::take(&mut *made.lock().unwrap_or_else(PoisonError::into_inner));
-        let second = job.encrypt(&made.values).map_err(|error| ProveError::Contribution(error.to_string()))?;
-        Ok::<_, ProveError>((contribution, second.body, made))
-    })
-    .await
-    .map_err(|error| ProveError::Rehearsal(error.to_string()))??;
+    let trainer = CanaryTrainer::new(charter, house, rehearsal.state.update_len())?;
+    let making = Arc::clone(&rehearsal);
+    let making = tokio::task::spawn_blocking(move || make(&making, trainer, making.committee));
+    let (contribution, again, made) = making.await.map_err(|error| ProveError::Rehearsal(error.to_string()))??;
     // The protocol's rules take it for this house's contribution, as they must before anything is sent.
-    let input = Input {
-        at_ms: rehearsal.announcement.submit_time_ms(),
-        event: Event::Contributed(contribution.signed.clone()),
-    };
-    heard.step(&input).map_err(ProveError::Refused)?;
+    let signed = contribution.signed.clone();
+    let at_ms = rehearsal.announcement.submit_time_ms();
+    heard.step(&Input { at_ms, event: Event::Contributed(signed.clone()) }).map_err(ProveError::Refused)?;
 
     step("sending it to the far end, on this machine");
-    let signed = contribution.signed.clone();
-    let whole = Whole {
-        signed: contribution.signed,
-        sealed: contribution.sealed,
-        body: contribution.body.into(),
-        chunk: rehearsal.layout.chunk_bytes(),
-    };
-    let state = rehearsal.state_dir();
+    let (whole, state) = (whole(contribution, &rehearsal), rehearsal.state_dir());
     let arrived = far_end::receive(&rehearsal, |client| send(client, whole, state)).await?;
 
     step("looking at what left, and opening it");
-    let share = Part::announced(charter, identity.name(), &rehearsal.announcement).noise_share()?;
-    let opened = Opened::read(&rehearsal, &arrived, &made)?;
-    let (checks, left) = (opened.checks(&second, share.as_ref()), opened.left());
+    let shares = shares(&rehearsal)?;
+    let deviation = shares.as_ref().map_or(0.0, |[share, _]| share.deviation());
+    let shown = Shown { rehearsal: &rehearsal, arrived: &arrived, again: &again, made: &made, shares };
+    let (checks, left) = shown.checks();
     let refused = weaken::all(&rehearsal, &rules, &signed)?;
     let passed = checks.iter().all(|check| check.passed) && refused.iter().all(|one| one.refused);
-    let deviation = share.map_or(0.0, |share| share.deviation());
     let mut proof = Proof {
         format: "plainchant-proof/1",
         made_at_ms: now_ms(),
         program: concat!("plainchant-client ", env!("CARGO_PKG_VERSION")),
         federation: charter.name.to_string(),
-        house: member(roster, identity),
+        house: Site::own(identity, roster).house,
         charter: charter.digest(),
+        rehearsed: rehearsal.announcement.charter,
         roster: roster.digest(),
         roster_pinned: pinned,
-        members: roster.members().iter().map(House::of).collect(),
+        members: roster.members().iter().map(Site::of).collect(),
         stated: Stated {
             mode: charter.privacy.mode.as_str(),
             epsilon: charter.privacy.epsilon,
             delta: charter.privacy.delta,
             noise_multiplier: charter.privacy.noise_multiplier,
             share_deviation: deviation,
-            values: made.values.len(),
+            values: made[0].values.len(),
             committee: rehearsal.committee.members(),
             threshold: rehearsal.committee.threshold(),
             min_cohort: config.policy.min_cohort.max(charter.rounds.min_cohort as usize),
@@ -186,18 +180,31 @@ pub async fn prove(
     ];
     proof.files = files.iter().map(|(name, bytes)| ((*name).to_owned(), Digest::sha256(bytes))).collect();
     let json = serde_json::to_string_pretty(&proof)? + "\n";
-    files::create_dir(out)?;
-    for (name, bytes) in files {
-        files::write(&out.join(name), bytes)?;
-    }
-    signature::write(out, "proof.json", &json, &identity.signer)?;
-    files::write(&out.join("README.md"), readme(&proof).as_bytes())?;
+    files::write_folder(out, |folder| {
+        for (name, bytes) in files {
+            files::write(&folder.join(name), bytes)?;
+        }
+        signature::write(folder, "proof.json", &json, &identity.signer)?;
+        files::write(&folder.join("README.md"), readme(&proof).as_bytes())
+    })?;
     Ok(proof)
 }
 
-/// What a round makes a contribution from, with the canary for a trainer.
-fn job(rehearsal: &Rehearsal, trainer: CanaryTrainer, committee: Committee) -> Job {
-    Job {
+/// The noise that this house owes in the rehearsed round, and where the fewest houses are expected; none under mode `none`.
+fn shares(rehearsal: &Rehearsal) -> Result<Option<[NoiseShare; 2]>, TrainError> {
+    let (charter, house) = (rehearsal.federation.charter(), rehearsal.identity.name());
+    let of = |announcement: &Announcement| Part::announced(charter, house, announcement).noise_share();
+    Ok(of(&rehearsal.announcement)?.zip(of(&rehearsal.with_fewest())?).map(|(all, fewest)| [all, fewest]))
+}
+
+/// A contribution; the same values encrypted once more; and what the trainer made: this, the same once more, and with the fewest houses.
+fn make(
+    rehearsal: &Rehearsal,
+    trainer: CanaryTrainer,
+    committee: Committee,
+) -> Result<(Contributed, Encrypted, [Made; 3]), ProveError> {
+    let log = trainer.log();
+    let job = Job {
         identity: Arc::clone(&rehearsal.identity),
         layout: rehearsal.layout.clone(),
         announcement: Arc::clone(&rehearsal.announcement),
@@ -205,7 +212,25 @@ fn job(rehearsal: &Rehearsal, trainer: CanaryTrainer, committee: Committee) -> J
         committee,
         state: rehearsal.state.clone(),
         trainer: Arc::new(Mutex::new(Box::new(trainer))),
+    };
+    let contribution = job.make().map_err(|error| ProveError::Contribution(error.to_string()))?;
+    let (charter, house) = (rehearsal.federation.charter(), rehearsal.identity.name());
+    for announcement in [rehearsal.announcement.as_ref(), &rehearsal.with_fewest()] {
+        let part = Part::announced(charter, house, announcement);
+        let mut trainer = job.trainer.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(trainer.contribution(&part, &rehearsal.state)?);
     }
+    let made = std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner));
+    let made: [Made; 3] =
+        made.try_into().map_err(|_| ProveError::Rehearsal("the canary was not made three times".to_owned()))?;
+    let again = job.encrypt(&made[0].values).map_err(|error| ProveError::Contribution(error.to_string()))?;
+    Ok((contribution, again, made))
+}
+
+/// As a round sends it.
+fn whole(made: Contributed, rehearsal: &Rehearsal) -> Whole {
+    let Contributed { signed, sealed, body, .. } = made;
+    Whole { signed, sealed, body: body.into(), chunk: rehearsal.layout.chunk_bytes() }
 }
 
 /// Sends as a round does, at once.
@@ -213,18 +238,6 @@ async fn send(client: FederationClient<Channel>, whole: Whole, state: PathBuf) -
     let (now, backoff) = (now_ms(), Backoff::new(Duration::from_millis(50), Duration::from_secs(1)));
     let submission = Submission { client, whole, departure: now, close: now + LONGEST_MS, backoff, state };
     submission.send().await.map_err(|reason| ProveError::Rehearsal(reason.to_string()))
-}
-
-/// This house, as the roster has it.
-fn member(roster: &Roster, identity: &Identity) -> House {
-    roster.member(identity.name()).map_or_else(
-        || House {
-            name: identity.name().to_string(),
-            role: "no member",
-            key_sha256: Digest::sha256(identity.signer.public_key().as_bytes()),
-        },
-        House::of,
-    )
 }
 
 fn readme(proof: &Proof) -> String {
@@ -238,11 +251,13 @@ fn readme(proof: &Proof) -> String {
          4. Your own look: `gzip -9 < at-the-aggregator.bin | wc -c` beside the file's length, or any other tool that you trust.\n\
          \n\
          What it does not show: that the program that takes part in rounds is the one that made this (its version is in `proof.json`; install both\n\
-         from one package), and what the members of a committee do with their keys. The canary's federation was of the charter {charter},\n\
-         with the aggregator's key replaced by one that was made here.\n",
+         from one package), that its random numbers can not be guessed, what training does with real rows, what else a house says (that it is ready,\n\
+         one-time keys, checksums of its contribution, sums of shares, outcomes), and what the members of a committee do with their keys. The\n\
+         canary's federation was of the charter {charter}, with the aggregator's key replaced by one that was made here, which gives it the digest {rehearsed}.\n",
         house = proof.house.name,
         federation = proof.federation,
         signed = signature::how_to_verify("proof.json", &proof.house.key_sha256),
         charter = proof.charter,
+        rehearsed = proof.rehearsed,
     )
 }

@@ -26,7 +26,6 @@ use zeroize::Zeroizing;
 use super::ProveError;
 use crate::connection::SERVER_NAME;
 use crate::crash::Crash;
-use crate::files;
 use crate::identity::{Identity, IdentityError, Keys};
 use crate::round::now_ms;
 use crate::sealing;
@@ -75,8 +74,7 @@ impl Rehearsal {
         let aggregator = Signer::new(name(AGGREGATOR)?, &secret());
         let charter = with_aggregator(charter, &aggregator)?;
 
-        let dir = TempDir::with_prefix("plainchant-prove-").map_err(|e| failed(&e))?;
-        let (identity, server) = join(dir.path(), &charter, house).map_err(|e| failed(&e))?;
+        let (identity, server) = join(&charter, house)?;
         let identity = Arc::new(identity);
 
         let (mut members, mut signers) = (Vec::new(), BTreeMap::new());
@@ -111,6 +109,7 @@ impl Rehearsal {
         let (state, committee) = (terms.first_state()?, terms::committee(&charter)?);
         let federation = Federation::new(charter, roster).map_err(|e| failed(&e))?;
         let (announcement, layout) = announce(&federation, house, &state, seats)?;
+        let dir = temporary()?;
         Ok(Self {
             identity,
             federation: Arc::new(federation),
@@ -135,9 +134,25 @@ impl Rehearsal {
         Signed::sign(&self.announcement, &self.aggregator)
     }
 
-    /// Where this house's state would be.
+    /// Where this house's state would be; there is none.
     pub(super) fn state_dir(&self) -> PathBuf {
-        self.dir.path().join("state")
+        self.dir.path().to_owned()
+    }
+
+    /// The same round with the fewest houses that may be announced: each then adds most noise.
+    pub(super) fn with_fewest(&self) -> Announcement {
+        let charter = self.federation.charter();
+        let fewest = (charter.rounds.min_cohort + charter.rounds.may_vanish) as usize;
+        let mut announcement = Announcement::clone(&self.announcement);
+        let mut left = fewest.saturating_sub(1);
+        // This house, and as many others.
+        announcement.expected.retain(|name| {
+            let own = name == self.identity.name();
+            let taken = own || left > 0;
+            left -= usize::from(taken && !own);
+            taken
+        });
+        announcement
     }
 }
 
@@ -148,8 +163,22 @@ fn with_aggregator(charter: &Charter, aggregator: &Signer) -> Result<Charter, Pr
     Charter::of(&terms).map_err(|error| ProveError::Rehearsal(error.to_string()))
 }
 
-/// Joins as `join` does, but for the aggregator, whose part is played here.
-fn join(dir: &Path, charter: &Charter, house: &HouseName) -> Result<(Identity, Server), IdentityError> {
+fn temporary() -> Result<TempDir, ProveError> {
+    let failed = |error| {
+        ProveError::Rehearsal(format!("{}: {error}; TMPDIR names another folder", std::env::temp_dir().display()))
+    };
+    TempDir::with_prefix("plainchant-prove-").map_err(failed)
+}
+
+/// Joins as `join` does, but for the aggregator, whose part is played here. The keys are on the disk for this moment only.
+fn join(charter: &Charter, house: &HouseName) -> Result<(Identity, Server), ProveError> {
+    let dir = temporary()?;
+    let joined = join_in(dir.path(), charter, house).map_err(|error| ProveError::Rehearsal(error.to_string()))?;
+    dir.close().map_err(|error| ProveError::Rehearsal(error.to_string()))?;
+    Ok(joined)
+}
+
+fn join_in(dir: &Path, charter: &Charter, house: &HouseName) -> Result<(Identity, Server), IdentityError> {
     let crash = Crash::default();
     let keys = Keys::load_or_create(dir, &crash, &mut UnwrapErr(SysRng))?;
     let made = IdentityError::TlsKey;
@@ -178,7 +207,6 @@ fn join(dir: &Path, charter: &Charter, house: &HouseName) -> Result<(Identity, S
         token: [0; 32],
     };
     Identity::store(dir, &invitation, charter, &own.pem(), &crash)?;
-    files::create_dir(&dir.join("state"))?;
     let server = Server {
         authority,
         certificate: server.map_err(made)?.der().to_vec(),

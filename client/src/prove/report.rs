@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use protocol::Digest;
+use protocol::{Digest, Roster};
 use serde::Serialize;
 
 use crate::evidence::{House, digest, digests};
 use crate::html::{Page, date};
+use crate::identity::Identity;
+use crate::sealing;
 
 /// All that `proof.json` says.
 #[derive(Debug, Clone, Serialize)]
@@ -24,13 +26,16 @@ pub struct Proof {
     /// The charter that was joined.
     #[serde(serialize_with = "digest")]
     pub charter: Digest,
+    /// The one that was rehearsed: the same, with another key for the aggregator.
+    #[serde(serialize_with = "digest")]
+    pub rehearsed: Digest,
     /// The roster.
     #[serde(serialize_with = "digest")]
     pub roster: Digest,
     /// Whether this house has pinned that roster; else it is the one that the aggregator shows.
     pub roster_pinned: bool,
     /// All sites, and their keys.
-    pub members: Vec<House>,
+    pub members: Vec<Site>,
     /// What the charter promises.
     pub stated: Stated,
     /// What left, part by part.
@@ -44,6 +49,31 @@ pub struct Proof {
     pub files: BTreeMap<String, Digest>,
     /// Whether every check passed and every attempt was refused.
     pub passed: bool,
+}
+
+/// A site and its keys.
+#[derive(Debug, Clone, Serialize)]
+pub struct Site {
+    /// Who, and the key that it signs with.
+    #[serde(flatten)]
+    pub house: House,
+    /// SHA-256 of the key to which answers are sealed.
+    #[serde(serialize_with = "digest")]
+    pub mailbox_sha256: Digest,
+}
+
+impl Site {
+    pub(super) fn of(member: &protocol::Member) -> Self {
+        Self { house: House::of(member), mailbox_sha256: Digest::sha256(member.mailbox_key()) }
+    }
+
+    /// This house, by the keys that it has.
+    pub(super) fn own(identity: &Identity, roster: &Roster) -> Self {
+        let role = roster.member(identity.name()).map_or("no member", |member| House::of(member).role);
+        let key_sha256 = Digest::sha256(identity.signer.public_key().as_bytes());
+        let house = House { name: identity.name().to_string(), role, key_sha256 };
+        Self { house, mailbox_sha256: Digest::sha256(&sealing::public(&identity.mailbox)) }
+    }
 }
 
 /// What the charter promises about one round.
@@ -108,7 +138,7 @@ pub struct Refused {
 pub(super) fn page(proof: &Proof) -> String {
     let Stated { mode, epsilon, delta, noise_multiplier, share_deviation, values, committee, threshold, min_cohort } =
         &proof.stated;
-    let mut page = Page::new(&format!("What leaves {} in {}", proof.house.name, proof.federation));
+    let mut page = Page::new(&format!("What a contribution of {} shows, in {}", proof.house.name, proof.federation));
     page.note(&format!(
         "Made {} by {}. This page is for reading; proof.json says the same and is signed by the key with SHA-256 {}. README.md says how to verify it.",
         date(proof.made_at_ms),
@@ -124,12 +154,13 @@ pub(super) fn page(proof: &Proof) -> String {
     page.note(
         "A known update, the canary, was put where this house's rows would be trained. The program that takes part in rounds clipped it, added its \
          noise, encrypted it, sealed the key's shares and sent it over the connection that it makes to the aggregator. That connection ended on this \
-         machine, where all that came was kept. The charter is the one that was joined; the keys of the committee and of the aggregator were \
-         made for this rehearsal, since nobody here has the real ones, and thrown away. No row was read, no epsilon spent, and nothing left \
+         machine, where all that came was kept. The keys of the committee and of the aggregator were made for this rehearsal, since nobody here has the \
+         real ones, and thrown away; else the charter is the one that was joined. No row was read, no epsilon was spent, and the canary did not leave \
          the machine.",
     );
     page.facts(&[
         ("charter", proof.charter.to_string()),
+        ("the same, with the rehearsal's aggregator", proof.rehearsed.to_string()),
         ("protection", format!("{mode}: epsilon {epsilon} at delta {delta:e} for the whole run")),
         (
             "noise",
@@ -150,13 +181,18 @@ pub(super) fn page(proof: &Proof) -> String {
         ]
     });
     page.table(&["", "question", "found", "the same look where it must find something"], rows);
-    page.heading("What left, and nothing else");
+    page.heading("The contribution, part by part");
     let rows = proof.left.iter().map(|part| vec![part.what.to_owned(), part.bytes.to_string()]);
     page.table(&["part", "bytes"], rows);
+    page.note(
+        "A house also says that it is ready, its one-time keys, a checksum of its contribution, sums of key shares, what a round came to, and fetches \
+         what others said. None of it is made from its rows but by way of contributions.",
+    );
     page.heading("What an aggregator tried");
     page.note(
-        "No message of the protocol has a word for noise, clipping or encryption, so none can change them. What an aggregator can say was \
-         said here, signed with its own key, to the rules that this house's program follows.",
+        "No message of the protocol turns noise, clipping or encryption off. An announcement says how many houses are expected, and that sizes the share of \
+         noise: the most and the fewest that the charter allows were both looked at. The rest was said here, signed with the rehearsed aggregator's \
+         key, to the rules that this house's program follows.",
     );
     let rows = proof.refused.iter().map(|one| vec![verdict(one.refused), one.tried.clone(), one.answer.clone()]);
     page.table(&["", "the aggregator", "this house"], rows);
@@ -165,8 +201,13 @@ pub(super) fn page(proof: &Proof) -> String {
         if proof.roster_pinned { "pinned by this house" } else { "as the aggregator shows it; not pinned yet" };
     page.note(&format!("Roster {} ({pinned}). Compare the keys with the other houses by telephone.", proof.roster));
     let rows = proof.members.iter();
-    let rows = rows.map(|one| vec![one.name.clone(), one.role.to_owned(), one.key_sha256.to_string()]);
-    page.table(&["member", "role", "SHA-256 of its key"], rows);
+    let rows = rows.map(|Site { house, mailbox_sha256 }| {
+        vec![house.name.clone(), house.role.to_owned(), house.key_sha256.to_string(), mailbox_sha256.to_string()]
+    });
+    page.table(
+        &["member", "role", "SHA-256 of the key that it signs with", "and of the one that answers are sealed to"],
+        rows,
+    );
     page.finish()
 }
 

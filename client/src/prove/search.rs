@@ -89,13 +89,31 @@ impl<'a> Pieces<'a> {
 }
 
 /// All of a short vector; of a long one runs of it, spread over all of it.
-pub(super) fn runs_of(values: &[i64]) -> Vec<i64> {
+pub(super) fn runs_of<T: Copy>(values: &[T]) -> Vec<T> {
     const RUNS: usize = 16;
     const RUN: usize = 4096;
     if values.len() <= RUNS * RUN {
         return values.to_vec();
     }
     values.chunks(values.len().div_ceil(RUNS)).flat_map(|part| part.iter().take(RUN).copied()).collect()
+}
+
+/// These numbers as floats of 32, 16 and 64 bits.
+pub(super) fn floats(values: &[f32]) -> Vec<Encoded> {
+    let half = |value: &f32| half::f16::from_f32(*value).to_le_bytes();
+    let brain = |value: &f32| half::bf16::from_f32(*value).to_le_bytes();
+    vec![
+        Encoded {
+            name: "gradients, 32-bit floats",
+            bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        },
+        Encoded { name: "gradients, 16-bit floats", bytes: values.iter().flat_map(half).collect() },
+        Encoded { name: "gradients, brain floats", bytes: values.iter().flat_map(brain).collect() },
+        Encoded {
+            name: "gradients, 64-bit floats",
+            bytes: values.iter().flat_map(|value| f64::from(*value).to_le_bytes()).collect(),
+        },
+    ]
 }
 
 fn is_varied(block: &[u8]) -> bool {

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use protocol::client::{Event, Input, Me, Policy, Round};
-use protocol::{Announcement, Attempt, CohortList, Contribution, Digest, Message as _, Rejection, Signed, Signer};
+use protocol::{
+    Announcement, Attempt, CohortList, Contribution, Digest, HouseName, Message as _, Rejection, Signed, Signer,
+};
+use rand::Rng as _;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use secure_sum::SealingKey;
+use zeroize::Zeroizing;
 
 use super::ProveError;
 use super::rehearsal::Rehearsal;
@@ -46,13 +50,13 @@ pub(super) fn all(
         change(&mut weakened);
         note(tried, say(&start, announced(Signed::sign(&weakened, &rehearsal.aggregator), 0.0)));
     }
-    let own: &Signer = &rehearsal.identity.signer;
+    let impostor = forger(rehearsal.aggregator.name());
     note(
         "announces under a key that is not the charter's",
-        say(&start, announced(Signed::sign(rehearsal.announcement.as_ref(), own), 0.0)),
+        say(&start, announced(Signed::sign(rehearsal.announcement.as_ref(), &impostor), 0.0)),
     );
     note(
-        "announces a round beyond this house's epsilon",
+        "announces a round after which this house's ledger would be beyond its ceiling",
         say(&start, announced(rehearsal.signed(), policy.epsilon_ceiling * 1.01)),
     );
     let mut again = Announcement::clone(&rehearsal.announcement);
@@ -86,13 +90,13 @@ fn announced(signed: Signed<Announcement>, epsilon_after: f64) -> Event {
 fn announcements(rehearsal: &Rehearsal) -> Vec<Attempted> {
     let house = rehearsal.identity.name().clone();
     let other = move |text: &str| Digest::sha256(text.as_bytes());
-    // A key of the aggregator's in a member's seat, signed by the aggregator, since it has no other key.
+    // A key of the aggregator's in a member's seat, in that member's name, signed with what keys the aggregator has.
     let stolen = rehearsal.announcement.committee.first().map(|seat| {
         let mut offer = seat.offer.unverified().ok();
         if let Some(offer) = &mut offer {
             offer.key = sealing::public(&SealingKey::generate(&mut UnwrapErr(SysRng)));
         }
-        offer.map(|offer| Signed::sign(&offer, &rehearsal.aggregator))
+        offer.map(|offer| Signed::sign(&offer, &forger(&offer.member)))
     });
     let mut attempts: Vec<Attempted> = vec![
         ("announces another charter, with weaker terms", Box::new(move |a| a.charter = other("weaker terms"))),
@@ -129,6 +133,13 @@ fn announcements(rehearsal: &Rehearsal) -> Vec<Attempted> {
         ));
     }
     attempts
+}
+
+/// Somebody who uses this name, with a key of its own.
+fn forger(name: &HouseName) -> Signer {
+    let mut secret = Zeroizing::new([0; 32]);
+    UnwrapErr(SysRng).fill_bytes(secret.as_mut_slice());
+    Signer::new(name.clone(), &secret)
 }
 
 fn last_attempt() -> Attempt {

@@ -243,8 +243,8 @@ impl Member {
 
 /// A manifest and what it binds.
 pub(crate) struct Encrypted {
-    signed: Signed<Contribution>,
-    sealed: Vec<Vec<u8>>,
+    pub(crate) signed: Signed<Contribution>,
+    pub(crate) sealed: Vec<Vec<u8>>,
     pub(crate) body: Vec<u8>,
 }
 

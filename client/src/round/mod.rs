@@ -31,10 +31,11 @@ use std::time::Duration;
 use protocol::{Digest, Rejection};
 
 pub(crate) use aside::under_way;
-pub(crate) use contribute::Job;
+pub(crate) use contribute::{Encrypted, Job, Made};
 pub use member::Home;
 pub(crate) use member::{MAX_CLOCK_SKEW_MS, policy};
 pub(crate) use open::fetch_cohort;
+pub(crate) use stock::check_roster;
 pub(crate) use submission::{Submission, Whole};
 pub(crate) use watch::room_needed;
 pub use watch::run;

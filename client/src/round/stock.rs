@@ -15,7 +15,9 @@ use tonic::transport::Channel;
 use super::aside::end_between_attempts;
 use super::member::{Home, Member};
 use super::{Options, RunError, is_refusal, lost};
+use crate::config::Config;
 use crate::connection::describe;
+use crate::identity::Identity;
 use crate::sealing;
 
 /// How often to ask whether everybody has joined.
@@ -53,13 +55,13 @@ pub(super) async fn roster(
     }
 }
 
-fn pin(home: &Home, bytes: &[u8]) -> Result<Roster, RunError> {
-    let roster = Roster::from_bytes(bytes).map_err(|e| RunError::Malformed(format!("roster: {e}")))?;
-    roster.check(&home.identity.charter).map_err(|e| RunError::Malformed(format!("roster: {e}")))?;
-    let mine = roster.member(home.identity.name());
+/// Whether this member may run under a roster, pinned or shown: of its charter, with its own keys, every key usable, and the approved one.
+pub(crate) fn check_roster(identity: &Identity, config: &Config, roster: &Roster) -> Result<(), RunError> {
+    roster.check(&identity.charter).map_err(|e| RunError::Malformed(format!("roster: {e}")))?;
+    let mine = roster.member(identity.name());
     let own = mine.is_some_and(|member| {
-        *member.signing_key() == home.identity.signer.public_key()
-            && *member.mailbox_key() == sealing::public(&home.identity.mailbox)
+        *member.signing_key() == identity.signer.public_key()
+            && *member.mailbox_key() == sealing::public(&identity.mailbox)
     });
     if !own {
         return Err(RunError::Malformed("the roster has other keys for this member than it registered".to_owned()));
@@ -67,10 +69,16 @@ fn pin(home: &Home, bytes: &[u8]) -> Result<Roster, RunError> {
     if let Some(member) = roster.members().iter().find(|member| !sealing::is_usable(member.mailbox_key())) {
         return Err(RunError::Malformed(format!("the roster's mailbox key of `{}` is no usable key", member.name())));
     }
-    let (approved, found) = (&home.config.policy.roster, roster.digest());
+    let (approved, found) = (&config.policy.roster, roster.digest());
     if approved != "any" && !approved.eq_ignore_ascii_case(&found.to_string()) {
         return Err(RunError::UnapprovedRoster { approved: approved.clone(), found });
     }
+    Ok(())
+}
+
+fn pin(home: &Home, bytes: &[u8]) -> Result<Roster, RunError> {
+    let roster = Roster::from_bytes(bytes).map_err(|e| RunError::Malformed(format!("roster: {e}")))?;
+    check_roster(&home.identity, &home.config, &roster)?;
     match home.store.roster()? {
         None => {
             home.store.pin_roster(&roster)?;
