@@ -255,7 +255,7 @@ async fn final_state(site: &Site, state: &adapter::State) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let kept = tokio::time::timeout(Duration::from_secs(30), kept).await.expect("no final state");
+    let kept = tokio::time::timeout(Duration::from_secs(30), kept).await.unwrap();
     assert_eq!(kept[..], state.to_bytes()[..]);
     home.store.close().await;
 }
