@@ -11,7 +11,7 @@ use std::io::BufRead as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{CHARTER, HOUSES, Member, Site, channel, round, values};
@@ -184,21 +184,32 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
+    /// A house's call: of the last one a case, of the others nothing special.
+    async fn turn<T>(
+        &mut self,
+        house: usize,
+        name: &str,
+        member: &mut Member,
+        mut ask: impl AsyncFnMut(&mut Member) -> Result<T, Status>,
+    ) {
+        if house + 1 == HOUSES.len() {
+            self.case(name, member, ask).await;
+        } else {
+            ask(member).await.unwrap();
+        }
+    }
+
     /// The last house's call comes while files are short, and again when they are not.
     async fn case<T>(
         &mut self,
         name: &str,
         member: &mut Member,
         mut ask: impl AsyncFnMut(&mut Member) -> Result<T, Status>,
-    ) -> T {
+    ) {
         let until = self.broken.load(Ordering::Relaxed) + BROKEN;
         let crowd = Crowd::come(self.trouble, &self.live, self.site, member, &self.broken).await;
-        let done = AtomicBool::new(false);
         let meanwhile = match tokio::time::timeout(5 * PATIENCE, ask(member)).await {
-            Ok(Ok(_)) => {
-                done.store(true, Ordering::Relaxed);
-                "answered".to_owned()
-            }
+            Ok(Ok(_)) => "answered".to_owned(),
             Ok(Err(status)) => allowed(&status),
             Err(_) => "not answered".to_owned(),
         };
@@ -213,7 +224,7 @@ impl Stage<'_> {
         assert!(self.live.child.try_wait().unwrap().is_none(), "the server has ended");
         self.cases += 1;
         println!("{:?}, {name}: meanwhile {meanwhile}, afterwards answered", self.trouble);
-        again(async || ask(member).await).await
+        again(async || ask(member).await).await;
     }
 }
 
@@ -230,24 +241,15 @@ async fn a_round_among(trouble: Trouble) -> usize {
         members.push(Member::join(&site, addr, name, secret).await);
     }
     let charter = site.charter.digest();
-    let last = members.len() - 1;
     for (house, member) in members.iter_mut().enumerate() {
         let offers = member.offers(charter, 1);
         let offer = async |member: &mut Member| member.client.offer_keys(offers.clone()).await;
-        if house < last {
-            offer(member).await.unwrap();
-        } else {
-            stage.case("one-time keys", member, offer).await;
-        }
+        stage.turn(house, "one-time keys", member, offer).await;
     }
     let roster = members[0].roster().await.digest();
     for (house, member) in members.iter_mut().enumerate() {
         let ready = async |member: &mut Member| member.ready(charter, roster, 1).await;
-        if house < last {
-            ready(member).await.unwrap();
-        } else {
-            stage.case("ready", member, ready).await;
-        }
+        stage.turn(house, "ready", member, ready).await;
     }
     let announced = members[0].announcement().await;
     let digest = announced.body_digest();
@@ -255,11 +257,7 @@ async fn a_round_among(trouble: Trouble) -> usize {
     for (house, member) in members.iter_mut().enumerate() {
         let parts = member.contribution(&announced, &values(house, count));
         let submit = async |member: &mut Member| member.submit(parts.clone()).await;
-        if house < last {
-            submit(member).await.unwrap();
-        } else {
-            stage.case("contribution", member, submit).await;
-        }
+        stage.turn(house, "contribution", member, submit).await;
     }
     let list = members[0].cohort(digest).await;
     assert_eq!(list.contributions.len(), 3);
@@ -272,21 +270,13 @@ async fn a_round_among(trouble: Trouble) -> usize {
             member.put_checksum(&signed).await.unwrap();
         }
         let put = async |member: &mut Member| member.put_checksum(&first).await;
-        if house < last {
-            put(member).await.unwrap();
-        } else {
-            stage.case("checksum", member, put).await;
-        }
+        stage.turn(house, "checksum", member, put).await;
     }
     members[0].checked(digest).await;
     for (house, member) in members.iter_mut().enumerate() {
         let answer = member.answer(&announced).await;
         let put = async |member: &mut Member| member.put_answer(&answer).await;
-        if house < last {
-            put(member).await.unwrap();
-        } else {
-            stage.case("answer", member, put).await;
-        }
+        stage.turn(house, "answer", member, put).await;
     }
     let sum = round::open(&mut members[0], &announced, &list).await;
     let put: Vec<i64> = (0..count).map(|i| (0..3).map(|house| values(house, count)[i]).sum()).collect();
@@ -296,11 +286,7 @@ async fn a_round_among(trouble: Trouble) -> usize {
     let verdict = Verdict::Applied { state: Digest::from_bytes(state.digest()), last: false };
     for (house, member) in members.iter_mut().enumerate() {
         let put = async |member: &mut Member| member.put_outcome(digest, list.digest(), verdict).await;
-        if house < last {
-            put(member).await.unwrap();
-        } else {
-            stage.case("outcome", member, put).await;
-        }
+        stage.turn(house, "outcome", member, put).await;
     }
     members[0].settled(1).await;
     let home = site.home().await;
