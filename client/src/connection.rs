@@ -7,10 +7,11 @@ use base64::Engine as _;
 use protos::limits;
 use protos::v1::federation_client::FederationClient;
 use rand::RngExt as _;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 use crate::identity::Identity;
 use crate::proxy::{self, Connector, Environment, Network};
+use crate::version::Speaking;
 
 /// The name in every aggregator's certificate. The pinned authority signs one server only, so the address does not matter.
 pub const SERVER_NAME: &str = "aggregator.plainchant";
@@ -35,7 +36,7 @@ pub(crate) fn channel(
     authority: &[u8],
     identity: Option<&Identity>,
     network: &Network,
-) -> Result<Channel, ConnectError> {
+) -> Result<Speaking, ConnectError> {
     let failed = |reason: String| ConnectError { url: url.to_owned(), reason };
     let mut tls =
         ClientTlsConfig::new().domain_name(SERVER_NAME).ca_certificate(Certificate::from_pem(to_pem(authority)));
@@ -50,17 +51,18 @@ pub(crate) fn channel(
         .keep_alive_while_idle(true)
         .tcp_nodelay(true);
     let proxy = proxy::of(network, &Environment::read(), endpoint.uri()).map_err(|e| failed(e.to_string()))?;
-    Ok(match proxy {
+    let channel = match proxy {
         None => endpoint.connect_timeout(CONNECT_TIMEOUT).connect_lazy(),
         // The proxy's own limits come first: their errors name it.
         Some(proxy) => {
             endpoint.connect_timeout(CONNECT_TIMEOUT + proxy::LONGEST).connect_with_connector_lazy(Connector(proxy))
         }
-    })
+    };
+    Ok(Speaking::over(channel))
 }
 
 /// A client of the federation, as `identity`.
-pub(crate) fn federation(identity: &Identity, network: &Network) -> Result<FederationClient<Channel>, ConnectError> {
+pub(crate) fn federation(identity: &Identity, network: &Network) -> Result<FederationClient<Speaking>, ConnectError> {
     let channel = channel(&identity.url, &identity.authority_der, Some(identity), network)?;
     Ok(FederationClient::new(channel)
         .max_decoding_message_size(limits::RESPONSE_BYTES)

@@ -13,6 +13,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use protocol::{Announcement, Charter, HouseName, Invitation, Message as _, Signed, Signer};
 use protos::v1;
 use protos::v1::submit_request::Part;
+use protos::version::Version;
 use rcgen::{CertificateParams, KeyPair};
 use secure_sum::{Committee, SealingKey};
 use tonic::Status;
@@ -99,6 +100,8 @@ pub struct Site {
     pub blob_bytes: Option<usize>,
     /// Likewise.
     pub limits: Limits,
+    /// Likewise.
+    pub version: Version,
 }
 
 impl Site {
@@ -116,7 +119,8 @@ impl Site {
             aggregator::setup::init(&dir.path().join("fed"), Some(charter), &[], &mut rand::rng()).await.unwrap();
         home.store.close().await;
         let authority = home.identity.authority_der().to_vec();
-        Self { dir, charter: home.charter, authority, server: None, blob_bytes: None, limits: Limits::default() }
+        let (limits, version) = (Limits::default(), Version::PRESENT);
+        Self { dir, charter: home.charter, authority, server: None, blob_bytes: None, limits, version }
     }
 
     pub fn path(&self) -> std::path::PathBuf {
@@ -133,6 +137,7 @@ impl Site {
         config.blob_bytes = self.blob_bytes.unwrap_or(config.blob_bytes);
         config.observe = Some(Observe { listen: "127.0.0.1:0".parse().unwrap(), token: None });
         config.limits = self.limits.clone();
+        config.version = self.version;
         let handle = server::start(config).await.unwrap();
         let addr = handle.addr;
         self.server = Some(handle);

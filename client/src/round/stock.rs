@@ -10,13 +10,13 @@ use protos::v1::federation_client::FederationClient;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use tonic::Code;
-use tonic::transport::Channel;
 
 use super::aside::end_between_attempts;
 use super::member::{Home, Member};
 use super::{Options, RunError, is_refusal, lost};
 use crate::connection::describe;
 use crate::sealing;
+use crate::version::Speaking;
 
 /// How often to ask whether everybody has joined.
 const ROSTER_POLL: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ const ROSTER_POLL: Duration = Duration::from_secs(1);
 /// aggregator is there.
 pub(super) async fn roster(
     home: &Home,
-    client: &mut FederationClient<Channel>,
+    client: &mut FederationClient<Speaking>,
     options: &mut Options,
 ) -> Result<Roster, RunError> {
     let mut told = String::new();

@@ -10,11 +10,11 @@ use protos::limits::RUN_BYTES;
 use protos::v1;
 use protos::v1::federation_client::FederationClient;
 use protos::v1::submit_request::Part as Sent;
-use tonic::transport::Channel;
 
 use super::{is_refusal, now_ms};
 use crate::connection::Backoff;
 use crate::standing::Standing;
+use crate::version::Speaking;
 
 /// Between the time at which contributions leave and the close, late ones leave at one of this many moments, so that when
 /// a batch was done is not seen.
@@ -36,7 +36,7 @@ impl From<tonic::Status> for NotSent {
 
 /// One contribution on its way.
 pub(super) struct Submission {
-    pub(super) client: FederationClient<Channel>,
+    pub(super) client: FederationClient<Speaking>,
     pub(super) whole: Whole,
     pub(super) departure: u64,
     pub(super) close: u64,
