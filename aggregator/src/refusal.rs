@@ -6,6 +6,7 @@
 use protocol::log::CheckpointError;
 use protocol::{Digest, HouseName, Rejection};
 use protos::convert::WireError;
+use protos::version::{Apart, Unreadable, Version};
 use secure_sum::ChunkError;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
@@ -38,6 +39,17 @@ pub enum Refusal {
         caller: HouseName,
         /// Whom it is for.
         whom: &'static str,
+    },
+    /// Client and aggregator have no version of the contract in common.
+    #[error(transparent)]
+    Apart(#[from] Apart),
+    /// The request says something that is no version.
+    #[error("{unreadable}; this aggregator speaks {present}")]
+    UnreadableVersion {
+        /// What is wrong.
+        unreadable: Unreadable,
+        /// The aggregator's newest.
+        present: Version,
     },
     /// More calls than it may make.
     #[error("too many calls: at most {a_second} a second; come back in a while")]
@@ -258,6 +270,7 @@ impl Refusal {
             Self::Expired(_) => "expired-certificate",
             Self::NotForYou { .. } => "not-for-you",
             Self::NoSuchCall => "no-such-call",
+            Self::Apart(_) | Self::UnreadableVersion { .. } => "unsupported-version",
             Self::TooManyCalls { .. } => "too-many-calls",
             Self::TooSlow { .. } => "too-slow",
             Self::NoMessage => "wire",
@@ -331,7 +344,9 @@ impl Refusal {
             | Self::Cosignature(_) => Code::InvalidArgument,
             Self::Protocol(rejection) => protocol_code(rejection),
             Self::Locked { .. } | Self::Busy(_) | Self::TooLarge | Self::TooManyCalls { .. } => Code::ResourceExhausted,
-            Self::RosterIncomplete { .. }
+            Self::Apart(_)
+            | Self::UnreadableVersion { .. }
+            | Self::RosterIncomplete { .. }
             | Self::NotYet { .. }
             | Self::Over { .. }
             | Self::Halted(_)

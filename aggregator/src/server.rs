@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use protos::limits::{MESSAGE_BYTES, RESPONSE_BYTES};
 use protos::v1::enrolment_server::EnrolmentServer;
 use protos::v1::federation_server::FederationServer;
+use protos::version::Version;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
@@ -57,6 +58,8 @@ pub struct Config {
     pub observe: Option<Observe>,
     /// What anybody may take.
     pub limits: Limits,
+    /// For tests: the version of the contract that it says.
+    pub version: Version,
     /// For tests: the sum is a false one.
     pub fault: Option<FalseSum>,
     /// For tests: called at every durable change.
@@ -74,6 +77,7 @@ impl Config {
             blob_bytes: BLOB_BYTES,
             observe: None,
             limits: Limits::default(),
+            version: Version::PRESENT,
             fault: None,
             crash: None,
         }
@@ -154,7 +158,8 @@ async fn serving(config: Config) -> Result<Handle, ServeError> {
     let engine = Engine::start(&home, config.pace, config.fault).await?;
     let (draining, drained) = watch::channel(false);
     let metrics = Metrics::new();
-    let gate = Gate::new(home.store.clone(), home.charter.clone(), metrics.clone(), Rate::new(&config.limits));
+    let gate =
+        Gate::new(home.store.clone(), home.charter.clone(), metrics.clone(), Rate::new(&config.limits), config.version);
     let observed = match &config.observe {
         None => None,
         Some(observe) if observe.token.is_none() && !observe.listen.ip().is_loopback() => {

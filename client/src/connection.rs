@@ -7,10 +7,11 @@ use base64::Engine as _;
 use protos::limits;
 use protos::v1::federation_client::FederationClient;
 use rand::RngExt as _;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 use crate::identity::Identity;
 use crate::proxy::{self, Connector, Environment, Network};
+use crate::version::Speaking;
 
 /// The name in every aggregator's certificate. The pinned authority signs one server only, so the address does not matter.
 pub const SERVER_NAME: &str = "aggregator.plainchant";
@@ -35,17 +36,18 @@ pub(crate) fn channel(
     authority: &[u8],
     identity: Option<&Identity>,
     network: &Network,
-) -> Result<Channel, ConnectError> {
+) -> Result<Speaking, ConnectError> {
     let endpoint = endpoint(url, authority, identity)?;
     let failed = |reason: String| ConnectError { url: url.to_owned(), reason };
     let proxy = proxy::of(network, &Environment::read(), endpoint.uri()).map_err(|e| failed(e.to_string()))?;
-    Ok(match proxy {
+    let channel = match proxy {
         None => endpoint.connect_timeout(CONNECT_TIMEOUT).connect_lazy(),
         // The proxy's own limits come first: their errors name it.
         Some(proxy) => {
             endpoint.connect_timeout(CONNECT_TIMEOUT + proxy::LONGEST).connect_with_connector_lazy(Connector(proxy))
         }
-    })
+    };
+    Ok(Speaking::over(channel))
 }
 
 /// The aggregator at `url`, by the authority that alone is trusted for it.
@@ -66,12 +68,12 @@ pub(crate) fn endpoint(url: &str, authority: &[u8], identity: Option<&Identity>)
 }
 
 /// A client of the federation, as `identity`.
-pub(crate) fn federation(identity: &Identity, network: &Network) -> Result<FederationClient<Channel>, ConnectError> {
+pub(crate) fn federation(identity: &Identity, network: &Network) -> Result<FederationClient<Speaking>, ConnectError> {
     Ok(over(channel(&identity.url, &identity.authority_der, Some(identity), network)?))
 }
 
 /// A client of the federation over this channel.
-pub(crate) fn over(channel: Channel) -> FederationClient<Channel> {
+pub(crate) fn over(channel: Speaking) -> FederationClient<Speaking> {
     FederationClient::new(channel)
         .max_decoding_message_size(limits::RESPONSE_BYTES)
         .max_encoding_message_size(limits::MESSAGE_BYTES)

@@ -16,6 +16,7 @@ use crate::files;
 use crate::identity::{Identity, IdentityError, Keys, check_certificate};
 use crate::proxy::Network;
 use crate::round::is_refusal;
+use crate::version::OtherVersion;
 use crate::{config, sealing};
 
 /// Why joining failed. Nothing is lost: the same command may be given again.
@@ -45,6 +46,9 @@ pub enum JoinError {
         /// What it said.
         reason: String,
     },
+    /// One of the two programs must be updated.
+    #[error(transparent)]
+    OtherVersion(#[from] OtherVersion),
     /// The aggregator is there but cannot answer now.
     #[error("the aggregator cannot answer now ({reason}); try again later")]
     Unavailable {
@@ -157,6 +161,9 @@ pub(crate) fn signing_request(name: &HouseName, tls_pem: &str) -> Result<Vec<u8>
 }
 
 fn refused(invitation: &Invitation, status: &tonic::Status) -> JoinError {
+    if let Some(other) = OtherVersion::of(status) {
+        return other.clone().into();
+    }
     // A connection that broke is no refusal: the same request gets the same answer later.
     if is_refusal(status) {
         JoinError::Refused { name: invitation.name.clone(), reason: status.message().to_owned() }

@@ -1,10 +1,11 @@
-//! What comes as text: charters, invitations, names, checkpoints of the record.
+//! What comes as text: charters, invitations, names, checkpoints of the record, versions of the protocol.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use plainchant_fuzz::bounded;
 use protocol::log::Checkpoint;
 use protocol::{Charter, HouseName, Invitation, Message, Signer};
+use protos::version::Version;
 
 /// A document of TOML becomes a tree of tables, a few hundred bytes for the shortest key; a charter is bounded at
 /// 256 KiB.
@@ -32,6 +33,11 @@ fuzz_target!(|input: &[u8]| {
             if let Ok(checkpoint) = bounded(bytes, 4, |_| Checkpoint::open(text, "plainchant/fuzz", &key)) {
                 let again = checkpoint.sign(&signer);
                 assert_eq!(Checkpoint::open(&again, "plainchant/fuzz", &key), Ok(checkpoint));
+            }
+        }
+        3 => {
+            if let Ok(version) = bounded(bytes, 2, |_| text.parse::<Version>()) {
+                assert_eq!(version.to_string(), text);
             }
         }
         _ => {

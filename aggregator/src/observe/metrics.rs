@@ -1,6 +1,7 @@
 //! Counters and times, in Prometheus' text format.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -9,7 +10,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use protocol::HouseName;
 use protos::rpc::Rpc;
+use protos::version::Version;
 
 use crate::status::Status;
 
@@ -37,6 +40,13 @@ struct Ended {
     conclusion: String,
 }
 
+/// The newest version of the contract that a member says it speaks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Speaks {
+    member: String,
+    version: String,
+}
+
 /// All metrics of one aggregator; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Metrics {
@@ -54,6 +64,8 @@ pub(crate) struct Metrics {
     record: Gauge,
     halted: Gauge,
     attempts: Family<Ended, Gauge>,
+    speaks: Family<Speaks, Gauge>,
+    versions: Arc<Mutex<BTreeMap<HouseName, Version>>>,
 }
 
 impl Metrics {
@@ -79,6 +91,8 @@ impl Metrics {
         registry.register("record_leaves", "Leaves of the record", record.clone());
         registry.register("halted", "1 when the federation is halted, and its operator must look", halted.clone());
         registry.register("attempts", "Attempts by how they ended", attempts.clone());
+        let speaks = Family::<Speaks, Gauge>::default();
+        registry.register("member_version", "1 for the protocol version that a member said last", speaks.clone());
         Self {
             registry: Arc::new(registry),
             calls,
@@ -94,6 +108,8 @@ impl Metrics {
             record,
             halted,
             attempts,
+            speaks,
+            versions: Arc::default(),
         }
     }
 
@@ -102,6 +118,26 @@ impl Metrics {
         let rpc = rpc.map_or_else(|| "unknown".to_owned(), |rpc| format!("{rpc:?}"));
         self.calls.get_or_create(&Answered { rpc: rpc.clone(), answer: answer.to_owned() }).inc();
         self.seconds.get_or_create(&Called { rpc }).observe(took.as_secs_f64());
+    }
+
+    /// An enrolled member said that it speaks up to this version.
+    pub(crate) fn speaks(&self, member: &HouseName, version: Version) {
+        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        if versions.get(member) == Some(&version) {
+            return;
+        }
+        tracing::info!(%member, %version, "a member says which protocol version it speaks");
+        let of = |version: Version| Speaks { member: member.to_string(), version: version.to_string() };
+        if let Some(before) = versions.insert(member.clone(), version) {
+            self.speaks.remove(&of(before));
+        }
+        self.speaks.get_or_create(&of(version)).set(1);
+    }
+
+    /// What members have said since this program runs.
+    pub(crate) fn versions(&self) -> BTreeMap<String, String> {
+        let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        versions.iter().map(|(member, version)| (member.to_string(), version.to_string())).collect()
     }
 
     /// So many connections are open.

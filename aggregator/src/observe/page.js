@@ -33,8 +33,8 @@ function show(status) {
   const state = (name) => isolated.has(name) ? `isolated (${isolated.get(name)})`
     : status.suspects.includes(name) ? "suspected" : status.revoked.includes(name) ? "revoked" : "joined";
   at("members").replaceChildren(
-    ...status.joined.map((name) => row([name, state(name), stock.get(name) ?? ""])),
-    ...status.missing.map((name) => row([name, "has not joined", ""])));
+    ...status.joined.map((name) => row([name, state(name), stock.get(name) ?? "", status.versions[name] ?? ""])),
+    ...status.missing.map((name) => row([name, "has not joined", "", ""])));
   showMetrics(status.metrics, status.rounds);
   at("history").replaceChildren(...status.history.map((one) => row([
     one.round, one.attempt, list(one.houses), seconds(one.to_cohort), seconds(one.to_checked), seconds(one.to_end), one.conclusion])));

@@ -1,5 +1,6 @@
 //! The page and what it reads, over plain HTTP.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
@@ -42,6 +44,15 @@ struct Observed {
 struct Latest {
     status: Option<(Instant, Arc<Status>)>,
     pasts: Pasts,
+}
+
+/// What the page reads: the status, and what only a running server knows.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    status: &'a Status,
+    /// The newest protocol version of each member that has called.
+    versions: BTreeMap<String, String>,
 }
 
 /// A status is read no more often than this, however many ask.
@@ -151,7 +162,8 @@ async fn file(kind: &'static str, text: &'static str) -> Response {
 
 async fn status_json(State(observed): State<Observed>) -> Response {
     let json = match observed.status().await {
-        Ok(status) => serde_json::to_string(&*status).map_err(|error| error.to_string()),
+        Ok(status) => serde_json::to_string(&Shown { status: &status, versions: observed.metrics.versions() })
+            .map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     match json {

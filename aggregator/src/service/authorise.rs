@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use protocol::{Charter, HouseName, Role, Signed, Statement};
 use protos::rpc::Rpc;
+use protos::version::{Unreadable, Version, agree};
 use tonic::codegen::http;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Code, Request, Status};
@@ -82,11 +83,12 @@ pub(crate) struct Gate {
     charter: Arc<Charter>,
     metrics: Metrics,
     rate: Rate,
+    version: Version,
 }
 
 impl Gate {
-    pub(crate) fn new(store: Store, charter: Charter, metrics: Metrics, rate: Rate) -> Self {
-        Self { store, charter: Arc::new(charter), metrics, rate }
+    pub(crate) fn new(store: Store, charter: Charter, metrics: Metrics, rate: Rate, version: Version) -> Self {
+        Self { store, charter: Arc::new(charter), metrics, rate, version }
     }
 
     /// Who calls, where the table lets it; `None` for a call that needs no certificate. TLS has checked that the federation's
@@ -95,6 +97,7 @@ impl Gate {
         &self,
         path: &str,
         rpc: Option<Rpc>,
+        said: Result<Version, Unreadable>,
         certificate: Option<[u8; 32]>,
         address: Option<IpAddr>,
     ) -> Result<Option<Caller>, Refusal> {
@@ -105,6 +108,7 @@ impl Gate {
         }
         let whom = if path == REFLECTION { Whom::Members } else { whom(rpc.ok_or(Refusal::NoSuchCall)?) };
         if whom == Whom::Invited {
+            self.speaks(said)?;
             return Ok(None);
         }
         let certificate = certificate.ok_or(Refusal::NoCertificate)?;
@@ -113,7 +117,21 @@ impl Gate {
         if !whom.includes(role) {
             return Err(Refusal::NotForYou { caller: name, whom: whom.describe() });
         }
+        // What reflection says, and how, is gRPC's.
+        if rpc.is_some() {
+            if let Ok(said) = said {
+                self.metrics.speaks(&name, said);
+            }
+            self.speaks(said)?;
+        }
         Ok(Some(Caller { name, certificate }))
+    }
+
+    /// Refuses a caller with which no version is spoken. It is asked after who it is, so that its operator can be told which member to update.
+    fn speaks(&self, said: Result<Version, Unreadable>) -> Result<(), Refusal> {
+        let said = said.map_err(|unreadable| Refusal::UnreadableVersion { unreadable, present: self.version })?;
+        agree(said, self.version)?;
+        Ok(())
     }
 
     fn role(&self, name: &HouseName) -> Option<Role> {
@@ -177,7 +195,8 @@ where
             let peer = connection.and_then(TlsConnectInfo::peer_certs);
             let certificate = peer.as_ref().and_then(|all| all.first()).map(|first| certificate_digest(first));
             let (rpc, start) = (Rpc::of_path(request.uri().path()), Instant::now());
-            let answer = match gate.admit(request.uri().path(), rpc, certificate, address).await {
+            let said = Version::said(request.headers());
+            let answer = match gate.admit(request.uri().path(), rpc, said, certificate, address).await {
                 Ok(caller) => {
                     if let Some(caller) = caller {
                         request.extensions_mut().insert(caller);
@@ -192,8 +211,9 @@ where
                 }
                 Err(refusal) => Ok(Status::from(refusal).into_http()),
             };
-            let answer = answer.map(named);
-            if let Ok(answer) = &answer {
+            let mut answer = answer.map(named);
+            if let Ok(answer) = &mut answer {
+                gate.version.say(answer.headers_mut());
                 let text = |key: &str| answer.headers().get(key).and_then(|value| value.to_str().ok());
                 let failed = text("grpc-status").filter(|code| *code != "0").map(|_| "failed");
                 gate.metrics.answered(rpc, text(RULE_KEY).or(failed).unwrap_or("ok"), start.elapsed());

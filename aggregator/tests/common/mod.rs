@@ -14,6 +14,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use protocol::{Announcement, Charter, HouseName, Invitation, Message as _, Signed, Signer};
 use protos::v1;
 use protos::v1::submit_request::Part;
+use protos::version::Version;
 use rcgen::{CertificateParams, KeyPair};
 use secure_sum::{Committee, SealingKey};
 use tonic::Status;
@@ -106,6 +107,8 @@ pub struct Site {
     pub limits: Limits,
     /// Called at every durable change.
     pub crash: Option<CrashHook>,
+    /// Likewise.
+    pub version: Version,
 }
 
 impl Site {
@@ -131,6 +134,7 @@ impl Site {
             blob_bytes: None,
             limits: Limits::default(),
             crash: None,
+            version: Version::PRESENT,
         }
     }
 
@@ -149,6 +153,7 @@ impl Site {
         config.observe = Some(Observe { listen: "127.0.0.1:0".parse().unwrap(), token: None });
         config.limits = self.limits.clone();
         config.crash = self.crash.clone();
+        config.version = self.version;
         let handle = server::start(config).await.unwrap();
         let addr = handle.addr;
         self.server = Some(handle);

@@ -65,12 +65,18 @@ pub async fn call(channel: Channel, rpc: Rpc, messages: Vec<Bytes>, most: usize)
 
 /// How many calls of this kind the aggregator has answered, as its metrics say.
 pub async fn answered(observed: SocketAddr, rpc: Rpc) -> u64 {
-    let mut stream = tokio::net::TcpStream::connect(observed).await.unwrap();
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {observed}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
+    let text = get(observed, "/metrics").await;
     let of_rpc = format!("plainchant_calls_total{{rpc=\"{rpc:?}\",");
     let counts = text.lines().filter(|line| line.starts_with(&of_rpc));
     counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+/// What the aggregator shows at this path.
+pub async fn get(observed: SocketAddr, path: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(observed).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {observed}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
 }

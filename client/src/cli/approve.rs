@@ -14,7 +14,7 @@ use crate::config::{self, Config};
 use crate::connection;
 use crate::files;
 use crate::identity::Identity;
-use crate::round::RunError;
+use crate::round::{RunError, lost};
 use crate::store;
 
 /// What must be compared of a digest. Whoever may shape two rosters (an aggregator that invents members) finds two that agree in n bits
@@ -106,7 +106,7 @@ pub(super) fn roster_of(dir: &Path, identity: &Identity) -> Result<(Roster, bool
     let shown = runtime()?.block_on(async {
         let mut client = connection::federation(identity, &network).map_err(RunError::from)?;
         let answer = client.get_roster(v1::GetRosterRequest {}).await;
-        answer.map_err(|status| RunError::Lost(connection::describe(&status)))
+        answer.map_err(|status| lost(&status))
     })?;
     let malformed = |error: &dyn std::fmt::Display| Failure::failed(format!("the aggregator's roster: {error}"));
     let roster = Roster::from_bytes(&shown.into_inner().roster).map_err(|error| malformed(&error))?;

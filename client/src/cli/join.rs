@@ -55,7 +55,9 @@ pub(super) fn run(
 fn failure(error: JoinError) -> Failure {
     match error {
         JoinError::Unavailable { .. } => Failure::later(error),
-        JoinError::AlreadyJoined(_) | JoinError::Config(_) | JoinError::Connect(_) => Failure::usage(error),
+        JoinError::AlreadyJoined(_) | JoinError::Config(_) | JoinError::Connect(_) | JoinError::OtherVersion(_) => {
+            Failure::usage(error)
+        }
         _ => Failure::failed(error),
     }
 }

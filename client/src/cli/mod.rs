@@ -247,6 +247,7 @@ impl From<RunError> for Failure {
             | RunError::Train(_)
             | RunError::Standing(_)
             | RunError::Left
+            | RunError::OtherVersion(_)
             | RunError::Terms(_) => Self::usage(error),
             RunError::Lost(_) | RunError::Store(crate::store::StoreError::InUse(_)) => Self::later(error),
             _ => Self::failed(error),

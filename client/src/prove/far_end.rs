@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use protos::rpc::Rpc;
 use protos::v1;
 use protos::v1::federation_client::FederationClient;
+use protos::version::Version;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
@@ -24,13 +25,14 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tonic::codegen::{Body, Service, StdError, http};
 use tonic::server::{ClientStreamingService, Grpc, NamedService, UnaryService};
 use tonic::transport::server::Connected;
-use tonic::transport::{Channel, Uri};
+use tonic::transport::Uri;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::ProveError;
 use super::rehearsal::{Rehearsal, Server};
 use crate::connection;
+use crate::version::Speaking;
 
 /// Bytes that lie between both ends.
 const BETWEEN: usize = 1 << 20;
@@ -64,7 +66,7 @@ fn taken<T: Default>(shared: &Mutex<T>) -> T {
 /// Runs `send` with a client whose connection, made as any to the aggregator, ends here.
 pub(super) async fn receive<F, R>(
     rehearsal: &Rehearsal,
-    send: impl FnOnce(FederationClient<Channel>) -> F,
+    send: impl FnOnce(FederationClient<Speaking>) -> F,
 ) -> Result<Arrived, ProveError>
 where
     F: Future<Output = Result<R, ProveError>>,
@@ -94,7 +96,7 @@ where
         Err(error) => Err(failed(&error)),
     };
     tokio::select! {
-        sent = send(connection::over(channel)) => drop(sent?),
+        sent = send(connection::over(Speaking::over(channel))) => drop(sent?),
         ended = &mut served => {
             flat(ended)?;
             return Err(failed(&"the far end was gone before everything was sent"));
@@ -198,13 +200,15 @@ where
         let own = self.clone();
         Box::pin(async move {
             let path = request.uri().path();
-            Ok(if path == Rpc::FindUpload.path() {
+            let mut answer = if path == Rpc::FindUpload.path() {
                 Grpc::new(ProstCodec::default()).unary(own, request).await
             } else if path == Rpc::Submit.path() {
                 Grpc::new(ProstCodec::default()).client_streaming(own, request).await
             } else {
                 Status::unimplemented("the rehearsal takes a contribution and nothing else").into_http()
-            })
+            };
+            Version::PRESENT.say(answer.headers_mut());
+            Ok(answer)
         })
     }
 }

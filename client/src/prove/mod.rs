@@ -36,7 +36,6 @@ use protocol::client::{Event, Input};
 use protocol::{Announcement, Digest, Message as _, Rejection, Roster};
 use protos::v1::federation_client::FederationClient;
 use secure_sum::Committee;
-use tonic::transport::Channel;
 use training::{Part, TrainError};
 
 pub(crate) use report::verdict;
@@ -49,6 +48,7 @@ use crate::identity::Identity;
 use crate::policy::PolicyError;
 use crate::round::{Encrypted, Job, Made as Contributed, RunError, Submission, Whole, now_ms, policy};
 use crate::signature;
+use crate::version::Speaking;
 use canary::{CanaryTrainer, Made};
 use look::Shown;
 use rehearsal::Rehearsal;
@@ -234,7 +234,7 @@ fn whole(made: Contributed, rehearsal: &Rehearsal) -> Whole {
 }
 
 /// Sends as a round does, at once.
-async fn send(client: FederationClient<Channel>, whole: Whole, state: PathBuf) -> Result<f64, ProveError> {
+async fn send(client: FederationClient<Speaking>, whole: Whole, state: PathBuf) -> Result<f64, ProveError> {
     let (now, backoff) = (now_ms(), Backoff::new(Duration::from_millis(50), Duration::from_secs(1)));
     let submission = Submission { client, whole, departure: now, close: now + LONGEST_MS, backoff, state };
     submission.send().await.map_err(|reason| ProveError::Rehearsal(reason.to_string()))

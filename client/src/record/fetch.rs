@@ -11,12 +11,12 @@ use protocol::{
 use protos::v1::event::Kind;
 use protos::v1::federation_client::FederationClient;
 use protos::{convert, v1};
-use tonic::transport::Channel;
 
 use crate::config::Config;
 use crate::connection;
 use crate::identity::Identity;
 use crate::round::{RunError, fetch_cohort, lost};
+use crate::version::Speaking;
 
 /// The history is there already; so long without a part of it is a connection that hangs.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -64,7 +64,11 @@ pub async fn fetch(identity: &Identity, config: &Config, roster: &Roster) -> Res
     Ok(file.finish(&note))
 }
 
-async fn leaf(client: &mut FederationClient<Channel>, leaf_index: u64, tree_size: u64) -> Result<RecordLeaf, RunError> {
+async fn leaf(
+    client: &mut FederationClient<Speaking>,
+    leaf_index: u64,
+    tree_size: u64,
+) -> Result<RecordLeaf, RunError> {
     let of = Some(v1::get_proof_request::Of::Inclusion(v1::InclusionQuery { leaf_index, tree_size }));
     let proof = client.get_proof(v1::GetProofRequest { of }).await.map_err(|status| lost(&status))?;
     malformed(RecordLeaf::from_bytes(&proof.into_inner().leaf))
@@ -72,7 +76,7 @@ async fn leaf(client: &mut FederationClient<Channel>, leaf_index: u64, tree_size
 
 /// Reads the events from the first on, until each of these attempts is told to its end.
 async fn history(
-    client: &mut FederationClient<Channel>,
+    client: &mut FederationClient<Speaking>,
     leaves: &[RecordLeaf],
 ) -> Result<HashMap<Digest, Told>, RunError> {
     let mut told: HashMap<Digest, Told> = HashMap::new();

@@ -15,7 +15,6 @@ use protos::v1;
 use protos::v1::federation_client::FederationClient;
 use secure_sum::{Committee, ShareSum};
 use tokio::sync::mpsc;
-use tonic::transport::Channel;
 
 use super::contribute::Work;
 use super::{Options, RunError};
@@ -24,6 +23,7 @@ use crate::identity::Identity;
 use crate::progress::{Phase, Report, Seconds};
 use crate::store::{Slot, Store};
 use crate::trainer::Trainer;
+use crate::version::Speaking;
 use terms::Terms;
 
 /// How far the aggregator's clock may be ahead of this machine's.
@@ -47,7 +47,7 @@ pub(super) struct Member {
     pub(super) options: Options,
     pub(super) me: Arc<Me>,
     pub(super) committee: Committee,
-    pub(super) client: FederationClient<Channel>,
+    pub(super) client: FederationClient<Speaking>,
     /// A house's; a trustee has neither ledger nor trainer.
     pub(super) ledger: Option<Ledger>,
     pub(super) trainer: Option<Arc<Mutex<Box<dyn Trainer>>>>,
@@ -129,7 +129,7 @@ impl Member {
         home: Home,
         roster: Roster,
         trainer: Option<Box<dyn Trainer>>,
-        client: FederationClient<Channel>,
+        client: FederationClient<Speaking>,
         options: Options,
     ) -> Result<Self, RunError> {
         let Home { identity, config, store } = home;

@@ -50,6 +50,7 @@ use crate::policy::PolicyError;
 use crate::progress::Progress;
 use crate::standing::StandingError;
 use crate::store::StoreError;
+use crate::version::OtherVersion;
 use terms::TermsError;
 use training::TrainError;
 
@@ -161,6 +162,9 @@ pub enum RunError {
     /// A peer's bytes that are no message.
     #[error("the aggregator sent something malformed: {0}")]
     Malformed(String),
+    /// One of the two programs must be updated.
+    #[error(transparent)]
+    OtherVersion(#[from] OtherVersion),
     /// The connection is gone or the aggregator cannot answer now.
     #[error("the aggregator is not reached: {0}")]
     Lost(String),
@@ -251,15 +255,18 @@ impl Options {
     }
 }
 
-/// What a status means for a member: only a lost connection is worth another attempt.
+/// What a status means for a member that cannot go on with it: only a lost connection is worth another attempt.
 pub(crate) fn lost(status: &tonic::Status) -> RunError {
-    RunError::Lost(crate::connection::describe(status))
+    match OtherVersion::of(status) {
+        Some(other) => other.clone().into(),
+        None => RunError::Lost(crate::connection::describe(status)),
+    }
 }
 
 /// Whether the aggregator refused (and a repeat would be refused again), rather than being away.
 pub(crate) fn is_refusal(status: &tonic::Status) -> bool {
     use tonic::Code;
-    matches!(
+    let refused = matches!(
         status.code(),
         Code::InvalidArgument
             | Code::FailedPrecondition
@@ -268,7 +275,8 @@ pub(crate) fn is_refusal(status: &tonic::Status) -> bool {
             | Code::NotFound
             | Code::OutOfRange
             | Code::Unauthenticated
-    )
+    );
+    refused || OtherVersion::of(status).is_some()
 }
 
 pub(crate) fn now_ms() -> u64 {

@@ -16,7 +16,6 @@ use protos::v1;
 use protos::v1::federation_client::FederationClient;
 use secure_sum::{Accumulator, CombineError, Commitments, Committee, Layout, MaskSeed, OpenError, ShareSum};
 use terms::{CurvePoint, RoundSum};
-use tonic::transport::Channel;
 
 use super::answer::commitments;
 use super::member::Member;
@@ -24,6 +23,7 @@ use super::{RunError, is_refusal, lost};
 use crate::identity::Identity;
 use crate::progress::Phase;
 use crate::store::Slot;
+use crate::version::Speaking;
 
 /// Beside the values, an accumulator's bytes hold a few numbers.
 const SUM_OVERHEAD: usize = 1024;
@@ -360,7 +360,7 @@ impl Opening {
 
 /// The cohort list of an attempt, unchecked; `None` where the aggregator has none.
 pub(crate) async fn fetch_cohort(
-    client: &mut FederationClient<Channel>,
+    client: &mut FederationClient<Speaking>,
     announcement: Digest,
 ) -> Result<Option<CohortList>, RunError> {
     let request = v1::GetCohortRequest { announcement: announcement.as_bytes().to_vec().into() };

@@ -10,7 +10,6 @@ use protos::v1::federation_client::FederationClient;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use tonic::Code;
-use tonic::transport::Channel;
 
 use super::aside::end_between_attempts;
 use super::member::{Home, Member};
@@ -19,6 +18,7 @@ use crate::config::Config;
 use crate::connection::describe;
 use crate::identity::Identity;
 use crate::sealing;
+use crate::version::Speaking;
 
 /// How often to ask whether everybody has joined.
 const ROSTER_POLL: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ const ROSTER_POLL: Duration = Duration::from_secs(1);
 /// aggregator is there.
 pub(super) async fn roster(
     home: &Home,
-    client: &mut FederationClient<Channel>,
+    client: &mut FederationClient<Speaking>,
     options: &mut Options,
 ) -> Result<Roster, RunError> {
     let mut told = String::new();

@@ -10,11 +10,11 @@ use protos::limits::RUN_BYTES;
 use protos::v1;
 use protos::v1::federation_client::FederationClient;
 use protos::v1::submit_request::Part as Sent;
-use tonic::transport::Channel;
 
 use super::{is_refusal, now_ms};
 use crate::connection::Backoff;
 use crate::standing::Standing;
+use crate::version::Speaking;
 
 /// Between the time at which contributions leave and the close, late ones leave at one of this many moments, so that when
 /// a batch was done is not seen.
@@ -33,7 +33,7 @@ pub(crate) enum NotSent {
 
 /// One contribution on its way.
 pub(crate) struct Submission {
-    pub(crate) client: FederationClient<Channel>,
+    pub(crate) client: FederationClient<Speaking>,
     pub(crate) whole: Whole,
     pub(crate) departure: u64,
     pub(crate) close: u64,

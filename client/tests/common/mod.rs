@@ -14,6 +14,7 @@ use client::progress::Progress;
 use client::round::{Completed, Home, Options, RunError};
 use client::trainer::Trainer;
 use protocol::{Charter, HouseName};
+use protos::version::Version;
 use terms::{RoundShape, Terms};
 use tokio::task::JoinHandle;
 use training::{Part, TrainError, Trained};
@@ -90,6 +91,8 @@ pub(crate) struct Federation {
     pub(crate) charter: Charter,
     /// What the aggregator does wrong, from its next start on.
     pub(crate) fault: Option<FalseSum>,
+    /// The version of the protocol that it says, likewise.
+    pub(crate) version: Version,
     server: Option<Handle>,
 }
 
@@ -251,7 +254,7 @@ impl Federation {
             let text = std::fs::read_to_string(&membership).unwrap();
             std::fs::write(&membership, text.replace(&before.to_string(), &addr.to_string())).unwrap();
         }
-        Self { dir, addr, charter: charter.clone(), fault: None, server: None }
+        Self { dir, addr, charter: charter.clone(), fault: None, version: Version::PRESENT, server: None }
     }
 
     /// Starts the aggregator, if it can.
@@ -343,7 +346,14 @@ impl Federation {
             .await
             .unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let federation = Self { addr: port, charter: home.charter.clone(), dir, fault: None, server: None };
+        let federation = Self {
+            addr: port,
+            charter: home.charter.clone(),
+            dir,
+            fault: None,
+            version: Version::PRESENT,
+            server: None,
+        };
         let mut invitations = Vec::new();
         for house in houses.iter().chain(trustees) {
             let name = HouseName::new(house).unwrap();
@@ -358,6 +368,7 @@ impl Federation {
     pub(crate) async fn serve(&mut self) {
         let mut config = server_config(&self.house("aggregator"), self.addr);
         config.fault = self.fault;
+        config.version = self.version;
         self.server = Some(server::start(config).await.unwrap());
     }
 

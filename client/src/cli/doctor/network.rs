@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use protocol::{Message as _, Roster};
 use protos::v1;
+use protos::version::{Version, agree};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tonic::Code;
@@ -16,6 +17,7 @@ use crate::connection;
 use crate::identity::Identity;
 use crate::proxy::{self, Environment, Network, Proxy, ProxyError};
 use crate::round::{MAX_CLOCK_SKEW_MS, is_refusal, now_ms};
+use crate::version::OtherVersion;
 
 /// How long a name or a connection may take.
 const REACH: Duration = Duration::from_secs(10);
@@ -32,7 +34,7 @@ pub(super) async fn look(identity: &Identity, network: &Network, report: &mut Re
     let answered = match reach(identity, network, report).await {
         true => tls(identity, network, report).await,
         false => {
-            report.skip(&["tls"], "the port comes first");
+            report.skip(&["tls", "version"], "the port comes first");
             None
         }
     };
@@ -142,6 +144,7 @@ async fn tls(identity: &Identity, network: &Network, report: &mut Report) -> Opt
         Ok(client) => client,
         Err(error) => {
             report.fail("tls", error, "if files in this folder are damaged, ask for a new invitation");
+            report.skip(&["version"], "TLS comes first");
             return None;
         }
     };
@@ -149,10 +152,14 @@ async fn tls(identity: &Identity, network: &Network, report: &mut Report) -> Opt
     let Ok(answer) = timeout(ANSWER, client.get_roster(v1::GetRosterRequest {})).await else {
         let todo = "ask the model builder whether it is the aggregator that listens there";
         report.unreached("tls", format!("no answer in {} s", ANSWER.as_secs()), todo);
+        report.skip(&["version"], "the aggregator was not asked");
         return None;
     };
     let after_ms = now_ms();
-    let answered = |metadata: &MetadataMap| Some(Answered { date: date(metadata), before_ms, after_ms });
+    let answered = |metadata: &MetadataMap, report: &mut Report| {
+        version(said(metadata), report);
+        Some(Answered { date: date(metadata), before_ms, after_ms })
+    };
     match answer {
         Ok(response) => {
             let known = Roster::from_bytes(&response.get_ref().roster);
@@ -161,17 +168,22 @@ async fn tls(identity: &Identity, network: &Network, report: &mut Report) -> Opt
                 "tls",
                 format!("the aggregator is the one that was joined, and takes this member; roster {roster}"),
             );
-            answered(response.metadata())
+            answered(response.metadata(), report)
         }
         Err(status) if status.code() == Code::FailedPrecondition => {
             let said = "the aggregator is the one that was joined, and takes this member; there is no roster yet";
             report.ok("tls", format!("{said}: {}", status.message()));
-            answered(status.metadata())
+            answered(status.metadata(), report)
+        }
+        Err(ref status) if let Some(other) = OtherVersion::of(status) => {
+            report.ok("tls", "the aggregator is the one that was joined");
+            version(Err(other.clone()), report);
+            None
         }
         Err(status) if is_refusal(&status) => {
             let todo = "ask the model builder; a member that was revoked needs a new `invite`, and joins again here";
             report.fail("tls", format!("the aggregator does not take this member: {}", status.message()), todo);
-            answered(status.metadata())
+            answered(status.metadata(), report)
         }
         Err(status) => {
             let text = connection::describe(&status);
@@ -181,8 +193,32 @@ async fn tls(identity: &Identity, network: &Network, report: &mut Report) -> Opt
             } else {
                 report.unreached("tls", format!("{said}: {text}"), todo);
             }
+            report.skip(&["version"], "TLS comes first");
             None
         }
+    }
+}
+
+/// The newest version that an answer says.
+fn said(metadata: &MetadataMap) -> Result<Version, OtherVersion> {
+    Ok(Version::said(metadata.as_ref())?)
+}
+
+/// The versions of the protocol that the aggregator and this program speak.
+fn version(aggregator: Result<Version, OtherVersion>, report: &mut Report) {
+    let spoken = aggregator.and_then(|aggregator| Ok((aggregator, agree(Version::PRESENT, aggregator)?)));
+    match spoken {
+        Ok((aggregator, spoken)) => {
+            let said =
+                format!("the aggregator speaks {aggregator}, this program {}: {spoken} is spoken", Version::PRESENT);
+            if aggregator > Version::PRESENT {
+                let todo = "install the newer plainchant-client before the aggregator is updated again";
+                report.warn("version", said, todo);
+            } else {
+                report.ok("version", said);
+            }
+        }
+        Err(error) => report.fail("version", error, "update the one that is behind"),
     }
 }
 
