@@ -14,6 +14,7 @@ use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Code, Request, Status};
 use tower::{Layer, Service};
 
+use super::crowd::Crowd;
 use super::rate::{Rate, Who};
 use crate::authorisation::{HEALTH, REFLECTION, Whom, whom};
 use crate::clock;
@@ -75,6 +76,11 @@ async fn member_of(store: &Store, certificate: [u8; 32]) -> Result<HouseName, Re
     Ok(stored.member)
 }
 
+/// Where a call comes from.
+pub(super) fn address_of(call: &http::Extensions) -> Option<IpAddr> {
+    call.get::<TlsConnectInfo<TcpConnectInfo>>()?.get_ref().remote_addr().map(|address| address.ip())
+}
+
 /// The table, in front of all services.
 #[derive(Clone)]
 pub(crate) struct Gate {
@@ -82,11 +88,12 @@ pub(crate) struct Gate {
     charter: Arc<Charter>,
     metrics: Metrics,
     rate: Rate,
+    crowd: Arc<Crowd>,
 }
 
 impl Gate {
-    pub(crate) fn new(store: Store, charter: Charter, metrics: Metrics, rate: Rate) -> Self {
-        Self { store, charter: Arc::new(charter), metrics, rate }
+    pub(crate) fn new(store: Store, charter: Charter, metrics: Metrics, rate: Rate, crowd: Arc<Crowd>) -> Self {
+        Self { store, charter: Arc::new(charter), metrics, rate, crowd }
     }
 
     /// Who calls, where the table lets it; `None` for a call that needs no certificate. TLS has checked that the federation's
@@ -102,6 +109,9 @@ impl Gate {
         self.rate.take(certificate.map_or(Who::Address(address), Who::Certificate), Instant::now())?;
         if path == HEALTH {
             return Ok(None);
+        }
+        if !matches!(rpc, Some(Rpc::WatchEvents | Rpc::Submit | Rpc::PutFinalState)) {
+            self.crowd.has_room()?;
         }
         let whom = if path == REFLECTION { Whom::Members } else { whom(rpc.ok_or(Refusal::NoSuchCall)?) };
         if whom == Whom::Invited {
@@ -172,8 +182,8 @@ where
         Box::pin(async move {
             // Nothing but what TLS checked makes a caller.
             request.extensions_mut().remove::<Caller>();
+            let address = address_of(request.extensions());
             let connection = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
-            let address = connection.and_then(|tls| tls.get_ref().remote_addr()).map(|address| address.ip());
             let peer = connection.and_then(TlsConnectInfo::peer_certs);
             let certificate = peer.as_ref().and_then(|all| all.first()).map(|first| certificate_digest(first));
             let (rpc, start) = (Rpc::of_path(request.uri().path()), Instant::now());
