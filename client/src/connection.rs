@@ -59,8 +59,11 @@ pub(crate) fn channel(
     })
 }
 
-/// A client of the federation, as `identity`.
-pub(crate) fn federation(identity: &Identity, network: &Network) -> Result<FederationClient<Channel>, ConnectError> {
+/// A client of the federation, as `identity`; it dials when it is first used.
+///
+/// # Errors
+/// [`ConnectError`]: the address, a key or the proxy cannot be used.
+pub fn federation(identity: &Identity, network: &Network) -> Result<FederationClient<Channel>, ConnectError> {
     let channel = channel(&identity.url, &identity.authority_der, Some(identity), network)?;
     Ok(FederationClient::new(channel)
         .max_decoding_message_size(limits::RESPONSE_BYTES)
