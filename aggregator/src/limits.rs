@@ -33,7 +33,7 @@ impl Default for Limits {
             connections_per_address: 1_000,
             streams_per_connection: protos::limits::STREAMS_PER_CONNECTION,
             uploads_at_once: 64,
-            intake_mib: 32,
+            intake_mib: 64,
             disk_mib: 0,
         }
     }

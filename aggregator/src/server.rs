@@ -20,7 +20,7 @@ use crate::engine::{Engine, FalseSum, Pace};
 use crate::limits::Limits;
 use crate::observe::{self, Metrics, Observe};
 use crate::refusal::Refusal;
-use crate::service::{EnrolmentService, FederationService, Gate, Rate, Shared};
+use crate::service::{Allowed, Crowd, EnrolmentService, FederationService, Gate, Rate, Shared};
 use crate::setup::{self, SetupError};
 use crate::store::CrashHook;
 
@@ -158,8 +158,9 @@ async fn serving(config: Config) -> Result<Handle, ServeError> {
     let engine = Engine::start(&home, config.pace, config.fault).await?;
     let (draining, drained) = watch::channel(false);
     let metrics = Metrics::new();
-    let gate =
-        Gate::new(home.store.clone(), home.charter.clone(), metrics.clone(), Rate::new(&config.limits), config.version);
+    let (rate, crowd) = (Rate::new(&config.limits), Arc::new(Crowd::new()));
+    let allowed = Allowed { rate, crowd: Arc::clone(&crowd), version: config.version };
+    let gate = Gate::new(home.store.clone(), home.charter.clone(), metrics.clone(), allowed);
     let observed = match &config.observe {
         None => None,
         Some(observe) if observe.token.is_none() && !observe.listen.ip().is_loopback() => {
@@ -177,8 +178,15 @@ async fn serving(config: Config) -> Result<Handle, ServeError> {
         .build_v1()?;
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<FederationServer<FederationService>>().await;
-    let shared =
-        Shared::new(home.charter, home.identity, home.store, engine.clone(), drained.clone(), &config, metrics);
+    let shared = Shared::new(
+        home.charter,
+        home.identity,
+        home.store,
+        engine.clone(),
+        drained.clone(),
+        &config,
+        (metrics, crowd),
+    );
 
     let federation = FederationServer::new(FederationService::new(shared.clone()))
         .max_decoding_message_size(MESSAGE_BYTES)

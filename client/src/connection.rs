@@ -67,8 +67,11 @@ pub(crate) fn endpoint(url: &str, authority: &[u8], identity: Option<&Identity>)
         .tcp_nodelay(true))
 }
 
-/// A client of the federation, as `identity`.
-pub(crate) fn federation(identity: &Identity, network: &Network) -> Result<FederationClient<Speaking>, ConnectError> {
+/// A client of the federation, as `identity`; it dials when it is first used.
+///
+/// # Errors
+/// [`ConnectError`]: the address, a key or the proxy cannot be used.
+pub fn federation(identity: &Identity, network: &Network) -> Result<FederationClient<Speaking>, ConnectError> {
     Ok(over(channel(&identity.url, &identity.authority_der, Some(identity), network)?))
 }
 

@@ -31,13 +31,14 @@ impl OtherVersion {
 
 /// A channel to the aggregator. Calls fail with [`OtherVersion`] once an answer shows that no version is spoken by both.
 #[derive(Debug, Clone)]
-pub(crate) struct Speaking {
+pub struct Speaking {
     channel: Channel,
     /// The aggregator's, as it was logged last.
     told: Arc<Mutex<Version>>,
 }
 
 impl Speaking {
+    /// Over this channel.
     pub(crate) fn over(channel: Channel) -> Self {
         Self { channel, told: Arc::new(Mutex::new(Version::PRESENT)) }
     }

@@ -3,7 +3,8 @@
 //! the state that the record's cohorts add up to.
 //!
 //! The places come from the types: a new kind of change does not build here before it has a scenario, and a place that no process
-//! reached fails the test. `PLAINCHANT_SEED=n` plays one run again.
+//! reached fails the test. `PLAINCHANT_SEED=n` plays one run again, `PLAINCHANT_KILL_RUNS=n` plays so many of each policy, one by default; the table of
+//! docs/endurance.md says how many were played.
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -144,6 +145,13 @@ async fn until_completed(
 }
 
 async fn dies_everywhere(policy: &str) {
+    let runs = std::env::var("PLAINCHANT_KILL_RUNS").map_or(1, |runs| runs.parse().unwrap());
+    for _ in 0..runs {
+        one_run(policy).await;
+    }
+}
+
+async fn one_run(policy: &str) {
     let mut rng = StdRng::seed_from_u64(seed());
     let federation = Federation::that_dies_often(policy, ROUNDS).await;
     let (dir, addr) = (federation.path(), federation.addr);
@@ -160,7 +168,8 @@ async fn dies_everywhere(policy: &str) {
     let kills = until_completed(&mut aggregator, &mut houses, rest, &mut rng).await;
     let attempts = audit(&federation).await;
     println!(
-        "policy {policy}: {kills} kills, {attempts} attempts, {ROUNDS} rounds; nothing lost, nothing counted twice"
+        "policy {policy}: {kills} kills, {attempts} attempts, {ROUNDS} rounds; nothing lost, nothing counted twice; the aggregator listened again within {} ms",
+        aggregator.slowest_start.as_millis()
     );
 }
 

@@ -1,24 +1,29 @@
 //! Who is counted, seen in the sum itself: house i contributes the unit vector e_i, over connections that break off and lose answers all the time. In each
 //! opened sum there is a 1 for each house of the cohort, no 2, and nothing else.
 //!
-//! Houses are the client's own code over real sockets, each behind a relay whose faults are drawn from a seed; the aggregator crashes now and then.
-//! `PLAINCHANT_SEED=n` plays one run again.
+//! Houses are the client's own code over real sockets, each behind a relay whose faults are drawn from a seed; the aggregator is a process that is killed by
+//! SIGKILL at random times. `PLAINCHANT_HOUSES` and `PLAINCHANT_ROUNDS` are how many, 20 and 3 by default; `PLAINCHANT_SEED=n` plays one run again.
+#![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 #[path = "../../aggregator/tests/common/opened.rs"]
 mod opened;
+#[path = "common/process.rs"]
+#[expect(dead_code, reason = "other tests use all of it")]
+mod process_of;
 #[path = "../../aggregator/tests/common/relay.rs"]
 #[expect(unreachable_pub, dead_code, reason = "the aggregator's tests use it too")]
 mod relay;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adapter::State;
 use aggregator::store::Shelf;
 use client::trainer::Trainer;
 use common::{Federation, all_completed, logs};
+use process_of::{AGGREGATOR, Process};
 use protocol::server::{Event, Input};
 use protocol::{CohortList, Conclusion, Message as _, RecordLeaf, Verdict};
 use rand::rngs::StdRng;
@@ -26,9 +31,6 @@ use rand::{RngExt as _, SeedableRng as _};
 use relay::{Faults, Relay};
 use training::{Part, TrainError, Trained};
 use zeroize::Zeroizing;
-
-const HOUSES: usize = 20;
-const ROUNDS: u32 = 3;
 
 /// The unit vector of its house.
 struct OneHot(usize);
@@ -41,15 +43,27 @@ impl Trainer for OneHot {
     }
 }
 
+/// What is being waited for while a test process lives; no test by itself.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the other test starts it"]
+async fn process() {
+    process_of::live().await;
+}
+
+fn size<T: std::str::FromStr<Err: std::fmt::Debug>>(key: &str, default: T) -> T {
+    std::env::var(key).map_or(default, |text| text.parse().unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_house_is_a_one_in_the_sums_of_its_cohorts_however_often_connections_break_and_answers_are_lost() {
     logs();
     let seed = std::env::var("PLAINCHANT_SEED").map_or_else(|_| rand::rng().random(), |seed| seed.parse().unwrap());
     eprintln!("PLAINCHANT_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
-    let houses: Vec<String> = (0..HOUSES).map(|house| format!("house-{house:02}")).collect();
+    let (houses, rounds): (usize, u32) = (size("PLAINCHANT_HOUSES", 20), size("PLAINCHANT_ROUNDS", 3));
+    let houses: Vec<String> = (0..houses).map(|house| format!("house-{house:02}")).collect();
     let relays = tokio::sync::Mutex::new((Vec::<Relay>::new(), StdRng::seed_from_u64(rng.random())));
-    let mut federation = Federation::of_many(&houses, ROUNDS, async |aggregator| {
+    let mut federation = Federation::of_many(&houses, rounds, async |aggregator| {
         let mut relays = relays.lock().await;
         let seed = relays.1.random();
         let relay = Relay::unreliable(aggregator, seed).await;
@@ -59,36 +73,54 @@ async fn each_house_is_a_one_in_the_sums_of_its_cohorts_however_often_connection
     })
     .await;
     let relays = relays.into_inner().0;
+    federation.halt().await;
+    let mut aggregator = Process::new(AGGREGATOR, federation.path(), federation.addr, Vec::new());
     let tasks: Vec<_> = houses
         .iter()
         .enumerate()
         .map(|(number, house)| federation.spawn_with(house, Box::new(OneHot(number))))
         .collect();
-    let mut crashes = 0;
+    let lives = |rng: &mut StdRng| Instant::now() + Duration::from_millis(rng.random_range(300..6_000));
+    let mut dies = lives(&mut rng);
     while !tasks.iter().all(tokio::task::JoinHandle::is_finished) {
-        tokio::time::sleep(Duration::from_millis(rng.random_range(1_000..4_000))).await;
-        if crashes < 5 {
-            federation.crash_and_restart().await;
-            crashes += 1;
+        aggregator.tend(Duration::ZERO, &mut rng);
+        if Instant::now() >= dies {
+            aggregator.kill_for(Duration::ZERO);
+            dies = lives(&mut rng);
         }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let completed = all_completed(tasks).await;
-    assert_eq!(completed.rounds, ROUNDS);
+    assert_eq!(completed.rounds, rounds);
+    aggregator.kill();
     let faults = relays.iter().map(Relay::faults).fold(Faults::default(), |all, one| Faults {
         connections: all.connections + one.connections,
         cut: all.cut + one.cut,
         lost: all.lost + one.lost,
+        stalled: all.stalled + one.stalled,
     });
-    let (attempts, counted) = every_sum_is_its_cohorts(&federation, &houses).await;
+    let (attempts, counted) = every_sum_is_its_cohorts(&federation, &houses, rounds).await;
     println!(
-        "{HOUSES} houses, {ROUNDS} rounds, {attempts} attempts: {faults:?}, {crashes} crashes of the aggregator; {counted} contributions counted, each once"
+        "{} houses, {rounds} rounds, {attempts} attempts: {faults:?}, {} kills of the aggregator, which listened again within {} ms; {counted} contributions counted, each once",
+        houses.len(),
+        aggregator.died,
+        aggregator.slowest_start.as_millis()
     );
-    assert!(faults.cut > 0 && faults.lost > 0 && faults.cut + faults.lost >= HOUSES, "{faults:?}");
-    federation.stop().await;
+    assert!(faults.cut > 0 && faults.lost > 0 && faults.cut + faults.lost >= houses.len(), "{faults:?}");
+    assert!(aggregator.died > 0, "nobody was killed");
+}
+
+/// The attempts in which this house heard that its contribution is accepted.
+fn accepted(federation: &Federation, house: &str) -> BTreeSet<(u64, u64)> {
+    let lines = std::fs::read_to_string(federation.progress(house)).unwrap();
+    let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let accepted = lines.filter(|line| line["phase"] == "contributed");
+    accepted.map(|line| (line["round"].as_u64().unwrap(), line["attempt"].as_u64().unwrap())).collect()
 }
 
 /// Opens each sum from what the aggregator kept. Gives attempts and the contributions that counted.
-async fn every_sum_is_its_cohorts(federation: &Federation, houses: &[String]) -> (usize, usize) {
+async fn every_sum_is_its_cohorts(federation: &Federation, houses: &[String], expected: u32) -> (usize, usize) {
+    let accepted: Vec<_> = houses.iter().map(|house| accepted(federation, house)).collect();
     let home = aggregator::setup::open(&federation.house("aggregator")).await.unwrap();
     let leaves = home.store.leaves().await.unwrap();
     let (mut rounds, mut counted) = (0, 0);
@@ -115,19 +147,14 @@ async fn every_sum_is_its_cohorts(federation: &Federation, houses: &[String]) ->
             assert_eq!(*value, i64::from(wanted), "round {} coordinate {coordinate}", leaf.round);
         }
         // Whoever was told that it is accepted is in the cohort.
-        for house in houses {
-            let lines = std::fs::read_to_string(federation.progress(house)).unwrap();
-            let accepted = lines.lines().any(|line| {
-                let line: serde_json::Value = serde_json::from_str(line).unwrap();
-                line["phase"] == "contributed"
-                    && line["round"] == leaf.round.get()
-                    && line["attempt"] == leaf.attempt.get()
-            });
-            assert!(!accepted || cohort.contains(house.as_str()), "{house} is missing in round {}", leaf.round);
+        let place = (leaf.round.get().into(), leaf.attempt.get().into());
+        for (house, accepted) in houses.iter().zip(&accepted) {
+            let missing = accepted.contains(&place) && !cohort.contains(house.as_str());
+            assert!(!missing, "{house} is missing in round {}", leaf.round);
         }
         (rounds, counted) = (rounds + 1, counted + cohort.len());
     }
-    assert_eq!(rounds, ROUNDS);
+    assert_eq!(rounds, expected);
     home.store.close().await;
     (leaves.len(), counted)
 }

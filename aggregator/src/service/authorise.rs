@@ -15,6 +15,7 @@ use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Code, Request, Status};
 use tower::{Layer, Service};
 
+use super::crowd::Crowd;
 use super::rate::{Rate, Who};
 use crate::authorisation::{HEALTH, REFLECTION, Whom, whom};
 use crate::clock;
@@ -76,6 +77,11 @@ async fn member_of(store: &Store, certificate: [u8; 32]) -> Result<HouseName, Re
     Ok(stored.member)
 }
 
+/// Where a call comes from.
+pub(super) fn address_of(call: &http::Extensions) -> Option<IpAddr> {
+    call.get::<TlsConnectInfo<TcpConnectInfo>>()?.get_ref().remote_addr().map(|address| address.ip())
+}
+
 /// The table, in front of all services.
 #[derive(Clone)]
 pub(crate) struct Gate {
@@ -83,12 +89,22 @@ pub(crate) struct Gate {
     charter: Arc<Charter>,
     metrics: Metrics,
     rate: Rate,
-    version: Version,
+    allowed: Arc<Allowed>,
+}
+
+/// What every call is held to, whoever makes it.
+pub(crate) struct Allowed {
+    /// How often.
+    pub(crate) rate: Rate,
+    /// How many at once.
+    pub(crate) crowd: Arc<Crowd>,
+    /// What is spoken here.
+    pub(crate) version: Version,
 }
 
 impl Gate {
-    pub(crate) fn new(store: Store, charter: Charter, metrics: Metrics, rate: Rate, version: Version) -> Self {
-        Self { store, charter: Arc::new(charter), metrics, rate, version }
+    pub(crate) fn new(store: Store, charter: Charter, metrics: Metrics, allowed: Allowed) -> Self {
+        Self { store, charter: Arc::new(charter), metrics, allowed: Arc::new(allowed) }
     }
 
     /// Who calls, where the table lets it; `None` for a call that needs no certificate. TLS has checked that the federation's
@@ -102,9 +118,12 @@ impl Gate {
         address: Option<IpAddr>,
     ) -> Result<Option<Caller>, Refusal> {
         // Before anything is looked up.
-        self.rate.take(certificate.map_or(Who::Address(address), Who::Certificate), Instant::now())?;
+        self.allowed.rate.take(certificate.map_or(Who::Address(address), Who::Certificate), Instant::now())?;
         if path == HEALTH {
             return Ok(None);
+        }
+        if !matches!(rpc, Some(Rpc::WatchEvents | Rpc::Submit | Rpc::PutFinalState)) {
+            self.allowed.crowd.has_room()?;
         }
         let whom = if path == REFLECTION { Whom::Members } else { whom(rpc.ok_or(Refusal::NoSuchCall)?) };
         if whom == Whom::Invited {
@@ -129,8 +148,8 @@ impl Gate {
 
     /// Refuses a caller with which no version is spoken. It is asked after who it is, so that its operator can be told which member to update.
     fn speaks(&self, said: Result<Version, Unreadable>) -> Result<(), Refusal> {
-        let said = said.map_err(|unreadable| Refusal::UnreadableVersion { unreadable, present: self.version })?;
-        agree(said, self.version)?;
+        let said = said.map_err(|unreadable| Refusal::UnreadableVersion { unreadable, present: self.allowed.version })?;
+        agree(said, self.allowed.version)?;
         Ok(())
     }
 
@@ -190,8 +209,8 @@ where
         Box::pin(async move {
             // Nothing but what TLS checked makes a caller.
             request.extensions_mut().remove::<Caller>();
+            let address = address_of(request.extensions());
             let connection = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
-            let address = connection.and_then(|tls| tls.get_ref().remote_addr()).map(|address| address.ip());
             let peer = connection.and_then(TlsConnectInfo::peer_certs);
             let certificate = peer.as_ref().and_then(|all| all.first()).map(|first| certificate_digest(first));
             let (rpc, start) = (Rpc::of_path(request.uri().path()), Instant::now());
@@ -213,7 +232,7 @@ where
             };
             let mut answer = answer.map(named);
             if let Ok(answer) = &mut answer {
-                gate.version.say(answer.headers_mut());
+                gate.allowed.version.say(answer.headers_mut());
                 let text = |key: &str| answer.headers().get(key).and_then(|value| value.to_str().ok());
                 let failed = text("grpc-status").filter(|code| *code != "0").map(|_| "failed");
                 gate.metrics.answered(rpc, text(RULE_KEY).or(failed).unwrap_or("ok"), start.elapsed());

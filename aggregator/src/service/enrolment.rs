@@ -9,6 +9,8 @@ use protos::limits::SIGNING_REQUEST_BYTES;
 use protos::v1;
 use tonic::{Request, Response, Status};
 
+use super::authorise::address_of;
+use super::rate::Who;
 use super::{Shared, can_be_sealed_to};
 use crate::clock;
 use crate::refusal::Refusal;
@@ -74,6 +76,7 @@ impl EnrolmentService {
 #[tonic::async_trait]
 impl v1::enrolment_server::Enrolment for EnrolmentService {
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
+        let _at_work = self.shared.crowd.enter(Who::Address(address_of(request.extensions()))).await?;
         Ok(Response::new(self.join(request.into_inner()).await?))
     }
 }

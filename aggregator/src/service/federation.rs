@@ -15,6 +15,8 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::authorise::Caller;
+use super::crowd::AtWork;
+use super::rate::Who;
 use super::{Shared, body, can_be_sealed_to, complaint, submit, watch};
 use crate::clock;
 use crate::identity::{IssueError, is_over_key_of};
@@ -46,6 +48,13 @@ pub(crate) struct FederationService {
 impl FederationService {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    /// Who calls, and its place among the calls that are worked on.
+    async fn enter<T: Sync>(&self, request: &Request<T>) -> Result<(Caller, AtWork<'_>), Refusal> {
+        let caller = Caller::of(request)?;
+        let at_work = self.shared.crowd.enter(Who::Certificate(caller.certificate())).await?;
+        Ok((caller, at_work))
     }
 
     async fn renew(&self, caller: &Caller, request: &[u8]) -> Result<String, Refusal> {
@@ -191,7 +200,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::GetRosterRequest>,
     ) -> Result<Response<v1::GetRosterResponse>, Status> {
-        Caller::of(&request)?;
+        let _at_work = self.enter(&request).await?;
         let roster = self.shared.engine.roster().await?;
         Ok(Response::new(v1::GetRosterResponse { roster: roster.into() }))
     }
@@ -200,7 +209,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::RenewCertificateRequest>,
     ) -> Result<Response<v1::RenewCertificateResponse>, Status> {
-        let caller = Caller::of(&request)?;
+        let (caller, _at_work) = self.enter(&request).await?;
         let certificate = self.renew(&caller, &request.into_inner().signing_request).await?;
         Ok(Response::new(v1::RenewCertificateResponse { certificate }))
     }
@@ -209,7 +218,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::OfferKeysRequest>,
     ) -> Result<Response<v1::OfferKeysResponse>, Status> {
-        let caller = Caller::of(&request)?;
+        let (caller, _at_work) = self.enter(&request).await?;
         Ok(Response::new(self.offer(&caller, request.into_inner().offers).await?))
     }
 
@@ -217,7 +226,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::MarkReadyRequest>,
     ) -> Result<Response<v1::MarkReadyResponse>, Status> {
-        let caller = Caller::of(&request)?;
+        let (caller, _at_work) = self.enter(&request).await?;
         let ready = signed("ready", request.into_inner().ready).map_err(Refusal::from)?;
         caller.speaks_for_itself(&ready)?;
         self.shared.engine.ready(ready).await?;
@@ -236,7 +245,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::FindUploadRequest>,
     ) -> Result<Response<v1::FindUploadResponse>, Status> {
-        let caller = Caller::of(&request)?;
+        let (caller, _at_work) = self.enter(&request).await?;
         let manifest = signed("contribution", request.into_inner().contribution).map_err(Refusal::from)?;
         Ok(Response::new(submit::find(&self.shared, &caller, manifest).await?))
     }
@@ -253,7 +262,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::GetCohortRequest>,
     ) -> Result<Response<Self::GetCohortStream>, Status> {
-        Caller::of(&request)?;
+        let _at_work = self.enter(&request).await?;
         let cohort = self.cohort(&request.into_inner().announcement).await?;
         Ok(Response::new(Box::pin(in_chunks(cohort, |data| v1::CohortChunk { data }))))
     }
@@ -262,7 +271,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::GetSealedSharesRequest>,
     ) -> Result<Response<v1::GetSealedSharesResponse>, Status> {
-        let caller = Caller::of(&request)?;
+        let (caller, _at_work) = self.enter(&request).await?;
         let attempt = self.attempt(&request.into_inner().announcement).await?;
         let shares = self.shared.engine.sealed_shares(caller.name(), &attempt).await?;
         let shares = shares
@@ -276,7 +285,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::PutComplaintRequest>,
     ) -> Result<Response<v1::PutComplaintResponse>, Status> {
-        let caller = Caller::of(&request)?;
+        let (caller, _at_work) = self.enter(&request).await?;
         complaint::complaint(&self.shared, &caller, request.into_inner()).await?;
         Ok(Response::new(v1::PutComplaintResponse {}))
     }
@@ -285,7 +294,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::PutChecksumsRequest>,
     ) -> Result<Response<v1::PutChecksumsResponse>, Status> {
-        let caller = Caller::of(&request)?;
+        let (caller, _at_work) = self.enter(&request).await?;
         self.checksums(&caller, request.into_inner().checksums).await?;
         Ok(Response::new(v1::PutChecksumsResponse {}))
     }
@@ -294,7 +303,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::GetCheckedRequest>,
     ) -> Result<Response<v1::GetCheckedResponse>, Status> {
-        Caller::of(&request)?;
+        let _at_work = self.enter(&request).await?;
         let attempt = self.attempt(&request.into_inner().announcement).await?;
         let (claim, checksums) = self.shared.engine.checked(&attempt).await?;
         let (claim, checksums) = (Some(to_wire(&claim)), checksums.iter().map(to_wire).collect());
@@ -302,7 +311,7 @@ impl Federation for FederationService {
     }
 
     async fn get_body(&self, request: Request<v1::GetBodyRequest>) -> Result<Response<Self::GetBodyStream>, Status> {
-        let caller = Caller::of(&request)?;
+        let (caller, _at_work) = self.enter(&request).await?;
         Ok(Response::new(body::body(&self.shared, &caller, request.into_inner()).await?))
     }
 
@@ -310,7 +319,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::PutAnswerRequest>,
     ) -> Result<Response<v1::PutAnswerResponse>, Status> {
-        let caller = Caller::of(&request)?;
+        let (caller, _at_work) = self.enter(&request).await?;
         let answer = signed("answer", request.into_inner().answer).map_err(Refusal::from)?;
         caller.speaks_for_itself(&answer)?;
         self.shared.engine.answer(answer).await?;
@@ -318,7 +327,7 @@ impl Federation for FederationService {
     }
 
     async fn get_sum(&self, request: Request<v1::GetSumRequest>) -> Result<Response<Self::GetSumStream>, Status> {
-        Caller::of(&request)?;
+        let _at_work = self.enter(&request).await?;
         let sum = self.sum(&request.into_inner().announcement).await?;
         Ok(Response::new(Box::pin(in_chunks(sum, |data| v1::SumChunk { data }))))
     }
@@ -327,7 +336,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::GetAnswersRequest>,
     ) -> Result<Response<v1::GetAnswersResponse>, Status> {
-        Caller::of(&request)?;
+        let _at_work = self.enter(&request).await?;
         let attempt = self.attempt(&request.into_inner().announcement).await?;
         let answers = self.shared.engine.answers(&attempt).await?;
         let answers = answers.iter().map(to_wire).collect();
@@ -338,7 +347,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::PutOutcomeRequest>,
     ) -> Result<Response<v1::PutOutcomeResponse>, Status> {
-        let caller = Caller::of(&request)?;
+        let (caller, _at_work) = self.enter(&request).await?;
         let outcome = signed("outcome", request.into_inner().outcome).map_err(Refusal::from)?;
         caller.speaks_for_itself(&outcome)?;
         self.shared.engine.outcome(outcome).await?;
@@ -349,7 +358,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::PutApprovalRequest>,
     ) -> Result<Response<v1::PutApprovalResponse>, Status> {
-        let caller = Caller::of(&request)?;
+        let (caller, _at_work) = self.enter(&request).await?;
         let approval = signed("approval", request.into_inner().approval).map_err(Refusal::from)?;
         caller.speaks_for_itself(&approval)?;
         let approvals = self.shared.engine.approve(approval).await?;
@@ -371,7 +380,7 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::PutCosignatureRequest>,
     ) -> Result<Response<v1::PutCosignatureResponse>, Status> {
-        let caller = Caller::of(&request)?;
+        let (caller, _at_work) = self.enter(&request).await?;
         let v1::PutCosignatureRequest { size, line } = request.into_inner();
         self.shared.engine.cosign(caller.name().clone(), size, line).await?;
         Ok(Response::new(v1::PutCosignatureResponse {}))
@@ -381,13 +390,13 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::GetCheckpointRequest>,
     ) -> Result<Response<v1::GetCheckpointResponse>, Status> {
-        Caller::of(&request)?;
+        let _at_work = self.enter(&request).await?;
         let checkpoint = self.shared.engine.checkpoint().await?;
         Ok(Response::new(v1::GetCheckpointResponse { checkpoint }))
     }
 
     async fn get_proof(&self, request: Request<v1::GetProofRequest>) -> Result<Response<v1::GetProofResponse>, Status> {
-        Caller::of(&request)?;
+        let _at_work = self.enter(&request).await?;
         Ok(Response::new(self.proof(request.into_inner()).await?))
     }
 }

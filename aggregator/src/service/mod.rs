@@ -3,6 +3,7 @@
 mod authorise;
 mod body;
 mod complaint;
+mod crowd;
 mod enrolment;
 mod federation;
 mod rate;
@@ -22,7 +23,8 @@ use crate::observe::Metrics;
 use crate::server::Config;
 use crate::store::Store;
 
-pub(crate) use authorise::Gate;
+pub(crate) use authorise::{Allowed, Gate};
+pub(crate) use crowd::Crowd;
 pub(crate) use enrolment::EnrolmentService;
 pub(crate) use federation::FederationService;
 pub(crate) use rate::Rate;
@@ -38,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) submissions: submit::Slots,
     /// For what they hold in memory.
     pub(crate) room: room::Room,
+    /// Calls that are worked on.
+    pub(crate) crowd: Arc<Crowd>,
     /// Who is reading a house's ciphertext.
     pub(crate) downloads: submit::Slots,
     /// Whose complaint is being judged.
@@ -59,7 +63,7 @@ impl Shared {
         engine: Engine,
         draining: tokio::sync::watch::Receiver<bool>,
         config: &Config,
-        metrics: Metrics,
+        (metrics, crowd): (Metrics, Arc<Crowd>),
     ) -> Arc<Self> {
         let submissions = submit::Slots::new("another submission of yours is under way");
         let downloads = submit::Slots::new("another body is on its way to you");
@@ -73,6 +77,7 @@ impl Shared {
             draining,
             submissions,
             room: room::Room::new(&config.limits, config.blob_bytes),
+            crowd,
             downloads,
             complaints,
             blob_bytes: config.blob_bytes,

@@ -15,8 +15,11 @@ use crate::refusal::Refusal;
 const TOLD: Duration = Duration::from_secs(5);
 /// Who sends has it for so long, and then sends on beside the others: slow senders stop nobody.
 const TURN: Duration = Duration::from_secs(20);
-/// How long a sender may hold room that others wait for, and how long others wait before they go on without.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a sender may hold room that others wait for.
+const HOLD: Duration = Duration::from_secs(2);
+/// How long others wait for room before they go on without: as long as it can take until everybody before them has had it, with the limits' defaults. What
+/// goes on without is kept in many small runs, which take longer to keep than to send.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Turns to send, room for runs, each of which is kept as one blob, and for dealings that are being checked.
 pub(crate) struct Room {
@@ -78,8 +81,12 @@ impl Room {
     /// Room for one run, first come first served; none where it takes too long: then the sender's bytes go to the disk as they come, so that
     /// slow senders stop nobody.
     pub(super) async fn hold(&self) -> Option<Held<'_>> {
-        let permit = timeout(PATIENCE, self.runs.acquire()).await.ok()?.ok()?;
-        Some(Held { _permit: permit, until: Instant::now() + PATIENCE })
+        self.hold_within(PATIENCE).await
+    }
+
+    async fn hold_within(&self, patience: Duration) -> Option<Held<'_>> {
+        let permit = timeout(patience, self.runs.acquire()).await.ok()?.ok()?;
+        Some(Held { _permit: permit, until: Instant::now() + HOLD })
     }
 }
 
@@ -135,13 +142,13 @@ mod tests {
     async fn room_is_for_so_many_runs_and_who_waits_for_it_in_vain_goes_on_without() {
         let room = Room::new(&Limits::default(), 8 << 20);
         let held: Vec<Held<'_>> =
-            futures::future::join_all((0..4).map(|_| room.hold())).await.into_iter().flatten().collect();
-        assert_eq!(held.len(), 4);
-        let before = Instant::now();
-        assert!(room.hold().await.is_none());
-        assert!(before.elapsed() >= PATIENCE);
-        assert_eq!(held[0].left(), Duration::ZERO);
+            futures::future::join_all((0..8).map(|_| room.hold())).await.into_iter().flatten().collect();
+        assert_eq!(held.len(), 8);
+        let (before, patience) = (Instant::now(), Duration::from_millis(50));
+        assert!(room.hold_within(patience).await.is_none());
+        assert!(before.elapsed() >= patience);
+        assert!(held[0].left() <= HOLD.saturating_sub(patience), "it counts down while others wait");
         drop(held);
-        assert!(room.hold().await.unwrap().left() > PATIENCE / 2);
+        assert!(room.hold().await.unwrap().left() > HOLD / 2);
     }
 }

@@ -13,6 +13,7 @@ mod uploads;
 mod writes;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -39,6 +40,8 @@ const CONNECTIONS: u32 = 4;
 #[derive(Clone)]
 pub struct Store {
     pool: SqlitePool,
+    /// Who changes something: the others wait here in the order in which they came, and not by SQLite's own way, which is to try again after a while.
+    writer: Arc<tokio::sync::Mutex<()>>,
     blobs: Blobs,
     /// Bytes that the folder may hold, where that is bounded.
     limit: Option<u64>,
@@ -158,6 +161,8 @@ impl Store {
             .busy_timeout(BUSY);
         let pool = SqlitePoolOptions::new()
             .max_connections(CONNECTIONS)
+            // A file does not go away as a server does.
+            .test_before_acquire(false)
             // A full disk makes SQLite roll a transaction back by itself, of which the driver hears nothing: such a connection begins no
             // other, and is given up.
             .after_release(|connection, _| {
@@ -170,7 +175,8 @@ impl Store {
             .await
             .map_err(|source| StoreError::Open { path, source })?;
         sqlx::migrate!("./migrations").run(&pool).await?;
-        Ok(Self { pool, blobs: Blobs::open(&dir.join(BLOBS))?, limit: None, crash: Crash::default() })
+        let (blobs, crash) = (Blobs::open(&dir.join(BLOBS))?, Crash::default());
+        Ok(Self { pool, writer: Arc::default(), blobs, limit: None, crash })
     }
 
     /// The same storage, with a hook at every durable change: for tests of crashes.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use protocol::server::EventKind;
 use sqlx::{Sqlite, SqliteConnection};
 use strum::{EnumIter, IntoEnumIterator as _};
+use tokio::sync::OwnedMutexGuard;
 
 use super::Store;
 use super::blobs::Shelf;
@@ -79,9 +80,11 @@ impl Crash {
 
 /// One transaction that makes a [`Transition`], and tells of each of its moments.
 pub(super) struct Change {
+    // Before the turn: an unfinished one is rolled back first.
     transaction: sqlx::Transaction<'static, Sqlite>,
     transition: Option<Transition>,
     crash: Crash,
+    _turn: OwnedMutexGuard<()>,
 }
 
 impl Store {
@@ -91,15 +94,17 @@ impl Store {
         if let Some(transition) = transition {
             crash.at(transition, Moment::Before);
         }
-        // Every change writes: it waits for its turn before it reads anything.
-        Ok(Change { transaction: self.pool.begin_with("BEGIN IMMEDIATE").await?, transition, crash })
+        // Every change writes: it waits for its turn before it reads anything, and before it takes a connection that others could read with.
+        let turn = Arc::clone(&self.writer).lock_owned().await;
+        let transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        Ok(Change { transaction, transition, crash, _turn: turn })
     }
 }
 
 impl Change {
     /// All of it is on the disk when this returns.
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
-        let Self { transaction, transition, crash } = self;
+        let Self { transaction, transition, crash, _turn } = self;
         let at = |moment| {
             if let Some(transition) = transition {
                 crash.at(transition, moment);

@@ -26,6 +26,7 @@ pub struct Faults {
     pub connections: usize,
     pub cut: usize,
     pub lost: usize,
+    pub stalled: usize,
 }
 
 pub struct Relay {
@@ -45,6 +46,10 @@ enum Fate {
     Lose {
         after: usize,
         time: Duration,
+    },
+    /// Nothing more comes through, until the caller ends it.
+    Stall {
+        after: usize,
     },
 }
 
@@ -67,6 +72,11 @@ impl Relay {
             }
         })
         .await
+    }
+
+    /// One by which each connection stalls after so many bytes of its caller as `after` says, if it says any.
+    pub async fn stalling(to: SocketAddr, mut after: impl FnMut() -> Option<usize> + Send + 'static) -> Self {
+        Self::serve(to, move || after().map_or(Fate::None, |after| Fate::Stall { after })).await
     }
 
     async fn serve(to: SocketAddr, mut fate: impl FnMut() -> Fate + Send + 'static) -> Self {
@@ -136,6 +146,13 @@ async fn pass(
                     let rest = tokio::io::copy(&mut from_caller, &mut to_aggregator);
                     // How it ended is no matter: the connection is cut.
                     let _ = tokio::time::timeout(time, rest).await;
+                    return;
+                }
+                Fate::Stall { after } if passed + bytes > after => {
+                    // The other end may have closed it.
+                    let _ = to_aggregator.write_all(&buffer[..after.saturating_sub(passed).min(bytes)]).await;
+                    faults.lock().unwrap().stalled += 1;
+                    while let Ok(1..) = from_caller.read(&mut buffer).await {}
                     return;
                 }
                 _ => {}

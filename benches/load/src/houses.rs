@@ -1,17 +1,20 @@
-//! A federation of many houses for one round.
+//! A round of many houses, some of which may vanish or come late.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use adapter::State;
 use anyhow::{Context as _, bail, ensure};
 use client::connection::Backoff;
+use client::crash::{Crash, Moment, Place};
 use client::progress::Progress;
-use client::round::{Completed, Home, Options};
+use client::round::{Completed, Home, Options, RunError};
 use client::trainer::Trainer;
-use protocol::{Charter, HouseName};
+use protocol::client::EffectKind;
+use protocol::{Charter, Conclusion, Message as _, RecordLeaf, Verdict};
 use serde_json::{Value, json};
 use terms::Terms;
 use tokio::task::JoinSet;
@@ -19,20 +22,63 @@ use training::{Part, TrainError, Trained};
 use zeroize::Zeroizing;
 
 use crate::Round;
+use crate::figures::Figures;
+use crate::site::{Server, Site, name};
 
-/// Houses that hold key shares, and how many of them open.
-const COMMITTEE: (usize, u8) = (7, 5);
+/// Houses that hold key shares, where there are so many; five of seven open.
+const COMMITTEE: usize = 7;
 /// Nominal batch of each house: what a sum is divided by, with their number.
 const BATCH: u32 = 4;
-/// Joins under way at once.
-const JOINS: usize = 16;
+/// Before the departure everybody has encrypted, and what is held then is what is held without any intake.
+const BEFORE: Duration = Duration::from_secs(1);
 
-/// A charter of `houses` houses whose adapter has 16 rows of `8 * width` values, and a head. Sums of its integers are below 2^24: each leads to another state
+impl Round {
+    /// A federation that plays no round.
+    pub(crate) fn none(dir: PathBuf, aggregator: PathBuf, houses: usize) -> Self {
+        let (submit_after, width, open_for) = (600, 16, 600);
+        Self { dir, aggregator, houses, submit_after, width, open_for, dropouts: 0, stragglers: 0, intake_only: true }
+    }
+
+    /// Stragglers that are back in time.
+    fn in_time(&self) -> usize {
+        self.stragglers / 2
+    }
+
+    /// Houses that are announced and do not count.
+    fn vanish(&self) -> usize {
+        self.dropouts + self.stragglers - self.in_time()
+    }
+
+    fn fate(&self, house: usize) -> Fate {
+        let (departs, open) = (Duration::from_secs(self.submit_after), Duration::from_secs(self.open_for));
+        let steady = self.houses - self.dropouts - self.stragglers;
+        match house.checked_sub(steady) {
+            None => Fate::Steady,
+            Some(late) if late < self.in_time() => {
+                Fate::Returns(departs + open.mul_f64(late as f64 / self.stragglers as f64))
+            }
+            Some(late) if late < self.stragglers => Fate::Returns(departs + open + Duration::from_secs(1)),
+            Some(_) => Fate::Vanishes,
+        }
+    }
+}
+
+/// What becomes of a house when it is announced.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    Steady,
+    /// It crashes when its contribution is to be sent, and runs again after so long.
+    Returns(Duration),
+    Vanishes,
+}
+
+/// A charter of `houses` houses, the first `committee` of which hold key shares, whose adapter has 16 rows of `8 * width` values, and a head. Sums of its integers are below 2^24: each leads to another state
 /// of 32-bit floats, so that the digest of a state says whether a sum is exact.
-fn charter(round: &Round) -> String {
-    let Round { houses, submit_after, width, .. } = round;
-    let committee: Vec<String> = (0..COMMITTEE.0).map(name).collect();
-    let threshold = COMMITTEE.1;
+pub(crate) fn charter(round: &Round, committee: usize) -> String {
+    let Round { houses, submit_after, open_for, width, .. } = round;
+    let committee: Vec<String> = (0..committee).map(name).collect();
+    let threshold = (committee.len() * 5).div_ceil(7);
+    let (vanish, min) = (round.vanish(), houses - round.vanish());
     let mut text = format!(
         r#"
 name = "load"
@@ -68,12 +114,12 @@ noise_multiplier = 1.0
 colluders = 1
 [rounds]
 count = 1
-min_cohort = {houses}
+min_cohort = {min}
 max_cohort = {houses}
-may_vanish = 0
+may_vanish = {vanish}
 submit_at_ms = {submit}
 close_ms = {close}
-open_ms = 1200000
+open_ms = {opened}
 max_attempts = 1
 [committee]
 threshold = {threshold}
@@ -83,18 +129,13 @@ policy = "aggregator"
 "#,
         intermediate = width * 4,
         submit = submit_after * 1000,
-        close = (submit_after + 600) * 1000,
+        close = (submit_after + open_for) * 1000,
+        opened = (submit_after + open_for + 600) * 1000,
     );
     for house in 0..*houses {
         text += &format!("[[house]]\nname = {:?}\nsampling_rate = 0.01\nnominal_batch = {BATCH}\n", name(house));
     }
     text
-}
-
-const CONFIG: &str = "[data]\nfile = \"none.tsv\"\n[training]\nmodel = \"none\"\n[policy]\napprove = \"any\"\nepsilon_ceiling = 8.0\nmin_cohort = 3\n";
-
-fn name(house: usize) -> String {
-    format!("house-{house}")
 }
 
 /// What a house gives: different for every house and coordinate, of both signs.
@@ -113,118 +154,117 @@ impl Trainer for Drawn {
     }
 }
 
-/// The aggregator's program, ended when this is dropped.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It has ended already when this fails.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Server {
-    fn start(program: &Path, dir: &Path, address: &str) -> anyhow::Result<Self> {
-        let mut command = Command::new(program);
-        command.arg("serve").arg(dir).args(["--listen", address, "--gather-seconds", "600"]);
-        command.stdout(Stdio::null()).stderr(std::fs::File::create(dir.join("serve.log"))?);
-        let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        Ok(Self(child))
-    }
-
-    /// A figure of /proc/PID/status, in MiB; `VmHWM` is the most memory that it has held.
-    fn mib(&self, key: &str) -> anyhow::Result<f64> {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
-        Ok(kib.with_context(|| format!("no {key} in /proc"))? / 1024.0)
-    }
-}
-
 /// Plays a round and prints what it took.
 pub(crate) async fn round(args: &Round) -> anyhow::Result<()> {
-    ensure!(args.houses > COMMITTEE.0, "more than {} houses", COMMITTEE.0);
-    std::fs::create_dir_all(&args.dir)?;
-    let (dir, port) = (args.dir.join("aggregator"), std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?);
-    let home = aggregator::setup::init(&dir, Some(&charter(args)), &[], &mut rand::rng()).await?;
-    let (charter, url) = (home.charter.clone(), format!("https://{port}"));
-    let mut invitations = Vec::with_capacity(args.houses);
-    for house in 0..args.houses {
-        invitations.push(home.invite(&HouseName::new(&name(house))?, &url, &mut rand::rng()).await?);
-    }
-    home.store.close().await;
-    let server = Server::start(&args.aggregator, &dir, &port.to_string())?;
-    for _ in 0..100 {
-        if tokio::net::TcpStream::connect(port).await.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let joined = Instant::now();
-    let mut joins = JoinSet::new();
-    let house_dir = |house: usize| args.dir.join(name(house));
-    for (house, invitation) in invitations.into_iter().enumerate() {
-        if joins.len() >= JOINS
-            && let Some(done) = joins.join_next().await
-        {
-            done??;
-        }
-        joins.spawn(join(house_dir(house), invitation));
-    }
-    while let Some(done) = joins.join_next().await {
-        done??;
-    }
-    let (joined, idle) = (joined.elapsed().as_secs_f64(), server.mib("VmRSS")?);
+    ensure!(args.houses >= 3, "at least 3 houses");
+    let committee = COMMITTEE.min(args.houses);
+    ensure!(args.dropouts + args.stragglers + committee <= args.houses, "the committee stays");
+    let site = Site::start(&args.dir, &args.aggregator, &charter(args, committee), args.houses).await?;
+    let idle = site.server.figures().mib("VmRSS")?;
     let events = args.dir.join("progress.jsonl");
     let progress = Progress::to_file(&events)?;
-    let mut houses = JoinSet::new();
-    let started = Instant::now();
-    for house in 0..args.houses {
+    let (mut houses, started) = (JoinSet::new(), Instant::now());
+    for number in 0..args.houses {
+        houses.spawn(house(site.house(number), number, args.fate(number), progress.clone()));
+    }
+    let steady = args.houses - args.dropouts - args.stragglers;
+    let intake = intake(&site.server, events, steady, args.submit_after).await?;
+    let mib = intake.bytes as f64 / f64::from(1 << 20);
+    let mut found = json!({
+        "houses": args.houses, "values": Terms::of(&site.charter)?.first_state()?.update_len(),
+        "joins_per_s": site.joins_per_s, "bytes_each": intake.bytes / steady as u64,
+        "intake_seconds": intake.seconds,
+        "intake_mib_per_s": mib / intake.seconds, "intake_processor_s_per_mib": intake.processor_seconds / mib,
+        "rss_idle_mib": idle, "rss_before_intake_mib": intake.aggregator.0, "rss_intake_mib": intake.aggregator.1,
+        "houses_rss_before_intake_mib": intake.houses.0, "houses_rss_intake_mib": intake.houses.1,
+        "rss_peak_mib": intake.aggregator.1.max(intake.aggregator_most_before),
+    });
+    if args.intake_only {
+        println!("{found}");
+        return Ok(());
+    }
+    let mut ends: Vec<Completed> = Vec::with_capacity(args.houses);
+    while let Some(end) = houses.join_next().await {
+        ends.extend(end??);
+    }
+    found["round_seconds"] = started.elapsed().as_secs_f64().into();
+    let cohort = cohort(&site).await?;
+    let expected = expected(&site.charter, &cohort)?;
+    let counted = (0..args.houses).all(|house| match args.fate(house) {
+        Fate::Steady => cohort.contains(&house),
+        Fate::Returns(_) => true,
+        Fate::Vanishes => !cohort.contains(&house),
+    });
+    let exact = counted
+        && ends.len() == args.houses - args.dropouts
+        && ends.iter().all(|end| end.rounds == 1 && *end.state.as_bytes() == expected);
+    found["exact"] = exact.into();
+    found["cohort"] = cohort.len().into();
+    let most = site.server.figures().mib("VmHWM")?.max(intake.aggregator_most_before);
+    found["rss_peak_mib"] = most.into();
+    found["aggregator_processor_seconds"] = site.server.figures().processor_seconds()?.into();
+    println!("{found}");
+    ensure!(exact, "the opened sum is not that of the integers of the houses that were there");
+    Ok(())
+}
+
+/// One house's life; nothing of one that vanishes.
+async fn house(dir: PathBuf, number: usize, fate: Fate, progress: Progress) -> anyhow::Result<Option<Completed>> {
+    let run = |crash: Crash| -> anyhow::Result<_> {
         let options = Options {
             progress: progress.clone(),
             backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)),
             key_stock: 4,
+            crash,
             ..Options::default()
         };
-        let home = Home::open(&house_dir(house))?;
-        houses.spawn(client::round::run(home, Some(Box::new(Drawn(house))), options));
+        Ok(client::round::run(Home::open(&dir)?, Some(Box::new(Drawn(number))), options))
+    };
+    if fate != Fate::Steady {
+        // One that returns has trained: what it kept is what it sends.
+        let at = if fate == Fate::Vanishes { EffectKind::Train } else { EffectKind::Submit };
+        let crashes = Crash::new(move |place| match place {
+            Place::Effect(kind, Moment::Before) if kind == at => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        match run(crashes)?.await {
+            Err(RunError::Stopped(_)) => {}
+            other => bail!("{} was to crash when it was announced: {other:?}", name(number)),
+        }
+        let Fate::Returns(after) = fate else { return Ok(None) };
+        tokio::time::sleep(after).await;
     }
-    let watch = tokio::spawn(intake(events, args.houses, args.submit_after));
-    let mut ends: Vec<Completed> = Vec::with_capacity(args.houses);
-    while let Some(end) = houses.join_next().await {
-        ends.push(end??);
-    }
-    let total = started.elapsed().as_secs_f64();
-    let (took_in, bytes) = watch.await??;
-    let expected = expected(&charter, args.houses)?;
-    let exact = ends.iter().all(|end| end.rounds == 1 && *end.state.as_bytes() == expected);
-    let peak = server.mib("VmHWM")?;
-    let values = Terms::of(&charter)?.first_state()?.update_len();
-    println!(
-        "{}",
-        json!({
-            "houses": args.houses, "values": values, "exact": exact, "joins_per_s": args.houses as f64 / joined,
-            "bytes_each": bytes / args.houses as u64, "intake_seconds": took_in,
-            "intake_mib_per_s": bytes as f64 / took_in / f64::from(1 << 20),
-            "round_seconds": total, "rss_idle_mib": idle, "rss_peak_mib": peak,
-        })
-    );
-    ensure!(exact, "the opened sum is not that of the integers");
-    Ok(())
+    Ok(Some(run(Crash::default())?.await?))
 }
 
-async fn join(dir: PathBuf, invitation: protocol::Invitation) -> anyhow::Result<()> {
-    client::join::join(&dir, &invitation).await?;
-    Ok(std::fs::write(dir.join("client.toml"), CONFIG)?)
+/// What taking the contributions in took.
+struct Intake {
+    /// From their departure to the last acknowledgement of a steady house.
+    seconds: f64,
+    bytes: u64,
+    /// Of the aggregator.
+    processor_seconds: f64,
+    /// The aggregator's memory before, and the most meanwhile, in MiB.
+    aggregator: (f64, f64),
+    /// The most before that.
+    aggregator_most_before: f64,
+    /// This process's, which is all houses.
+    houses: (f64, f64),
 }
 
-/// Follows what the houses report until all contributions are acknowledged. Gives the seconds since they left, and their bytes.
-async fn intake(events: PathBuf, houses: usize, submit_after: u64) -> anyhow::Result<(f64, u64)> {
+/// Follows what the houses report until the contributions of so many are acknowledged.
+async fn intake(server: &Server, events: PathBuf, houses: usize, submit_after: u64) -> anyhow::Result<Intake> {
     let mut file = BufReader::new(std::fs::File::open(events)?);
-    let (mut announced, mut accepted, mut bytes) = (None, 0, 0);
-    let (mut line, mut left) = (String::new(), None);
+    let (mut departure, mut accepted, mut bytes) = (None, 0, 0);
+    let (mut line, mut before) = (String::new(), None);
+    let (aggregator, own) = (server.figures(), Figures::of("self"));
     loop {
+        let due = departure.is_some_and(|departure: Instant| Instant::now() + BEFORE >= departure);
+        if due && before.is_none() {
+            let most = aggregator.forget_most()?;
+            own.forget_most()?;
+            before = Some((aggregator.mib("VmRSS")?, own.mib("VmRSS")?, most, aggregator.processor_seconds()?));
+        }
         if file.read_line(&mut line)? == 0 || !line.ends_with('\n') {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
@@ -233,15 +273,21 @@ async fn intake(events: PathBuf, houses: usize, submit_after: u64) -> anyhow::Re
         line.clear();
         match event["phase"].as_str() {
             Some("announced") => {
-                let departure = Instant::now() + Duration::from_secs(submit_after);
-                left = Some(*announced.get_or_insert(departure));
+                departure.get_or_insert_with(|| Instant::now() + Duration::from_secs(submit_after));
             }
             Some("contributed") => {
                 accepted += 1;
                 bytes += event["bytes_up"].as_u64().unwrap_or(0);
                 if accepted == houses {
-                    let left = left.context("contributions before an announcement")?;
-                    return Ok((left.elapsed().as_secs_f64(), bytes));
+                    let (departure, before) = departure.zip(before).context("contributions before the departure")?;
+                    return Ok(Intake {
+                        seconds: departure.elapsed().as_secs_f64(),
+                        bytes,
+                        processor_seconds: aggregator.processor_seconds()? - before.3,
+                        aggregator: (before.0, aggregator.mib("VmHWM")?),
+                        aggregator_most_before: before.2,
+                        houses: (before.1, own.mib("VmHWM")?),
+                    });
                 }
             }
             Some("abandoned" | "void" | "refused") => bail!("the round failed: {event}"),
@@ -250,14 +296,26 @@ async fn intake(events: PathBuf, houses: usize, submit_after: u64) -> anyhow::Re
     }
 }
 
-/// The digest of the state that the sum of all integers leads to.
-fn expected(charter: &Charter, houses: usize) -> anyhow::Result<[u8; 32]> {
+/// The houses that the record says are in the sum of the one attempt that there was.
+async fn cohort(site: &Site) -> anyhow::Result<BTreeSet<usize>> {
+    let home = aggregator::setup::open(&site.aggregator()).await?;
+    let leaves = home.store.leaves().await?;
+    home.store.close().await;
+    ensure!(leaves.len() == 1, "{} attempts", leaves.len());
+    let leaf = RecordLeaf::from_bytes(leaves.first().context("no attempt")?)?;
+    ensure!(matches!(leaf.conclusion, Conclusion::Settled(Verdict::Applied { .. })), "{:?}", leaf.conclusion);
+    let number = |name: &protocol::HouseName| Some(name.as_str().strip_prefix("house-")?.parse().ok()?);
+    leaf.houses.iter().map(number).collect::<Option<_>>().context("a house of another name")
+}
+
+/// The digest of the state that the sum of these houses' integers leads to.
+fn expected(charter: &Charter, houses: &BTreeSet<usize>) -> anyhow::Result<[u8; 32]> {
     let mut state = Terms::of(charter)?.first_state()?;
     let count = state.update_len();
     let mut sum = vec![0; count];
-    for house in 0..houses {
-        sum.iter_mut().zip(integers(house, count)).for_each(|(sum, value)| *sum += value);
+    for house in houses {
+        sum.iter_mut().zip(integers(*house, count)).for_each(|(sum, value)| *sum += value);
     }
-    state.apply(&sum, terms::unit(charter), f64::from(BATCH) * houses as f64)?;
+    state.apply(&sum, terms::unit(charter), f64::from(BATCH) * houses.len() as f64)?;
     Ok(state.digest())
 }

@@ -2,11 +2,15 @@
 //! its own.
 //!
 //! What a house does is all the client's own code ([`client::round::run`]) but for its trainer, which gives integers that were drawn ahead: real noise for
-//! hundreds of houses would take all the time. The client's program has no such switch. [`houses`] is the federation, [`sink`] what its intake is measured
-//! against: a service that takes the same messages over the same TLS and drops them.
+//! hundreds of houses would take all the time. The client's program has no such switch. [`site`] is the federation, [`houses`] a round of it, some houses of
+//! which may vanish or come late, [`overload`] more calls than it can answer, [`sink`] what its intake is measured against: a service that takes the same
+//! messages over the same TLS and drops them.
 
+mod figures;
 mod houses;
+mod overload;
 mod sink;
+mod site;
 
 use std::path::PathBuf;
 
@@ -24,6 +28,8 @@ struct Cli {
 enum Command {
     /// One round of so many houses; prints one JSON object.
     Round(Round),
+    /// Ten times the calls that the aggregator can answer, from many members; prints one JSON object.
+    Overload(Overload),
     /// Takes contributions and drops them, until it is stopped; writes its port, and what a caller must trust beside it.
     Sink {
         /// The folder for `port` and `authority.pem`.
@@ -62,6 +68,37 @@ struct Round {
     /// Width of the model, which is 128 times as many values.
     #[arg(long, default_value_t = 8192)]
     width: u32,
+    /// Seconds from the departure to the close.
+    #[arg(long, default_value_t = 600)]
+    open_for: u64,
+    /// Houses that are announced, and never heard of again.
+    #[arg(long, default_value_t = 0)]
+    dropouts: usize,
+    /// Houses that crash before they send and come back: half of them in time, half after the close.
+    #[arg(long, default_value_t = 0)]
+    stragglers: usize,
+    /// Ends when all contributions are taken in, before any sum is opened.
+    #[arg(long)]
+    intake_only: bool,
+}
+
+/// How much is asked for.
+#[derive(Debug, clap::Args)]
+struct Overload {
+    /// An empty folder for the federation.
+    dir: PathBuf,
+    /// The aggregator's program.
+    #[arg(long)]
+    aggregator: PathBuf,
+    /// Members that call, each over a connection of its own.
+    #[arg(long, default_value_t = 200)]
+    members: usize,
+    /// What is offered, as a multiple of what is answered when nobody has to wait.
+    #[arg(long, default_value_t = 10.0)]
+    times: f64,
+    /// For how long.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -74,6 +111,7 @@ fn main() -> anyhow::Result<()> {
     runtime.block_on(async {
         match cli.command {
             Command::Round(round) => houses::round(&round).await,
+            Command::Overload(overload) => overload::overload(&overload).await,
             Command::Sink { dir, keep } => sink::serve(&dir, keep).await,
             Command::Send { dir, houses, bytes } => sink::send(&dir, houses, bytes).await,
         }

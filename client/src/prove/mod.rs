@@ -48,6 +48,7 @@ use crate::identity::Identity;
 use crate::policy::PolicyError;
 use crate::round::{Encrypted, Job, Made as Contributed, RunError, Submission, Whole, now_ms, policy};
 use crate::signature;
+use crate::store::{Part as KeptPart, Store, StoreError};
 use crate::version::Speaking;
 use canary::{CanaryTrainer, Made};
 use look::Shown;
@@ -133,7 +134,7 @@ pub async fn prove(
     heard.step(&Input { at_ms, event: Event::Contributed(signed.clone()) }).map_err(ProveError::Refused)?;
 
     step("sending it to the far end, on this machine");
-    let (whole, state) = (whole(contribution, &rehearsal), rehearsal.state_dir());
+    let (whole, state) = whole(contribution, &rehearsal)?;
     let arrived = far_end::receive(&rehearsal, |client| send(client, whole, state)).await?;
 
     step("looking at what left, and opening it");
@@ -227,10 +228,15 @@ fn make(
     Ok((contribution, again, made))
 }
 
-/// As a round sends it.
-fn whole(made: Contributed, rehearsal: &Rehearsal) -> Whole {
+/// As a round keeps and sends it, and where it lies.
+fn whole(made: Contributed, rehearsal: &Rehearsal) -> Result<(Whole, PathBuf), ProveError> {
+    let failed = |error: StoreError| ProveError::Rehearsal(error.to_string());
     let Contributed { signed, sealed, body, .. } = made;
-    Whole { signed, sealed, body: body.into(), chunk: rehearsal.layout.chunk_bytes() }
+    let store = Store::open(rehearsal.dir()).map_err(failed)?;
+    let kept = store.attempt(rehearsal.announcement.round, rehearsal.announcement.attempt).map_err(failed)?;
+    kept.put(KeptPart::Body, &body).map_err(failed)?;
+    let body = kept.body().map_err(failed)?.ok_or_else(|| ProveError::Rehearsal("the canary was not kept".to_owned()))?;
+    Ok((Whole { signed, sealed, body, chunk: rehearsal.layout.chunk_bytes() }, store.dir().to_owned()))
 }
 
 /// Sends as a round does, at once.

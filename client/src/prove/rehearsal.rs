@@ -1,7 +1,7 @@
 //! A federation of this hour: the charter that was joined, but with keys that are all made here, so that what leaves can be opened here.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use adapter::State;
@@ -134,9 +134,9 @@ impl Rehearsal {
         Signed::sign(&self.announcement, &self.aggregator)
     }
 
-    /// Where this house's state would be; there is none.
-    pub(super) fn state_dir(&self) -> PathBuf {
-        self.dir.path().to_owned()
+    /// A folder for this house's state, gone with the rehearsal.
+    pub(super) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The same round with the fewest houses that may be announced: each then adds most noise.

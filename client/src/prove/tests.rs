@@ -47,8 +47,8 @@ impl Rehearsed {
         let trainer = CanaryTrainer::new(charter, charter.house(&name).unwrap(), rehearsal.state.update_len()).unwrap();
         let committee = dealt(&rehearsal);
         let (contribution, again, made) = make(&rehearsal, other(trainer), committee).unwrap();
-        let (signed, state) = (contribution.signed.clone(), rehearsal.state_dir());
-        let whole = whole(contribution, &rehearsal);
+        let signed = contribution.signed.clone();
+        let (whole, state) = whole(contribution, &rehearsal).unwrap();
         let arrived = far_end::receive(&rehearsal, |client| send(client, whole, state)).await.unwrap();
         let shares = shares(&rehearsal).unwrap();
         Self { rehearsal, arrived, again, made, shares, signed }

@@ -164,7 +164,7 @@ impl Member {
             return Ok(());
         }
         let files = self.store.attempt(view.announcement.round, view.announcement.attempt)?;
-        let (Some(sealed), Some(body)) = (files.get(Part::SealedShares)?, files.get(Part::Body)?) else {
+        let (Some(sealed), Some(body)) = (files.get(Part::SealedShares)?, files.body()?) else {
             tracing::error!("the contribution that was promised is not kept any more; it cannot be sent again");
             return Ok(());
         };
@@ -179,8 +179,10 @@ impl Member {
         let Some(view) = &mut self.view else { return Ok(()) };
         let sealed = read_sealed(&sealed).map_err(|e| RunError::Malformed(format!("kept shares: {e}")))?;
         let manifest = signed.unverified().map_err(|e| RunError::Malformed(e.to_string()))?;
-        let chunk = body.len() / (manifest.chunk_count.max(1) as usize);
-        view.bytes_up = (body.len() + sealed.iter().map(Vec::len).sum::<usize>()) as u64;
+        let chunk = body.bytes / u64::from(manifest.chunk_count.max(1));
+        let chunk =
+            usize::try_from(chunk).map_err(|_| RunError::Malformed("a chunk of the kept body is too long".into()))?;
+        view.bytes_up = body.bytes + sealed.iter().map(Vec::len).sum::<usize>() as u64;
         let now = now_ms();
         let late_ms = now.saturating_sub(view.announcement.submit_time_ms());
         if late_ms > 0 {
@@ -191,7 +193,7 @@ impl Member {
         }
         let submission = Submission {
             client: self.client.clone(),
-            whole: Whole { signed: signed.clone(), sealed, body: body.into(), chunk: chunk.max(1) },
+            whole: Whole { signed: signed.clone(), sealed, body, chunk: chunk.max(1) },
             departure: departure(&view.announcement, now),
             close: view.announcement.close_time_ms(),
             backoff: self.options.backoff.clone(),

@@ -27,7 +27,7 @@ use protocol::{Attempt, Digest, Message, Roster, RoundNumber};
 use rand::CryptoRng;
 use secure_sum::SealingKey;
 
-pub use attempt::{AttemptStore, Part};
+pub use attempt::{AttemptStore, KeptBody, Part};
 pub use metrics::peek_metrics;
 
 use crate::crash::{Crash, Kept, Stopped};
@@ -384,6 +384,8 @@ mod tests {
         assert_eq!((store.handled().unwrap(), store.memory().unwrap().unwrap()), (77, memory));
         let files = store.attempt(round, attempt).unwrap();
         assert_eq!(files.get(Part::Body).unwrap().unwrap(), b"bytes");
+        let body = files.body().unwrap().unwrap();
+        assert_eq!((fs::read(body.path).unwrap().as_slice(), body.bytes), (b"bytes".as_slice(), 5));
         store.forget_before(4).unwrap();
         assert!(store.attempt(round, attempt).unwrap().get(Part::Body).unwrap().is_none());
     }

@@ -273,16 +273,37 @@ impl Federation {
     /// Rounds of `houses` houses, the first five of which hold key shares, and a fifth may vanish; each joins by the address that `way` gives.
     pub(crate) async fn of_many(houses: &[String], rounds: u32, way: impl AsyncFn(SocketAddr) -> SocketAddr) -> Self {
         let committee: Vec<&str> = houses[..5].iter().map(String::as_str).collect();
+        let charged = (2 * rounds).max(400);
         let template = CHARTER
             .replace("epsilon = 1.5", "epsilon = 8.0")
-            .replace("max_attempts = 20", "max_attempts = 1000\ncharged = 400")
+            .replace("max_attempts = 20", &format!("max_attempts = 1000\ncharged = {charged}"))
             .replace("min_cohort = 3", &format!("min_cohort = {}", houses.len() * 3 / 5))
             .replace("close_ms = CLOSE", "close_ms = 8000")
             .replace("max_cohort = 4", &format!("max_cohort = {}", houses.len()))
             .replace("threshold = 3", &format!("threshold = 3\nhouses = {committee:?}"));
         let names: Vec<&str> = houses.iter().map(String::as_str).collect();
         let vanish = u32::try_from(houses.len() / 5).unwrap();
-        let (mut federation, _) = Self::prepared_for(&names, &template, "aggregator", rounds, vanish, &[]).await;
+        Self::joined_by(&names, &template, rounds, vanish, way).await
+    }
+
+    /// Rounds of contributions that take several runs, of the four houses, one of which may vanish; each joins by the address that `way` gives.
+    pub(crate) async fn of_long_contributions(rounds: u32, way: impl AsyncFn(SocketAddr) -> SocketAddr) -> Self {
+        let template = with_spare_attempts(CHARTER, rounds)
+            .replace("hidden_size = 8", "hidden_size = 1024")
+            .replace("\nr = 2", "\nr = 128")
+            .replace("close_ms = CLOSE", "close_ms = 16000")
+            .replace("open_ms = 20000", "open_ms = 40000");
+        Self::joined_by(&HOUSES, &template, rounds, 1, way).await
+    }
+
+    async fn joined_by(
+        houses: &[&str],
+        template: &str,
+        rounds: u32,
+        vanish: u32,
+        way: impl AsyncFn(SocketAddr) -> SocketAddr,
+    ) -> Self {
+        let (mut federation, _) = Self::prepared_for(houses, template, "aggregator", rounds, vanish, &[]).await;
         federation.serve().await;
         let home = aggregator::setup::open(&federation.house("aggregator")).await.unwrap();
         for house in houses {

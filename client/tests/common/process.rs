@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::ops::ControlFlow;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -52,6 +52,10 @@ pub(crate) struct Process {
     /// Not started again before.
     rests_until: Instant,
     started: Instant,
+    /// The longest that it took from a start until its address was listened on: of the aggregator.
+    pub(crate) slowest_start: Duration,
+    /// Its address was listened on since it was started.
+    listens: bool,
     /// It lived long without coming to any of the places that it was started with.
     passed_by: bool,
     ended: bool,
@@ -173,6 +177,8 @@ impl Process {
             child: None,
             rests_until: Instant::now(),
             started: Instant::now(),
+            slowest_start: Duration::ZERO,
+            listens: false,
             passed_by: false,
             ended: false,
         }
@@ -182,7 +188,7 @@ impl Process {
     fn start(&mut self, rng: &mut StdRng) {
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
         let few = self.places.len() < FEW || self.passed_by;
-        (self.started, self.passed_by) = (Instant::now(), false);
+        (self.started, self.passed_by, self.listens) = (Instant::now(), false, false);
         let armed = self.places.iter().filter(|(_, rare)| few || **rare || rng.random_ratio(1, 2));
         let armed: Vec<&str> = armed.map(|(place, _)| place.as_str()).collect();
         let mut command = Command::new(std::env::current_exe().unwrap());
@@ -206,6 +212,10 @@ impl Process {
             return self.ended;
         };
         let Some(status) = child.try_wait().unwrap() else {
+            if self.role == AGGREGATOR && !self.listens && TcpStream::connect(self.addr).is_ok() {
+                self.slowest_start = self.slowest_start.max(self.started.elapsed());
+                self.listens = true;
+            }
             if !self.places.is_empty() && self.started.elapsed() > LONG {
                 self.kill_for(Duration::ZERO);
                 self.passed_by = true;
