@@ -94,9 +94,10 @@ async fn houses_that_are_killed_in_mid_upload_go_on_with_the_same_bytes_and_coun
             }
             stalls[number] = stalled;
             house.kill_for(Duration::ZERO);
-            let mut left = left[number].lock().unwrap();
-            *left = left.saturating_sub(1);
-            drop(left);
+            {
+                let mut left = left[number].lock().unwrap();
+                *left = left.saturating_sub(1);
+            }
             for (attempt, files) in kept(&federation, HOUSES[number]) {
                 let manifest = Signed::<Contribution>::from_bytes(&files[0]).unwrap();
                 let contribution = manifest.unverified().unwrap();

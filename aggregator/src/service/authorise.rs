@@ -88,7 +88,6 @@ pub(crate) struct Gate {
     store: Store,
     charter: Arc<Charter>,
     metrics: Metrics,
-    rate: Rate,
     allowed: Arc<Allowed>,
 }
 
@@ -148,7 +147,8 @@ impl Gate {
 
     /// Refuses a caller with which no version is spoken. It is asked after who it is, so that its operator can be told which member to update.
     fn speaks(&self, said: Result<Version, Unreadable>) -> Result<(), Refusal> {
-        let said = said.map_err(|unreadable| Refusal::UnreadableVersion { unreadable, present: self.allowed.version })?;
+        let said =
+            said.map_err(|unreadable| Refusal::UnreadableVersion { unreadable, present: self.allowed.version })?;
         agree(said, self.allowed.version)?;
         Ok(())
     }

@@ -304,7 +304,7 @@ async fn cohort(site: &Site) -> anyhow::Result<BTreeSet<usize>> {
     ensure!(leaves.len() == 1, "{} attempts", leaves.len());
     let leaf = RecordLeaf::from_bytes(leaves.first().context("no attempt")?)?;
     ensure!(matches!(leaf.conclusion, Conclusion::Settled(Verdict::Applied { .. })), "{:?}", leaf.conclusion);
-    let number = |name: &protocol::HouseName| Some(name.as_str().strip_prefix("house-")?.parse().ok()?);
+    let number = |name: &protocol::HouseName| name.as_str().strip_prefix("house-")?.parse().ok();
     leaf.houses.iter().map(number).collect::<Option<_>>().context("a house of another name")
 }
 

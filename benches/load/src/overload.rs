@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use client::identity::Identity;
+use client::version::Speaking;
 use protocol::{OneTimeKeyOffer, Signed};
 use protos::convert::to_wire;
 use protos::v1;
@@ -17,7 +18,6 @@ use protos::v1::federation_client::FederationClient;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tonic::Code;
-use tonic::transport::Channel;
 
 use crate::houses::charter;
 use crate::site::Site;
@@ -40,7 +40,7 @@ const GIVEN_UP: Duration = Duration::from_secs(60);
 
 /// A member that calls.
 struct Caller {
-    client: FederationClient<Channel>,
+    client: FederationClient<Speaking>,
     identity: Identity,
     sequence: AtomicU64,
     /// The same in all of its offers, which the aggregator does not ask about.
@@ -135,7 +135,8 @@ pub(crate) async fn overload(args: &Overload) -> anyhow::Result<()> {
 /// Each of a few callers calls as soon as its last call was answered. Gives the seconds that it took.
 async fn closed(callers: &[Arc<Caller>]) -> anyhow::Result<(Answers, f64)> {
     let (began, mut tasks) = (Instant::now(), JoinSet::new());
-    for caller in callers.iter().cycle().take(CALLERS).cloned() {
+    for caller in callers.iter().cycle().take(CALLERS) {
+        let caller = Arc::clone(caller);
         tasks.spawn(async move {
             let mut answers = Answers::default();
             while began.elapsed() < MEASURE {

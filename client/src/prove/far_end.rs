@@ -24,8 +24,8 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tonic::codegen::{Body, Service, StdError, http};
 use tonic::server::{ClientStreamingService, Grpc, NamedService, UnaryService};
-use tonic::transport::server::Connected;
 use tonic::transport::Uri;
+use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 

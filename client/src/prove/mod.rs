@@ -235,7 +235,8 @@ fn whole(made: Contributed, rehearsal: &Rehearsal) -> Result<(Whole, PathBuf), P
     let store = Store::open(rehearsal.dir()).map_err(failed)?;
     let kept = store.attempt(rehearsal.announcement.round, rehearsal.announcement.attempt).map_err(failed)?;
     kept.put(KeptPart::Body, &body).map_err(failed)?;
-    let body = kept.body().map_err(failed)?.ok_or_else(|| ProveError::Rehearsal("the canary was not kept".to_owned()))?;
+    let body =
+        kept.body().map_err(failed)?.ok_or_else(|| ProveError::Rehearsal("the canary was not kept".to_owned()))?;
     Ok((Whole { signed, sealed, body, chunk: rehearsal.layout.chunk_bytes() }, store.dir().to_owned()))
 }
 
