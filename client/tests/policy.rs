@@ -7,6 +7,7 @@ mod proxy;
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use adapter::State;
 use client::crash::{Crash, Kept, Moment, Place};
@@ -48,6 +49,12 @@ fn abbey(federation: &Federation, wall_clock: fn() -> WallTime, trainer: Box<dyn
 
 fn others(federation: &Federation) -> Vec<Running> {
     HOUSES[1..].iter().map(|house| federation.spawn(house, federation.options(house))).collect()
+}
+
+/// What the first house's program ends with, by which it takes part in nothing.
+async fn refusal(federation: &Federation) -> RunError {
+    let task = federation.spawn("abbey", federation.options("abbey"));
+    tokio::time::timeout(Duration::from_secs(60), task).await.unwrap().unwrap().unwrap_err()
 }
 
 fn progress(federation: &Federation) -> String {
@@ -183,7 +190,7 @@ async fn the_most_bytes_are_what_a_submission_weighs_and_a_house_that_allows_one
     let config = federation.house("abbey").join("client.toml");
     let text = std::fs::read_to_string(&config).unwrap();
     allow(&federation, "abbey", &format!("max_bytes_per_attempt = {}\n", most - 1));
-    let refused = federation.spawn("abbey", federation.options("abbey")).await.unwrap().unwrap_err();
+    let refused = refusal(&federation).await;
     let RunError::Policy(PolicyError::Bytes { found, allowed }) = refused else { panic!("{refused}") };
     assert_eq!((found, allowed), (most, most - 1));
     std::fs::write(&config, text).unwrap();
@@ -221,7 +228,7 @@ async fn ceiling_and_delta_are_each_data_sets_from_its_ledgers_first_line_on() {
     }
     // Another ceiling in client.toml is none for data that has one.
     std::fs::write(config("abbey"), with("7.0", "../set-a/ledger")).unwrap();
-    let refused = federation.spawn("abbey", federation.options("abbey")).await.unwrap().unwrap_err();
+    let refused = refusal(&federation).await;
     let RunError::Ledger(LedgerError::OtherLimit { ceiling, asked, .. }) = &refused else { panic!("{refused}") };
     assert_eq!((*ceiling, *asked), (6.0, 7.0));
     federation.stop().await;
