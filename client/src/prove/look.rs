@@ -250,7 +250,7 @@ impl Shown<'_> {
             question: "Is it bound to this round and every part of it to its place, so that nothing cancels out?",
             passed: !elsewhere && !moved && opens(own(), &opened.body),
             found: format!(
-                "with the right key it {} under another round's mask and {} with two parts exchanged",
+                "with the right key it {} under another round's mask, and {} with two parts exchanged",
                 if elsewhere { "OPENS" } else { "does not open" },
                 match (layout.chunk_count(), moved) {
                     (1, _) => "(it has one part only) not",
@@ -334,7 +334,7 @@ impl Shown<'_> {
         let square = |lot: &[i64]| lot.iter().map(|value| (*value as f64).powi(2)).sum::<f64>();
         let (correlation, most) =
             (product / (square(one) * square(other)).sqrt(), SIGMAS / (one.len().max(1) as f64).sqrt());
-        let (houses, least) = (self.rehearsal.announcement.expected.len(), self.rehearsal.with_fewest().expected.len());
+        let least = self.rehearsal.with_fewest().expected.len();
         let stated = self.rehearsal.stated(least);
         match tested(fewest, share, stated) {
             Err(fault) => failed(format!("with {least} houses: {fault}")),
@@ -343,7 +343,7 @@ impl Shown<'_> {
                 question,
                 passed: one != other && correlation.abs() <= most,
                 found: format!(
-                    "two draws correlate by {correlation:.4}, of {most:.4} that chance allows; with {least} houses expected, not {houses}, the deviation is {deviation:.2}, stated {stated:.2}"
+                    "two draws correlate by {correlation:.4}, of {most:.4} that chance allows; with the fewest houses that may be expected, {least}, the deviation is {deviation:.2}, stated {stated:.2}"
                 ),
                 control: None,
             },
