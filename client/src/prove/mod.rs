@@ -1,11 +1,11 @@
 //! Shows to somebody who reads no code what leaves this house: a canary goes through all that a contribution goes through, and is caught at the far end.
 //!
-//! 1. [`rehearsal`] makes a federation of this hour out of the charter that was joined, with keys that are all here.
-//! 2. [`canary`] is a trainer whose rows are a known update; the charter's mechanism clips it and adds the house's noise.
-//! 3. The round's own code encrypts and sends it, over the connection that any call takes; [`far_end`] keeps every byte.
-//! 4. [`opened`] reads what came as an aggregator and a committee do, and [`look`] asks: is it the plaintext, does it compress ([`search`]), is there anything
-//!    else ([`frames`]), do too few shares open it, do enough, is the noise of the stated size?
-//! 5. [`weaken`] says to this house's rules what an aggregator might say; [`report`] writes all of it, signed.
+//! 1. `rehearsal` makes a federation of this hour out of the charter that was joined, with keys that are all here.
+//! 2. `canary` is a trainer whose rows are a known update; the charter's mechanism clips it and adds the house's noise.
+//! 3. The round's own code encrypts and sends it, over the connection that any call takes; `far_end` keeps every byte.
+//! 4. `opened` reads what came as an aggregator and a committee do, and `look` asks: is it the plaintext, does it compress (`search`), is there anything
+//!    else (`frames`), do too few shares open it, do enough, is the noise of the stated size?
+//! 5. `weaken` says to this house's rules what an aggregator might say; `report` writes all of it, signed.
 //!
 //! ```text
 //! README.md           how to verify the rest, with common tools
