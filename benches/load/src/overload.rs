@@ -135,7 +135,8 @@ pub(crate) async fn overload(args: &Overload) -> anyhow::Result<()> {
 /// Each of a few callers calls as soon as its last call was answered. Gives the seconds that it took.
 async fn closed(callers: &[Arc<Caller>]) -> anyhow::Result<(Answers, f64)> {
     let (began, mut tasks) = (Instant::now(), JoinSet::new());
-    for caller in callers.iter().cycle().take(CALLERS).cloned() {
+    for caller in callers.iter().cycle().take(CALLERS) {
+        let caller = Arc::clone(caller);
         tasks.spawn(async move {
             let mut answers = Answers::default();
             while began.elapsed() < MEASURE {
