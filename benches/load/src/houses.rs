@@ -277,10 +277,6 @@ async fn intake(server: &Server, events: PathBuf, houses: usize, submit_after: u
             own.forget_most()?;
             before = Some((aggregator.mib("VmRSS")?, own.mib("VmRSS")?, most, aggregator.processor_seconds()?));
         }
-        if before.is_some() {
-            // Once the last one is in, the sum is made: that is not of the intake.
-            most = (aggregator.mib("VmHWM")?, own.mib("VmHWM")?);
-        }
         if file.read_line(&mut line)? == 0 || !line.ends_with('\n') {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
@@ -293,6 +289,10 @@ async fn intake(server: &Server, events: PathBuf, houses: usize, submit_after: u
             }
             Some("contributed") => {
                 accepted += 1;
+                if accepted < houses {
+                    // Once the last one is in, the sum is made: that is not of the intake.
+                    most = (aggregator.mib("VmHWM")?, own.mib("VmHWM")?);
+                }
                 bytes += event["bytes_up"].as_u64().unwrap_or(0);
                 if accepted == houses {
                     let (departure, before) = departure.zip(before).context("contributions before the departure")?;
