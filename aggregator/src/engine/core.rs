@@ -40,7 +40,7 @@ pub(super) struct Core {
     /// The state that the federation agrees on.
     pub(super) adapter: Digest,
     /// Under policy `aggregator`: the state as far as this program has opened it.
-    pub(super) own: Option<State>,
+    pub(super) own: Option<Own>,
     /// What opening the latest sum here came to, until t houses agree.
     pub(super) candidate: Option<(Digest, Verdict, Option<Applied>)>,
     /// The disk has no room for a round, and that was said.
@@ -57,6 +57,20 @@ pub(super) struct Core {
     pub(super) last_event: u64,
     pub(super) publish: watch::Sender<u64>,
     pub(super) jobs: JoinSet<Done>,
+}
+
+/// A state, with its digest: that is asked for at every command, and takes reading all of a state.
+#[derive(Clone)]
+pub(super) struct Own {
+    pub(super) state: State,
+    pub(super) digest: Digest,
+}
+
+impl Own {
+    pub(super) fn new(state: State) -> Self {
+        let digest = Digest::from_bytes(state.digest());
+        Self { state, digest }
+    }
 }
 
 /// Where the federation is.
@@ -193,7 +207,7 @@ impl Core {
 
     /// Policy `aggregator`: the round before is still being opened here.
     pub(super) fn is_behind(&self) -> bool {
-        self.own.as_ref().is_some_and(|own| own.digest() != *self.adapter.as_bytes())
+        self.own.as_ref().is_some_and(|own| own.digest != self.adapter)
     }
 
     async fn handle(&mut self, command: Command) {

@@ -5,8 +5,8 @@ use protocol::server::{Event, Round};
 use protocol::{Digest, Message as _, Rejection, Signed};
 use tokio::time::Instant;
 
-use super::core::{Core, Done, RETRY, Stage, committee};
-use super::open::{Opened, open_attempt};
+use super::core::{Core, Done, Own, RETRY, Stage, committee};
+use super::open::{Applied, Opened, open_attempt};
 use crate::refusal::Refusal;
 use crate::store::{Setting, Shelf, Write};
 
@@ -31,7 +31,7 @@ impl Core {
     /// Policy `aggregator`: starts opening the current attempt, once its sum is kept and t answers are there.
     pub(super) fn open_current(&mut self) {
         let Stage::Running(current) = &self.stage else { return };
-        let Some(own) = self.own.clone().filter(|_| current.summed) else { return };
+        let Some(Own { state: own, .. }) = self.own.clone().filter(|_| current.summed) else { return };
         let (Round::Settling(_), Some(federation)) = (&current.round, &self.federation) else { return };
         let (Ok(committee), Some(announcement)) = (committee(federation), current.announcement()) else { return };
         let start = current.round.frame();
@@ -63,19 +63,20 @@ impl Core {
     /// Takes the state that was opened here over once t houses signed the same; another one halts the federation.
     pub(super) async fn adopt(&mut self) -> Result<(), Refusal> {
         let Some(own) = &self.own else { return Ok(()) };
-        if own.digest() == *self.adapter.as_bytes() {
+        if own.digest == self.adapter {
             return self.hand_over_own().await;
         }
         let applied = self.record.last_applied().map(|(announcement, _)| announcement);
         let candidate = self.candidate.take().filter(|(announcement, ..)| Some(*announcement) == applied);
         let Some((_, verdict, applied)) = candidate else { return self.open_previous() };
-        match applied.filter(|applied| applied.state.digest() == *self.adapter.as_bytes()) {
-            Some(applied) => {
-                let blob = self.store.blobs().put(Shelf::Kept, applied.state.to_bytes().into()).await?;
+        let applied = applied.map(|Applied { state, metrics }| (Own::new(state), metrics));
+        match applied.filter(|(opened, _)| opened.digest == self.adapter) {
+            Some((opened, metrics)) => {
+                let blob = self.store.blobs().put(Shelf::Kept, opened.state.to_bytes().into()).await?;
                 let state = Write::Set(Setting::State, blob.as_bytes().to_vec());
-                let metrics = applied.metrics.map(Write::Metrics);
+                let metrics = metrics.map(Write::Metrics);
                 self.store.commit(&std::iter::once(state).chain(metrics).collect::<Vec<_>>()).await?;
-                self.own = Some(applied.state);
+                self.own = Some(opened);
                 self.hand_over_own().await
             }
             None => {
@@ -90,7 +91,9 @@ impl Core {
         if !self.jobs.is_empty() || self.open_again.is_some_and(|again| again > Instant::now()) {
             return Ok(());
         }
-        let (Some(own), Some(federation)) = (self.own.clone(), &self.federation) else { return Ok(()) };
+        let (Some(Own { state: own, .. }), Some(federation)) = (self.own.clone(), &self.federation) else {
+            return Ok(());
+        };
         let Some((announcement, place)) = self.record.last_applied() else { return Ok(()) };
         let committee = committee(federation)?;
         let (store, charter) = (self.store.clone(), self.charter.clone());
@@ -104,7 +107,7 @@ impl Core {
     async fn hand_over_own(&mut self) -> Result<(), Refusal> {
         let (Stage::Completed, Some(own)) = (&self.stage, &self.own) else { return Ok(()) };
         if self.store.setting(Setting::FinalState).await?.is_none() {
-            self.keep_final(own.to_bytes()).await?;
+            self.keep_final(own.state.to_bytes()).await?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use secure_sum::Layout;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::core::{Core, Current, Stage};
+use super::core::{Core, Current, Own, Stage};
 use super::effects::{event_row, gathering};
 use super::record::Record;
 use super::{FalseSum, Pace};
@@ -59,10 +59,10 @@ impl Core {
             core.stage = core.stored_stage().await?;
         }
         if core.charter.release.policy == protocol::charter::ReleasePolicy::Aggregator {
-            core.own = Some(match home.store.setting(Setting::State).await? {
+            core.own = Some(Own::new(match home.store.setting(Setting::State).await? {
                 None => first,
                 Some(blob) => core.stored_state(&blob).await?,
-            });
+            }));
         }
         core.take_up();
         core.clear_earlier().await;

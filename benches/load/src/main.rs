@@ -65,9 +65,12 @@ struct Round {
     /// Seconds from the announcement to the contributions' departure: all must be encrypted by then.
     #[arg(long)]
     submit_after: u64,
-    /// Width of the model, which is 128 times as many values.
+    /// Width of the model: 32 values for each of it in each layer.
     #[arg(long, default_value_t = 8192)]
     width: u32,
+    /// Layers of the model.
+    #[arg(long, default_value_t = 4)]
+    layers: u32,
     /// Seconds from the departure to the close.
     #[arg(long, default_value_t = 600)]
     open_for: u64,
