@@ -127,7 +127,9 @@ impl Crowd {
             for _ in 0..8 {
                 let broken = Arc::clone(broken);
                 crowd.resets.spawn(async move {
-                    while let Ok(stream) = connect(addr).await {
+                    // Until the crowd goes: one that is not taken in time is only one less.
+                    loop {
+                        let Ok(stream) = connect(addr).await else { continue };
                         // The system sends a reset when it is closed.
                         stream.set_zero_linger().unwrap();
                         drop(stream);
