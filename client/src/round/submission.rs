@@ -90,9 +90,16 @@ impl Submission {
             tracing::info!(chunks = found.chunks, "the aggregator has kept a part of it");
         }
         let (parts, coming) = mpsc::channel(AHEAD);
-        let (answer, read) = tokio::join!(self.client.submit(coming), self.whole.read(found.chunks, parts));
-        // What could not be read is why the other end refused.
-        read?;
+        let mut reading = std::pin::pin!(self.whole.read(found.chunks, parts));
+        let mut sending = std::pin::pin!(self.client.submit(coming));
+        // An answer may come before all is sent, and then nobody takes the rest. What can not be read ends the stream.
+        let answer = tokio::select! {
+            answer = &mut sending => answer,
+            read = &mut reading => {
+                read?;
+                sending.await
+            }
+        };
         Ok(answer.map(drop)?)
     }
 }
