@@ -56,10 +56,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 }
 
 /// Makes the folder `path` whole or not at all: `fill` writes into one beside it, which then takes its name.
-pub(crate) fn write_folder<E: From<FileError>>(
-    path: &Path,
-    fill: impl FnOnce(&Path) -> Result<(), E>,
-) -> Result<(), E> {
+pub(crate) fn write_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<(), FileError>) -> Result<(), FileError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let beside = path.with_file_name(name);
@@ -70,7 +67,7 @@ pub(crate) fn write_folder<E: From<FileError>>(
     create_dir(&beside)?;
     fill(&beside)?;
     fs::rename(&beside, path).at(path)?;
-    Ok(sync_folder(path).at(path)?)
+    sync_folder(path).at(path)
 }
 
 /// The bytes at `path`, at most `limit` of them; `None` when there is no such file.

@@ -10,13 +10,26 @@ use crate::files::{self, FileError};
 /// The public key beside a signed file.
 const PUBLIC_KEY: &str = "house.pub.pem";
 
-/// Writes `json`, an object, as the file `name` in `dir`, its signature (64 bytes of Ed25519) as `name`.sig, and the public key.
-pub(crate) fn write(dir: &Path, name: &str, json: &str, signer: &Signer) -> Result<(), FileError> {
+/// Makes the folder `out`, whole or not at all: `json`, an object, as the file `name`, its signature (64 bytes of Ed25519) as `name`.sig, the public key,
+/// README.md, and the files beside them.
+pub(crate) fn write_folder(
+    out: &Path,
+    (name, json): (&str, &str),
+    signer: &Signer,
+    readme: &str,
+    others: &[(&str, &[u8])],
+) -> Result<(), FileError> {
     // A JSON object always begins as one.
     let signature = signer.sign_json(json).unwrap_or([0; 64]);
-    files::write(&dir.join(name), json.as_bytes())?;
-    files::write(&dir.join(format!("{name}.sig")), &signature)?;
-    files::write(&dir.join(PUBLIC_KEY), pem(&signer.public_key()).as_bytes())
+    files::write_folder(out, |folder| {
+        for (name, bytes) in others {
+            files::write(&folder.join(name), bytes)?;
+        }
+        files::write(&folder.join(name), json.as_bytes())?;
+        files::write(&folder.join(format!("{name}.sig")), &signature)?;
+        files::write(&folder.join(PUBLIC_KEY), pem(&signer.public_key()).as_bytes())?;
+        files::write(&folder.join("README.md"), readme.as_bytes())
+    })
 }
 
 /// Two steps of a README.md: the signature of the file `name`, and whose key it is.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use comfy_table::{Table, presets};
-use protocol::{Charter, Digest, Message as _, Role, Roster};
+use protocol::{Charter, Digest, Message as _, Roster};
 use protos::v1;
 use similar::TextDiff;
 use toml_edit::{DocumentMut, value};
@@ -12,6 +12,7 @@ use toml_edit::{DocumentMut, value};
 use super::{Failure, runtime, status};
 use crate::config::{self, Config};
 use crate::connection;
+use crate::evidence::House;
 use crate::files;
 use crate::identity::Identity;
 use crate::round::{RunError, lost};
@@ -119,15 +120,10 @@ fn table(roster: &Roster) -> Table {
     table.load_preset(presets::NOTHING);
     table.set_header(["member", "role", "signs with", "answers sealed to"]);
     for member in roster.members() {
-        let role = match member.role() {
-            Role::House => "house",
-            Role::Contributor => "house without key shares",
-            Role::Trustee => "trustee",
-        };
         let (signing, mailbox) = (member.signing_key().as_bytes(), member.mailbox_key());
         table.add_row([
             member.name().to_string(),
-            role.to_owned(),
+            House::of(member).role.to_owned(),
             aloud(&Digest::sha256(signing)),
             aloud(&Digest::sha256(mailbox)),
         ]);

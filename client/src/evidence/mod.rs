@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use protocol::Digest;
 use protocol::log::audit::Audited;
 
-use crate::files::{self, FileError};
+use crate::files::FileError;
 use crate::record::Kept;
 use crate::signature;
 
@@ -66,13 +66,8 @@ pub fn write(
     let others = [(RECORD, file), ("charter.toml", charter.as_bytes()), ("evidence.html", page.as_bytes())];
     evidence.files = others.iter().map(|(name, bytes)| ((*name).to_owned(), Digest::sha256(bytes))).collect();
     let json = serde_json::to_string_pretty(&evidence)? + "\n";
-    files::write_folder(out, |folder| {
-        for (name, bytes) in others {
-            files::write(&folder.join(name), bytes)?;
-        }
-        signature::write(folder, "evidence.json", &json, &kept.identity.signer)?;
-        files::write(&folder.join("README.md"), readme(&evidence).as_bytes())
-    })?;
+    let readme = readme(&evidence);
+    signature::write_folder(out, ("evidence.json", &json), &kept.identity.signer, &readme, &others)?;
     Ok(evidence)
 }
 

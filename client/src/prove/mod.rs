@@ -43,7 +43,7 @@ pub use report::{Check, Left, Proof, Refused, Site, Stated};
 
 use crate::config::Config;
 use crate::connection::Backoff;
-use crate::files::{self, FileError};
+use crate::files::FileError;
 use crate::identity::Identity;
 use crate::policy::PolicyError;
 use crate::round::{Encrypted, Job, Made as Contributed, RunError, Submission, Whole, now_ms, policy};
@@ -181,13 +181,7 @@ pub async fn prove(
     ];
     proof.files = files.iter().map(|(name, bytes)| ((*name).to_owned(), Digest::sha256(bytes))).collect();
     let json = serde_json::to_string_pretty(&proof)? + "\n";
-    files::write_folder(out, |folder| {
-        for (name, bytes) in files {
-            files::write(&folder.join(name), bytes)?;
-        }
-        signature::write(folder, "proof.json", &json, &identity.signer)?;
-        files::write(&folder.join("README.md"), readme(&proof).as_bytes())
-    })?;
+    signature::write_folder(out, ("proof.json", &json), &identity.signer, &readme(&proof), &files)?;
     Ok(proof)
 }
 
