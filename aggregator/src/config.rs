@@ -76,14 +76,7 @@ impl File {
         };
         let invalid = |reason: String| ConfigError::Invalid { path: path.clone(), reason };
         let overrides = Overrides::read(&FROM_ENVIRONMENT, &FILE_ONLY).map_err(|error| invalid(error.to_string()))?;
-        let mut file: Self = if overrides.is_empty() {
-            // From its text, so that an error has its line.
-            toml::from_str(&text).map_err(|error| invalid(error.to_string()))?
-        } else {
-            let mut table = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
-            overrides.apply(&mut table).map_err(|error| invalid(error.to_string()))?;
-            table.try_into().map_err(|error: toml::de::Error| invalid(error.to_string()))?
-        };
+        let mut file: Self = overrides.parse(&text).map_err(|error| invalid(error.to_string()))?;
         if let Err(reason) = file.limits.check() {
             return Err(ConfigError::Invalid { path, reason });
         }

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use program::{OverrideError, Overrides};
+use program::{OverrideError, Overrides, ReadError};
 use serde::Deserialize;
 
 use training::{Columns, DataSource, Format, ModelSource};
@@ -193,16 +193,10 @@ impl Config {
 
     /// Parses the content of `file`, with what goes before it.
     fn with(content: &str, file: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
-        let refused =
-            |e: toml::de::Error| ConfigError::Parse { file: file.to_owned(), reason: without_secrets(&e.to_string()) };
-        let mut config: Self = if overrides.is_empty() {
-            // From its text, so that an error has its line.
-            toml::from_str(content).map_err(refused)?
-        } else {
-            let mut table = toml::from_str(content).map_err(refused)?;
-            overrides.apply(&mut table).map_err(|error| ConfigError::Environment { source: error })?;
-            table.try_into().map_err(refused)?
-        };
+        let mut config: Self = overrides.parse(content).map_err(|error| match error {
+            ReadError::File(e) => ConfigError::Parse { file: file.to_owned(), reason: without_secrets(&e.to_string()) },
+            ReadError::Variable(source) => ConfigError::Environment { source },
+        })?;
         config.check().map_err(|(key, reason)| ConfigError::Value { file: file.to_owned(), key, reason })?;
         let base = file.parent().unwrap_or(Path::new(""));
         if let Some(data) = &mut config.data {

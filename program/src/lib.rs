@@ -6,7 +6,7 @@
 
 mod overrides;
 
-pub use overrides::{OverrideError, Overrides};
+pub use overrides::{OverrideError, Overrides, ReadError};
 
 use clap_complete::Shell;
 

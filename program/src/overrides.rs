@@ -1,5 +1,6 @@
 //! Settings from the environment: `PLAINCHANT_SECTION_KEY` goes before `key` of `[section]` in a file.
 
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 const PREFIX: &str = "PLAINCHANT_";
@@ -27,6 +28,17 @@ pub enum OverrideError {
         /// The section.
         section: String,
     },
+}
+
+/// A file, or what goes before it, is not as it must be.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ReadError {
+    /// The file, or a key of either.
+    #[error(transparent)]
+    File(#[from] toml::de::Error),
+    /// A variable.
+    #[error(transparent)]
+    Variable(#[from] OverrideError),
 }
 
 impl Overrides {
@@ -86,11 +98,24 @@ impl Overrides {
         self.0.iter().map(|(section, key, _)| format!("{section}.{key}"))
     }
 
+    /// Reads a file with these before it.
+    ///
+    /// # Errors
+    /// [`ReadError`]; without overrides from the text, so that it has the line.
+    pub fn parse<T: DeserializeOwned>(&self, text: &str) -> Result<T, ReadError> {
+        if self.is_empty() {
+            return Ok(toml::from_str(text)?);
+        }
+        let mut file = toml::from_str(text)?;
+        self.apply(&mut file)?;
+        Ok(file.try_into()?)
+    }
+
     /// Lays them over a file's keys.
     ///
     /// # Errors
     /// [`OverrideError::NoSection`].
-    pub fn apply(&self, file: &mut Table) -> Result<(), OverrideError> {
+    fn apply(&self, file: &mut Table) -> Result<(), OverrideError> {
         for (section, key, value) in &self.0 {
             let table = file.entry(section.clone()).or_insert_with(|| Value::Table(Table::new()));
             let Some(table) = table.as_table_mut() else {
