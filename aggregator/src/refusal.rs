@@ -6,6 +6,7 @@
 use protocol::log::CheckpointError;
 use protocol::{Digest, HouseName, Rejection};
 use protos::convert::WireError;
+use protos::rule;
 use protos::version::{Apart, Unreadable, Version};
 use secure_sum::ChunkError;
 use tonic::metadata::MetadataValue;
@@ -13,9 +14,6 @@ use tonic::{Code, Status};
 
 use crate::identity::IssueError;
 use crate::store::{BlobError, EnrolError, StoreError};
-
-/// Metadata key of a status under which the broken rule's name travels.
-pub const RULE_KEY: &str = "plainchant-rule";
 
 /// Why a caller did not get what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +143,18 @@ pub enum Refusal {
     /// Another submission of the caller is under way, or it failed too often in this attempt.
     #[error("{0}")]
     Busy(&'static str),
+    /// The caller has seen what never happened here.
+    #[error(
+        "`{caller}` has seen event {seen}, and the last one here is {last}: an older copy of the aggregator's folder is served; its operator must put the newest one back"
+    )]
+    OlderCopy {
+        /// Who called.
+        caller: HouseName,
+        /// What it saw last.
+        seen: u64,
+        /// The last one here.
+        last: u64,
+    },
     /// A cosignature that does not hold.
     #[error("cosignature: {0}")]
     Cosignature(#[from] CheckpointError),
@@ -265,13 +275,13 @@ impl Refusal {
     pub fn rule(&self) -> &'static str {
         match self {
             Self::NoCertificate => "no-certificate",
-            Self::NotEnrolled => "not-enrolled",
-            Self::Revoked(_) => "revoked",
+            Self::NotEnrolled => rule::NOT_ENROLLED,
+            Self::Revoked(_) => rule::REVOKED,
             Self::Expired(_) => "expired-certificate",
             Self::NotForYou { .. } => "not-for-you",
             Self::NoSuchCall => "no-such-call",
             Self::Apart(_) | Self::UnreadableVersion { .. } => "unsupported-version",
-            Self::TooManyCalls { .. } => "too-many-calls",
+            Self::TooManyCalls { .. } => rule::TOO_MANY_CALLS,
             Self::TooSlow { .. } => "too-slow",
             Self::NoMessage => "wire",
             Self::TooLarge => "too-large",
@@ -295,7 +305,8 @@ impl Refusal {
             Self::Over { .. } => "over",
             Self::Halted(_) => "halted",
             Self::Submission(_) => "bad-submission",
-            Self::Busy(_) => "busy",
+            Self::Busy(_) => rule::BUSY,
+            Self::OlderCopy { .. } => rule::OLDER_COPY,
             Self::Cosignature(_) => "bad-cosignature",
             Self::NoProof(_) => "no-proof",
             Self::FinalState(_) => "final-state",
@@ -350,6 +361,7 @@ impl Refusal {
             | Self::NotYet { .. }
             | Self::Over { .. }
             | Self::Halted(_)
+            | Self::OlderCopy { .. }
             | Self::FinalState(_) => Code::FailedPrecondition,
             Self::UnknownAttempt(_) | Self::NoProof(_) => Code::NotFound,
             Self::TooSlow { .. } => Code::DeadlineExceeded,
@@ -374,22 +386,25 @@ fn protocol_code(rejection: &Rejection) -> Code {
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        let (code, rule) = (refusal.code(), refusal.rule());
+        let (code, name) = (refusal.code(), refusal.rule());
         let message = if code == Code::Internal {
             tracing::error!(error = %refusal, "failure");
             "failure: the aggregator could not do this; its log says why".to_owned()
-        } else if rule == "disk-full" {
+        } else if name == "disk-full" {
             tracing::error!(error = %refusal, "the disk is full");
             "disk-full: the aggregator's disk is full; try again later".to_owned()
         } else if refusal.passes() {
             tracing::error!(error = %refusal, "no more files can be opened");
             "too-many-files: the aggregator can open no more files; try again later".to_owned()
+        } else if name == rule::OLDER_COPY {
+            tracing::error!(rule = name, "{refusal}");
+            format!("{name}: {refusal}")
         } else {
-            tracing::info!(rule, reason = %refusal, "refused");
-            format!("{rule}: {refusal}")
+            tracing::info!(rule = name, reason = %refusal, "refused");
+            format!("{name}: {refusal}")
         };
         let mut status = Status::new(code, message);
-        status.metadata_mut().insert(RULE_KEY, MetadataValue::from_static(rule));
+        status.metadata_mut().insert(rule::KEY, MetadataValue::from_static(name));
         status
     }
 }

@@ -137,11 +137,10 @@ async fn every_call_by_every_kind_of_caller_is_answered_as_the_table_says() {
     for (who, channel, meets) in &callers {
         for rpc in Rpc::all() {
             let answer = call(channel, rpc.path()).await;
-            let broken =
-                answer.and_then(Result::err).map(|status| match status.metadata().get(aggregator::refusal::RULE_KEY) {
-                    Some(_) => rule(&status),
-                    None => format!("tls: {status}"),
-                });
+            let broken = answer.and_then(Result::err).map(|status| match status.metadata().get(protos::rule::KEY) {
+                Some(_) => rule(&status),
+                None => format!("tls: {status}"),
+            });
             let stopped = broken.as_deref().filter(|rule| {
                 ["no-certificate", "not-enrolled", "revoked", "not-for-you"].contains(rule) || rule.starts_with("tls")
             });

@@ -10,7 +10,6 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aggregator::refusal::RULE_KEY;
 use aggregator::store::{Setting, Shelf};
 use bytes::Bytes;
 use common::opened::open;
@@ -118,7 +117,7 @@ impl Behind {
         tokio::time::timeout(Duration::from_secs(20), done).await.unwrap();
         self.relay.cut();
         let status = lost.await.unwrap().unwrap_err();
-        assert!(status.metadata().get(RULE_KEY).is_none(), "{rpc:?} was refused: {status}");
+        assert!(status.metadata().get(protos::rule::KEY).is_none(), "{rpc:?} was refused: {status}");
     }
 
     async fn answer(&self, rpc: Rpc, caller: Caller<'_>, messages: &[Bytes], most: usize) -> Vec<Bytes> {
@@ -126,7 +125,7 @@ impl Behind {
             match call(self.channel(caller), rpc, messages.to_vec(), most).await {
                 Ok(answer) => return answer,
                 // The aggregator may not have noticed that the stream that was cut is gone.
-                Err(status) if status.metadata().contains_key(RULE_KEY) && rule(&status) == "busy" => {
+                Err(status) if status.metadata().contains_key(protos::rule::KEY) && rule(&status) == "busy" => {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 Err(status) => panic!("{rpc:?}: {status}"),

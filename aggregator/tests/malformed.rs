@@ -5,7 +5,6 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use aggregator::refusal::RULE_KEY;
 use bytes::Bytes;
 use common::raw::call;
 use common::{CHARTER, Member, Site, announced, channel, values};
@@ -133,7 +132,7 @@ async fn a_hundred_thousand_mutated_requests_are_refused_by_a_rule_each_and_chan
             // Unknown fields are no fault, and some calls have no others.
             Ok(()) => "ok".to_owned(),
             Err(status) => {
-                let rule = status.metadata().get(RULE_KEY).map(|rule| rule.to_str().unwrap().to_owned());
+                let rule = status.metadata().get(protos::rule::KEY).map(|rule| rule.to_str().unwrap().to_owned());
                 let rule = rule.unwrap_or_else(|| panic!("{rpc:?} is answered without a rule: {status}"));
                 assert!(
                     !matches!(status.code(), Code::Internal | Code::Unknown | Code::Unavailable),

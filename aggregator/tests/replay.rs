@@ -8,7 +8,6 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aggregator::refusal::RULE_KEY;
 use aggregator::setup::Home;
 use aggregator::store::Renewal;
 use bytes::Bytes;
@@ -158,7 +157,7 @@ async fn stored(dir: &Path) -> String {
 async fn heard(channel: Channel, rpc: Rpc, messages: &[Bytes]) -> String {
     match call(channel, rpc, messages.to_vec(), usize::MAX).await {
         Ok(_) => "ok".to_owned(),
-        Err(status) if status.metadata().contains_key(RULE_KEY) => rule(&status),
+        Err(status) if status.metadata().contains_key(protos::rule::KEY) => rule(&status),
         Err(_) => "tls".to_owned(),
     }
 }

@@ -26,6 +26,7 @@ pub mod hours;
 mod html;
 pub mod identity;
 pub mod join;
+mod patience;
 pub mod policy;
 pub mod progress;
 pub mod prove;

@@ -11,6 +11,8 @@ use tonic::codegen::http::{Request, Response, StatusCode};
 use tonic::codegen::{Service, StdError};
 use tonic::transport::Channel;
 
+use crate::patience;
+
 /// This program and the aggregator speak no version of the protocol in common.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OtherVersion {
@@ -66,9 +68,12 @@ impl Service<Request<Body>> for Speaking {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         Version::PRESENT.say(request.headers_mut());
-        let (answer, told) = (self.channel.call(request), Arc::clone(&self.told));
+        // The one that was found ready makes the call.
+        let next = self.channel.clone();
+        let ready = std::mem::replace(&mut self.channel, next);
+        let told = Arc::clone(&self.told);
         Box::pin(async move {
-            let answer = answer.await?;
+            let answer = patience::call(ready, request, patience::waits()).await?;
             // All of gRPC's have this one; others are of a server that did not come to ask which call it is.
             if answer.status() == StatusCode::OK {
                 let aggregator = Version::said(answer.headers()).map_err(OtherVersion::from)?;

@@ -3,8 +3,8 @@
 //!
 //! 1. [`v1`] holds the generated messages, clients and servers.
 //! 2. [`convert`] turns bytes from a peer into `protocol` types, or says which field broke which rule.
-//! 3. [`limits`] is the one table of sizes that both ends enforce, [`rpc`] the list of calls, [`version`] what two ends of
-//!    different versions speak.
+//! 3. [`limits`] is the one table of sizes that both ends enforce, [`rpc`] the list of calls, [`rule`] how a refusal says why,
+//!    [`version`] what two ends of different versions speak.
 //!
 //! Everything that matters is signed, so it travels as canonical bytes inside [`v1::Signed`]: what is verified is
 //! exactly what was signed, and protobuf's own freedom of encoding can not change it.
@@ -13,6 +13,7 @@ pub mod convert;
 pub mod join;
 pub mod limits;
 pub mod rpc;
+pub mod rule;
 pub mod version;
 
 /// The contract as protobuf describes it, a serialized `FileDescriptorSet`: what gRPC's reflection answers from.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use protocol::{Charter, HouseName, Role, Signed, Statement};
 use protos::rpc::Rpc;
+use protos::rule;
 use protos::version::{Unreadable, Version, agree};
 use tonic::codegen::http;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
@@ -21,7 +22,7 @@ use crate::authorisation::{HEALTH, REFLECTION, Whom, whom};
 use crate::clock;
 use crate::identity::{MEMBER_MS, certificate_digest};
 use crate::observe::Metrics;
-use crate::refusal::{RULE_KEY, Refusal};
+use crate::refusal::Refusal;
 use crate::store::Store;
 
 /// How long a call may take up to its answer, with its request: one that comes byte by byte holds memory and a stream. Contributions and final states have
@@ -169,7 +170,7 @@ impl<S> Layer<S> for Gate {
 /// An answer whose error names its rule. Ours do; tonic's own are about bytes that it could not read as a message, or that were too
 /// many.
 fn named<R: Default>(answer: http::Response<R>) -> http::Response<R> {
-    if answer.headers().contains_key(RULE_KEY) {
+    if answer.headers().contains_key(rule::KEY) {
         return answer;
     }
     match answer.headers().get("grpc-status").map(|code| Code::from_bytes(code.as_bytes())) {
@@ -235,7 +236,7 @@ where
                 gate.allowed.version.say(answer.headers_mut());
                 let text = |key: &str| answer.headers().get(key).and_then(|value| value.to_str().ok());
                 let failed = text("grpc-status").filter(|code| *code != "0").map(|_| "failed");
-                gate.metrics.answered(rpc, text(RULE_KEY).or(failed).unwrap_or("ok"), start.elapsed());
+                gate.metrics.answered(rpc, text(rule::KEY).or(failed).unwrap_or("ok"), start.elapsed());
             }
             answer
         })

@@ -237,8 +237,9 @@ impl Federation for FederationService {
         &self,
         request: Request<v1::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
-        let caller = Caller::of(&request)?;
-        Ok(Response::new(watch::events(Arc::clone(&self.shared), caller, request.into_inner().after)))
+        let (caller, after) = (Caller::of(&request)?, request.into_inner().after);
+        let events = watch::events(Arc::clone(&self.shared), caller, after).await?;
+        Ok(Response::new(events))
     }
 
     async fn find_upload(

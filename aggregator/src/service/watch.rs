@@ -26,7 +26,14 @@ const RECHECK: Duration = Duration::from_secs(2);
 pub(crate) type Events = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
 
 /// Every event after `after`, then new ones until the caller or the program goes.
-pub(crate) fn events(shared: Arc<Shared>, caller: Caller, after: u64) -> Events {
+///
+/// # Errors
+/// [`Refusal::OlderCopy`] to a caller that has seen more than there is: it would wait for what this aggregator has forgotten.
+pub(crate) async fn events(shared: Arc<Shared>, caller: Caller, after: u64) -> Result<Events, Refusal> {
+    let last = shared.store.last_event().await?;
+    if after > last {
+        return Err(Refusal::OlderCopy { caller: caller.name().clone(), seen: after, last });
+    }
     let (sender, receiver) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         if let Err(refusal) = pump(&shared, &caller, after, &sender).await {
@@ -34,7 +41,7 @@ pub(crate) fn events(shared: Arc<Shared>, caller: Caller, after: u64) -> Events 
             let _ = sender.send(Err(refusal.into())).await;
         }
     });
-    Box::pin(ReceiverStream::new(receiver))
+    Ok(Box::pin(ReceiverStream::new(receiver)))
 }
 
 async fn pump(

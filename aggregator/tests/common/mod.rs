@@ -253,5 +253,5 @@ pub fn committee(announcement: &Announcement) -> Committee {
 
 /// The broken rule's name in a status.
 pub fn rule(status: &Status) -> String {
-    status.metadata().get(aggregator::refusal::RULE_KEY).unwrap().to_str().unwrap().to_owned()
+    status.metadata().get(protos::rule::KEY).unwrap().to_str().unwrap().to_owned()
 }
