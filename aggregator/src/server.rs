@@ -129,9 +129,26 @@ pub enum ServeError {
     /// The contract's description.
     #[error("the contract's description is damaged: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The task that plays the rounds is gone.
+    #[error(
+        "the rounds are not played any more: their task ended; its last words are in the log. Start again: what was accepted is on the disk"
+    )]
+    EngineEnded,
     /// A task ended unexpectedly.
     #[error("the server's task ended: {0}")]
     Task(#[from] tokio::task::JoinError),
+}
+
+impl ServeError {
+    /// Whether the same may work later.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Setup(error) => error.is_passing(),
+            Self::Listen { .. } | Self::Transport(_) | Self::Engine(_) | Self::Task(_) | Self::EngineEnded => true,
+            Self::OpenToAll(_) | Self::Certificate { .. } | Self::Reflection(_) => false,
+        }
+    }
 }
 
 /// Opens the directory, takes its rounds up where they were, and serves.
@@ -146,6 +163,7 @@ pub fn start(config: Config) -> BoxFuture<'static, Result<Handle, ServeError>> {
 
 async fn serving(config: Config) -> Result<Handle, ServeError> {
     let mut home = setup::open(&config.dir).await?;
+    let lock = setup::lock(&config.dir)?;
     if let Some(hook) = &config.crash {
         home.store = home.store.with_crash_hook(hook.clone());
     }
@@ -213,7 +231,7 @@ async fn serving(config: Config) -> Result<Handle, ServeError> {
         .add_service(reflection)
         .add_service(enrolment)
         .add_service(federation);
-    let server = tokio::spawn(router.serve_with_incoming_shutdown(connections, async move {
+    let server = router.serve_with_incoming_shutdown(connections, async move {
         let mut drained = drained;
         // An error means that the handle is gone without a word: serve on until the process ends.
         if drained.wait_for(|draining| *draining).await.is_err() {
@@ -221,7 +239,11 @@ async fn serving(config: Config) -> Result<Handle, ServeError> {
         }
         // A load balancer looks elsewhere while calls under way end.
         reporter.set_not_serving::<FederationServer<FederationService>>().await;
-    }));
+    });
+    let server = tokio::spawn(async move {
+        let _held = lock;
+        server.await
+    });
     tracing::info!(%addr, "listening");
     Ok(Handle { addr, observed, draining, server, engine })
 }
@@ -254,11 +276,14 @@ impl Handle {
         let _ = self.shutdown().await;
     }
 
-    /// Resolves when the server stops by itself, which only a failure makes it do.
+    /// Resolves when the server or its engine stops by itself, which only a failure makes them do.
     ///
     /// # Errors
     /// [`ServeError`]: what failed.
     pub async fn failed(&mut self) -> Result<(), ServeError> {
-        Ok((&mut self.server).await??)
+        tokio::select! {
+            ended = &mut self.server => Ok(ended??),
+            () = self.engine.ended() => Err(ServeError::EngineEnded),
+        }
     }
 }

@@ -18,6 +18,8 @@ use terms::TermsError;
 pub const CHARTER: &str = "charter.toml";
 /// How long an invitation is good for, in milliseconds: seven days.
 pub const INVITATION_MS: u64 = 7 * 24 * 3_600 * 1_000;
+/// Held by the program that serves the folder.
+const LOCK: &str = "lock";
 const KEY_LINE: &str = "aggregator_key";
 
 /// An opened aggregator's directory; cheap to clone.
@@ -37,6 +39,9 @@ pub enum SetupError {
     /// `init` on a directory that holds an aggregator.
     #[error("{}: in use by an aggregator; choose another directory", .0.display())]
     InUse(PathBuf),
+    /// `serve` where another one does.
+    #[error("{}: another `serve` is at work here; stop that first", .0.display())]
+    Served(PathBuf),
     /// No aggregator's directory.
     #[error("{dir}: no aggregator lives here; make one with `plainchant-aggregator init {dir}`", dir = .0.display())]
     NotInitialised(PathBuf),
@@ -85,6 +90,18 @@ pub enum SetupError {
     /// Database and blobs.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl SetupError {
+    /// Whether the same may work later.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_passing(),
+            Self::Served(_) => true,
+            _ => false,
+        }
+    }
 }
 
 /// Makes an aggregator in `dir`: keys, certificates, database, and the charter from `template` (or a sample) with the
@@ -206,6 +223,18 @@ fn with_key(template: &str, key: &str) -> Result<String, SetupError> {
         }
     }
     if found { Ok(text) } else { Err(SetupError::NoKeyLine) }
+}
+
+/// The folder's lock, which whoever serves it holds: two would write over each other. The system gives it back when its holder ends, however that is.
+pub(crate) fn lock(dir: &Path) -> Result<std::fs::File, SetupError> {
+    let path = dir.join(LOCK);
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|source| SetupError::File { path: path.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(SetupError::Served(dir.to_path_buf())),
+        Err(std::fs::TryLockError::Error(source)) => Err(SetupError::File { path, source }),
+    }
 }
 
 /// Makes a folder that only its owner can read: database and sums are nobody else's business. One that is there stays as

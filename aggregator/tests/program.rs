@@ -42,7 +42,7 @@ fn init_invite_status_log_and_export_say_what_is_and_what_to_do_next() {
     assert!(err.contains("plainchant-client join DIR --invitation-file FILE"), "{err}");
     let invitation: Invitation = out.trim().parse().unwrap();
     assert_eq!((invitation.name.as_str(), invitation.url.as_str()), ("abbey", "https://builder.example:7443"));
-    let (code, _, err) = run(&["invite", fed, "nowhere"]);
+    let (code, _, err) = run(&["invite", fed, "nowhere", "--url", "https://builder.example:7443"]);
     assert_eq!(code, 2);
     assert!(err.contains("abbey, borough, county"), "{err}");
     assert_eq!(run(&["invite", fed, "abbey", "--url", "http://builder.example"]).0, 2);

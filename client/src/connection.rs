@@ -75,6 +75,14 @@ pub fn federation(identity: &Identity, network: &Network) -> Result<FederationCl
     Ok(over(channel(&identity.url, &identity.authority_der, Some(identity), network)?))
 }
 
+/// The same, for whoever counts calls: each is made once. A member's are made again when the aggregator is too busy.
+///
+/// # Errors
+/// [`ConnectError`]: the address, a key or the proxy cannot be used.
+pub fn impatient(identity: &Identity, network: &Network) -> Result<FederationClient<Speaking>, ConnectError> {
+    Ok(over(channel(&identity.url, &identity.authority_der, Some(identity), network)?.impatient()))
+}
+
 /// A client of the federation over this channel.
 pub(crate) fn over(channel: Speaking) -> FederationClient<Speaking> {
     FederationClient::new(channel)

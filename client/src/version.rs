@@ -11,6 +11,7 @@ use tonic::codegen::http::{Request, Response, StatusCode};
 use tonic::codegen::{Service, StdError};
 use tonic::transport::Channel;
 
+use crate::connection::Backoff;
 use crate::patience;
 
 /// This program and the aggregator speak no version of the protocol in common.
@@ -37,12 +38,19 @@ pub struct Speaking {
     channel: Channel,
     /// The aggregator's, as it was logged last.
     told: Arc<Mutex<Version>>,
+    /// Before a call is made again that was refused for the moment only; `None`: it is made once.
+    waits: Option<Backoff>,
 }
 
 impl Speaking {
     /// Over this channel.
     pub(crate) fn over(channel: Channel) -> Self {
-        Self { channel, told: Arc::new(Mutex::new(Version::PRESENT)) }
+        Self { channel, told: Arc::new(Mutex::new(Version::PRESENT)), waits: Some(patience::waits()) }
+    }
+
+    /// The same, whose calls are made once, whatever the answer.
+    pub(crate) fn impatient(self) -> Self {
+        Self { waits: None, ..self }
     }
 }
 
@@ -70,10 +78,13 @@ impl Service<Request<Body>> for Speaking {
         Version::PRESENT.say(request.headers_mut());
         // The one that was found ready makes the call.
         let next = self.channel.clone();
-        let ready = std::mem::replace(&mut self.channel, next);
-        let told = Arc::clone(&self.told);
+        let mut ready = std::mem::replace(&mut self.channel, next);
+        let (told, waits) = (Arc::clone(&self.told), self.waits.clone());
         Box::pin(async move {
-            let answer = patience::call(ready, request, patience::waits()).await?;
+            let answer = match waits {
+                Some(waits) => patience::call(ready, request, waits).await?,
+                None => ready.call(request).await?,
+            };
             // All of gRPC's have this one; others are of a server that did not come to ask which call it is.
             if answer.status() == StatusCode::OK {
                 let aggregator = Version::said(answer.headers()).map_err(OtherVersion::from)?;

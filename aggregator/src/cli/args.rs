@@ -93,8 +93,8 @@ pub(super) struct Invite {
     pub(super) dir: PathBuf,
     /// A member's name, as the charter has it.
     pub(super) name: String,
-    /// Where the member reaches this aggregator.
-    #[arg(long, default_value = "https://127.0.0.1:7443", value_parser = https)]
+    /// Where the member reaches this aggregator, https://HOST:PORT.
+    #[arg(long, value_parser = https)]
     pub(super) url: String,
 }
 
@@ -156,8 +156,8 @@ pub(super) struct Readmit {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A key was stolen, or somebody has left. `invite` lets a revoked member come back with the same keys. Other keys need \
-    another roster, and so another federation."
+    after_help = "A key was stolen, or somebody has left. `invite` lets a revoked member come back with the same keys; with others before \
+    the roster is complete only: then they need another roster, and so another federation."
 )]
 pub(super) struct Revoke {
     /// The aggregator's directory.

@@ -163,6 +163,8 @@ fn facts(charter: &Charter) -> anyhow::Result<Vec<Fact>> {
     let layout =
         terms::layout(charter, terms::fullest_round(charter), rounds.max_cohort as usize, rounds.may_vanish, count)?;
     let (up, sum) = (terms::most_sent_bytes(charter)?, 2 * layout.contribution_bytes() as u64);
+    let passing = up.saturating_mul(u64::from(rounds.max_cohort));
+    let kept = (sum / 2).saturating_mul(u64::from(rounds.count));
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let seconds = |ms: u64| ms as f64 / 1000.0;
     let absent = rounds.max_cohort - (rounds.min_cohort + rounds.may_vanish).min(rounds.max_cohort);
@@ -181,6 +183,17 @@ fn facts(charter: &Charter) -> anyhow::Result<Vec<Fact>> {
             "received by a house",
             format!("at most {:.2} MiB of the sum a round, and the cohort's lists", mib(sum)),
             sum,
+        ),
+        fact(
+            "disk",
+            "disk of the aggregator",
+            format!(
+                "{:.1} MiB while a round runs; after each, {:.2} MiB of its sum stay until the end: {:.1} MiB in all, beside answers and messages",
+                mib(passing),
+                mib(sum / 2),
+                mib(kept)
+            ),
+            passing.saturating_add(kept),
         ),
         fact(
             "seconds",
@@ -273,6 +286,10 @@ fn warnings(charter: &Charter) -> Vec<String> {
         ),
         (rounds.may_vanish == 0, "rounds.may_vanish is 0: one house that is lost after the announcement ends the attempt, which is charged".to_owned()),
         (
+            rounds.min_cohort + rounds.may_vanish >= rounds.max_cohort,
+            "rounds.min_cohort and rounds.may_vanish: no house may be absent when a round begins; one that leaves or is revoked ends the federation".to_owned(),
+        ),
+        (
             charter.charged_rounds() == rounds.count,
             "rounds.charged is rounds.count: one failed attempt ends the federation a round early".to_owned(),
         ),
@@ -333,6 +350,7 @@ mod tests {
             (&[("\nepsilon = 3.0", "\nepsilon = 30.0")], "privacy.epsilon"),
             (&[("delta = 1e-5", "delta = 1e-3")], "privacy.delta"),
             (&[("may_vanish = 1", "may_vanish = 0")], "rounds.may_vanish is 0"),
+            (&[], "no house may be absent"),
             (&[("threshold = 3", "threshold = 4")], "committee.threshold is 4 of 4"),
             (&[("close_ms = 60000", "close_ms = 31000")], "rounds.close_ms"),
         ] {

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
-use protocol::HouseName;
+use protocol::{HouseName, Role};
 
 use crate::isolation;
 use crate::server::ServeError;
@@ -56,7 +56,7 @@ fn run_with(args: Vec<OsString>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("plainchant-aggregator: {error:#}");
+            eprintln!("plainchant-aggregator: {}", with_causes(&error));
             ExitCode::from(exit_code(&error))
         }
     }
@@ -135,12 +135,26 @@ async fn readmit(args: Readmit) -> anyhow::Result<()> {
 async fn revoke(args: Revoke) -> anyhow::Result<()> {
     let name = member_name(&args.name)?;
     let home = setup::open(&args.dir).await?;
-    let revoked = home.revoke(&name).await;
+    let revoked = async {
+        let revoked = home.revoke(&name).await?;
+        Ok::<_, SetupError>((revoked, crate::status::read(&home).await?))
+    }
+    .await;
     home.store.close().await;
-    let (certificates, invitations) = revoked?;
+    let ((certificates, invitations), status) = revoked?;
     println!(
         "`{name}` is let in no more: {certificates} certificates are revoked, {invitations} invitations withdrawn"
     );
+    if let Some(reason) = status.stalled {
+        eprintln!("no round can begin now: {reason}");
+    }
+    let in_committee = home.charter.members().any(|(member, role)| member == name && role != Role::Contributor);
+    let keys = status.keys.iter().find(|(member, _)| member == name.as_str());
+    if let Some((_, left)) = keys.filter(|_| in_committee) {
+        eprintln!(
+            "it is of the committee: {left} more attempts can begin with the one-time keys that it left, and none after them"
+        );
+    }
     Ok(())
 }
 
@@ -167,15 +181,25 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return FAILED;
     }
     let later = error.chain().any(|cause| {
-        matches!(
-            cause.downcast_ref::<ServeError>(),
-            Some(ServeError::Listen { .. } | ServeError::Transport(_) | ServeError::Engine(_) | ServeError::Task(_))
-        ) || matches!(cause.downcast_ref::<SetupError>(), Some(SetupError::Store(_)))
-            || cause.is::<crate::store::StoreError>()
+        cause.downcast_ref::<ServeError>().is_some_and(ServeError::is_passing)
+            || cause.downcast_ref::<SetupError>().is_some_and(SetupError::is_passing)
+            || cause.downcast_ref::<crate::store::StoreError>().is_some_and(crate::store::StoreError::is_passing)
             || cause.is::<NotYet>()
             || cause.downcast_ref::<hub::HubError>().is_some_and(hub::HubError::is_passing)
     });
     if later { TRY_LATER } else { USAGE }
+}
+
+/// An error with its causes; some say theirs in their own text too: each is said once.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 /// The folder of a base model, fetched if need be.

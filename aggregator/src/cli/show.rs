@@ -39,12 +39,18 @@ fn print(status: &status::Status) {
         Some(reason) => println!("stage       halted: {reason}"),
         None => println!("stage       {}", status.stage),
     }
+    if let Some(reason) = &status.stalled {
+        println!("STALLED     no round can begin: {reason}");
+    }
     println!("joined      {}", list(&status.joined));
     println!("missing     {}", list(&status.missing));
     let keys: Vec<String> = status.keys.iter().map(|(name, stock)| format!("{name} {stock}")).collect();
     println!("keys        {}", list(&keys));
     println!("revoked     {}", list(&status.revoked));
-    println!("round       {} of {}, attempt {}: {}", status.round, status.rounds, status.attempt, status.phase);
+    println!(
+        "round       {} of {}, attempt {} of {}: {}",
+        status.round, status.rounds, status.attempt, status.attempts, status.phase
+    );
     println!("waits for   {}", list(&status.waiting_for));
     println!("contributed {}", list(&status.contributed));
     let isolated: Vec<String> = status.isolated.iter().map(|(name, ground)| format!("{name} ({ground})")).collect();
@@ -61,6 +67,14 @@ fn print(status: &status::Status) {
         None => println!("metrics     {}", status.metrics.note),
     }
     println!("record      {} leaves", status.record);
+    if status.approvals_needed > 0 {
+        println!(
+            "hand-over   agreed to by {} of {} that must: {}",
+            status.approved.len(),
+            status.approvals_needed,
+            list(&status.approved)
+        );
+    }
     println!("adapter     {}", if status.final_adapter { "here: `export` writes it" } else { "not here yet" });
 }
 

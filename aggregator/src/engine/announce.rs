@@ -74,6 +74,12 @@ impl Core {
         let Round::Gathering(gathering) = &current.round else { return None };
         // One that was let out after it said so can not contribute, and would cost the others an attempt.
         let mut ready: Vec<HouseName> = gathering.ready().filter(|house| !revoked.contains(house)).cloned().collect();
+        let unable = houses < gathering.needed();
+        if unable && !current.unable {
+            let needed = gathering.needed();
+            tracing::error!(houses, needed, "no round can begin: too few houses are neither revoked nor isolated");
+        }
+        current.unable = unable;
         let choice = isolation.expected(&ready, gathering.needed(), most);
         ready.retain(|house| isolation.isolated().all(|(isolated, _)| isolated != house));
         say(isolation, &choice, &mut current.choice);

@@ -98,6 +98,8 @@ pub(super) struct Current {
     pub(super) opened: bool,
     /// Whom isolation lets take part, as it was said last.
     pub(super) choice: Option<Choice>,
+    /// Too few houses are left that may take part, and that was said.
+    pub(super) unable: bool,
     /// Since when enough houses are ready.
     pub(super) enough_since: Option<Instant>,
     /// Adding the cohort up failed here: not again before.
@@ -119,6 +121,7 @@ impl Current {
             summed: false,
             opened: false,
             choice: None,
+            unable: false,
             enough_since: None,
             fold_again: None,
             reported: None,
@@ -277,6 +280,10 @@ impl Core {
         self.store.commit(&writes).await?;
         tracing::debug!(round = %start.round, attempt = %start.attempt, input = input.event.kind(), state = step.next.name(), "step");
         self.carry_out(step.next, after);
+        if !matches!(self.stage, Stage::Running(_)) {
+            // No announcement follows that would do it.
+            self.clear_earlier().await;
+        }
         Ok(())
     }
 

@@ -222,6 +222,9 @@ impl Core {
         match after.next {
             Next::Same => {}
             Next::Begin(round, attempt) => {
+                if attempt.get() == self.charter.rounds.max_attempts && attempt > Attempt::FIRST {
+                    tracing::error!(%round, %attempt, "the last attempt at this round: if it fails too, the federation halts for good");
+                }
                 let start = Start { round, attempt, adapter: self.adapter, record: self.record.head() };
                 self.end_attempt(Stage::Running(Box::new(Current::new(&federation, start))));
             }

@@ -133,6 +133,13 @@ impl Engine {
         self.events.clone()
     }
 
+    /// Resolves when the engine's task is gone.
+    pub(crate) async fn ended(&self) {
+        let mut events = self.events.clone();
+        // The task holds the other end.
+        while events.changed().await.is_ok() {}
+    }
+
     /// Bytes of a state under this charter.
     pub(crate) fn state_bytes(&self) -> usize {
         self.state_bytes

@@ -4,7 +4,7 @@ use protocol::server::{Event, EventKind, Input};
 use protocol::{Announcement, Answer, BodyChecksum, CohortList, HouseName, Message as _, Roster, Signed, SumClaim};
 use secure_sum::Layout;
 
-use super::{Engine, sealed_from_bytes};
+use super::{Engine, sealed_from_bytes, start};
 use crate::refusal::Refusal;
 use crate::store::{BlobError, Setting, Shelf, StoredAttempt};
 
@@ -108,8 +108,6 @@ impl Engine {
     }
 
     async fn missing(&self) -> Result<Vec<HouseName>, Refusal> {
-        let joined = self.store.members().await?;
-        let joined = |name: &HouseName| joined.iter().any(|member| member.name == *name);
-        Ok(self.members.iter().filter(|name| !joined(name)).cloned().collect())
+        Ok(start::missing(&self.store, self.members.iter().cloned()).await?)
     }
 }

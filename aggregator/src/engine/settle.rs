@@ -75,14 +75,25 @@ impl Core {
                 let blob = self.store.blobs().put(Shelf::Kept, opened.state.to_bytes().into()).await?;
                 let state = Write::Set(Setting::State, blob.as_bytes().to_vec());
                 let metrics = metrics.map(Write::Metrics);
+                let former = self.store.setting(Setting::State).await?;
                 self.store.commit(&std::iter::once(state).chain(metrics).collect::<Vec<_>>()).await?;
                 self.own = Some(opened);
+                self.drop_state(former, blob).await;
                 self.hand_over_own().await
             }
             None => {
                 let reason = format!("opened here: {verdict:?}; signed by the houses: state {}", self.adapter);
                 self.halt(reason).await
             }
+        }
+    }
+
+    /// Only the newest state is read again. One that stays costs room, and nothing else.
+    async fn drop_state(&self, former: Option<Vec<u8>>, newest: Digest) {
+        let former = former.and_then(|former| Some(Digest::from_bytes(former.as_slice().try_into().ok()?)));
+        let Some(former) = former.filter(|former| *former != newest) else { return };
+        if let Err(error) = self.store.blobs().remove(Shelf::Kept, &former).await {
+            tracing::warn!(%error, "the state before could not be removed");
         }
     }
 

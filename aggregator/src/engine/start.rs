@@ -14,7 +14,7 @@ use super::record::Record;
 use super::{FalseSum, Pace};
 use crate::refusal::Refusal;
 use crate::setup::Home;
-use crate::store::{EnrolledMember, Setting, Shelf, Write};
+use crate::store::{EnrolledMember, Setting, Shelf, Store, StoreError, Write};
 use terms::Terms;
 
 impl Core {
@@ -97,11 +97,9 @@ impl Core {
         Ok(())
     }
 
-    /// The charter's members who have not joined.
+    /// The charter's members who have not joined, or may not come in: a roster would pin keys for good that are lost or stolen.
     pub(super) async fn missing(&self) -> Result<Vec<HouseName>, Refusal> {
-        let joined = self.store.members().await?;
-        let missing = self.charter.members().map(|(name, _)| name);
-        Ok(missing.filter(|name| !joined.iter().any(|member| member.name == *name)).collect())
+        Ok(missing(&self.store, self.charter.members().map(|(name, _)| name)).await?)
     }
 
     fn member(&self, joined: &EnrolledMember) -> Result<Member, Refusal> {
@@ -158,6 +156,16 @@ impl Core {
         let bytes = self.store.blobs().get(Shelf::Kept, &digest).await?;
         self.terms.read_state(&bytes).map_err(|_| damaged())
     }
+}
+
+/// Those of `members` who have not joined, or whose certificates are all revoked.
+pub(super) async fn missing(
+    store: &Store,
+    members: impl Iterator<Item = HouseName>,
+) -> Result<Vec<HouseName>, StoreError> {
+    let (joined, revoked) = (store.members().await?, store.revoked().await?);
+    let there = |name: &HouseName| joined.iter().any(|member| member.name == *name) && !revoked.contains(name);
+    Ok(members.filter(|name| !there(name)).collect())
 }
 
 fn layout_of(signed: &Signed<protocol::Announcement>) -> Result<Layout, String> {

@@ -63,6 +63,8 @@ pub(crate) struct Metrics {
     waiting: Gauge,
     record: Gauge,
     halted: Gauge,
+    stalled: Gauge,
+    attempts_left: Gauge,
     attempts: Family<Ended, Gauge>,
     speaks: Family<Speaks, Gauge>,
     versions: Arc<Mutex<BTreeMap<HouseName, Version>>>,
@@ -90,6 +92,17 @@ impl Metrics {
         registry.register("waiting", "Members that the attempt under way waits for", waiting.clone());
         registry.register("record_leaves", "Leaves of the record", record.clone());
         registry.register("halted", "1 when the federation is halted, and its operator must look", halted.clone());
+        let (stalled, attempts_left) = (Gauge::default(), Gauge::default());
+        registry.register(
+            "stalled",
+            "1 when no round can begin until its operator changes something: the status says what",
+            stalled.clone(),
+        );
+        registry.register(
+            "attempts_left",
+            "Attempts that the charter allows for this round after the one under way",
+            attempts_left.clone(),
+        );
         registry.register("attempts", "Attempts by how they ended", attempts.clone());
         let speaks = Family::<Speaks, Gauge>::default();
         registry.register("member_version", "1 for the protocol version that a member said last", speaks.clone());
@@ -107,6 +120,8 @@ impl Metrics {
             waiting,
             record,
             halted,
+            stalled,
+            attempts_left,
             attempts,
             speaks,
             versions: Arc::default(),
@@ -165,6 +180,8 @@ impl Metrics {
         self.waiting.set(count(status.waiting_for.len()));
         self.record.set(count(status.record));
         self.halted.set(i64::from(status.halted.is_some()));
+        self.stalled.set(i64::from(status.stalled.is_some()));
+        self.attempts_left.set(status.attempts.saturating_sub(status.attempt).into());
         for (conclusion, attempts) in &status.attempts_by_end {
             let ended = Ended { conclusion: (*conclusion).to_owned() };
             self.attempts.get_or_create(&ended).set(count(*attempts));

@@ -1,6 +1,7 @@
 //! What people and their monitoring see of a running aggregator, on a port of its own: a page that updates by itself, the same as JSON,
 //! and Prometheus metrics. Read-only, and never anything of a contribution: names, counts, times and what the record says.
 
+mod listen;
 mod metrics;
 mod web;
 

@@ -17,8 +17,8 @@ function row(cells) {
 function show(status) {
   say("federation", status.federation);
   document.title = `${status.federation}: round ${status.round} of ${status.rounds}`;
-  say("stage", status.halted ? `halted: ${status.halted}` : status.stage);
-  at("stage").className = status.halted ? "bad" : "";
+  say("stage", status.halted ? `halted: ${status.halted}` : status.stalled ? `no round can begin: ${status.stalled}` : status.stage);
+  at("stage").className = status.halted || status.stalled ? "bad" : "";
   for (const key of ["round", "rounds", "attempt", "phase", "charter", "record"]) say(key, status[key]);
   at("progress").value = status.rounds ? status.applied / status.rounds : 0;
   say("waiting", list(status.waiting_for));

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use zeroize::Zeroizing;
 
-use super::{Metrics, Observe};
+use super::{Metrics, Observe, listen};
 use crate::setup::Home;
 use crate::status::{self, Pasts, Status};
 use crate::store::StoreError;
@@ -78,7 +78,7 @@ pub(crate) async fn serve(
     observe: &Observe,
     home: Arc<Home>,
     metrics: Metrics,
-    mut drained: watch::Receiver<bool>,
+    drained: watch::Receiver<bool>,
 ) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(observe.listen).await?;
     let addr = listener.local_addr()?;
@@ -93,15 +93,7 @@ pub(crate) async fn serve(
         .route("/metrics", get(metrics_text))
         .layer(from_fn_with_state(observed.clone(), let_in))
         .with_state(observed);
-    tokio::spawn(async move {
-        let stopped = async move {
-            // An error means that the server is gone: so is this.
-            let _ = drained.wait_for(|drained| *drained).await;
-        };
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
-            tracing::error!(%error, "the page is not served any more");
-        }
-    });
+    tokio::spawn(listen::serve(listener, router, drained));
     tracing::info!(%addr, "observed at");
     Ok(addr)
 }

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod curve;
+mod stall;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -10,7 +11,7 @@ pub use attempt::Past;
 use attempt::{Heard, end};
 pub use curve::Curve;
 use privacy::accountant::epsilon;
-use protocol::charter::PrivacyMode;
+use protocol::charter::{PrivacyMode, ReleasePolicy};
 use protocol::{Attempt, Charter, Conclusion, Message as _, RecordLeaf, RoundNumber, Verdict};
 use serde::Serialize;
 
@@ -29,6 +30,8 @@ pub struct Status {
     pub stage: &'static str,
     /// Why it is halted.
     pub halted: Option<String>,
+    /// Why no round can begin until its operator changes something.
+    pub stalled: Option<String>,
     /// Who has joined.
     pub joined: Vec<String>,
     /// Who has not.
@@ -41,6 +44,8 @@ pub struct Status {
     pub rounds: u32,
     /// The current attempt at it.
     pub attempt: u32,
+    /// How many attempts the charter allows for one round: when all have failed, the federation halts.
+    pub attempts: u32,
     /// What is going on in it.
     pub phase: &'static str,
     /// Whom it waits for.
@@ -75,6 +80,10 @@ pub struct Status {
     pub record: usize,
     /// Whether the final adapter is here.
     pub final_adapter: bool,
+    /// Houses that agreed to hand it over.
+    pub approved: Vec<String>,
+    /// How many must, under release policy `clients`; 0 where the aggregator opens sums itself.
+    pub approvals_needed: u32,
 }
 
 /// Attempts in the history.
@@ -99,7 +108,11 @@ pub async fn read_again(home: &Home, pasts: &mut Pasts) -> Result<Status, StoreE
     let store = &home.store;
     let joined: Vec<_> = store.members().await?.into_iter().map(|member| member.name).collect();
     let members = home.charter.members().map(|(name, _)| name);
-    let missing: Vec<_> = members.filter(|name| !joined.contains(name)).map(|name| name.to_string()).collect();
+    let mut missing: Vec<_> = members.filter(|name| !joined.contains(name)).map(|name| name.to_string()).collect();
+    if store.setting(Setting::Roster).await?.is_none() {
+        // Such a member joins again, with the same keys or others.
+        missing.extend(store.revoked().await?.iter().map(ToString::to_string));
+    }
     let mut keys = Vec::new();
     for name in &joined {
         keys.push((name.to_string(), store.stock(name).await?));
@@ -122,6 +135,15 @@ pub async fn read_again(home: &Home, pasts: &mut Pasts) -> Result<Status, StoreE
         (phase, waiting_for) = heard.phase(&home.charter, &store.event_kinds(round, attempt).await?);
         contributed = heard.contributed();
     }
+    let revoked: Vec<_> = store.revoked().await?.iter().map(ToString::to_string).collect();
+    // Nobody waits for whom it does not let in.
+    waiting_for.retain(|name| !revoked.contains(name) || phase == "enrolling");
+    let out = |names: &[String], why: &'static str| names.iter().map(|name| (name.clone(), why)).collect::<Vec<_>>();
+    let out: Vec<_> = out(&revoked, stall::REVOKED)
+        .into_iter()
+        .chain(isolation.isolated().map(|(house, _)| (house.to_string(), "isolated")))
+        .collect();
+    let stalled = if phase == "gathering" { stall::stall(&home.charter, &out, &keys) } else { None };
     let mut history = Vec::new();
     for leaf in leaves.iter().rev().take(HISTORY) {
         let place = (leaf.round, leaf.attempt);
@@ -143,19 +165,21 @@ pub async fn read_again(home: &Home, pasts: &mut Pasts) -> Result<Status, StoreE
             (None, false, None) => "enrolling",
         },
         halted,
+        stalled,
         joined: joined.iter().map(ToString::to_string).collect(),
         missing,
         keys,
         round: latest.map_or(0, |(round, _)| round.get()),
         rounds: home.charter.rounds.count,
         attempt: latest.map_or(0, |(_, attempt)| attempt.get()),
+        attempts: home.charter.rounds.max_attempts,
         phase,
         waiting_for,
         contributed,
         applied: u32::try_from(leaves.iter().filter(|leaf| end(leaf) == "applied").count()).unwrap_or(u32::MAX),
         history,
         attempts_by_end,
-        revoked: store.revoked().await?.iter().map(ToString::to_string).collect(),
+        revoked,
         isolated,
         suspects,
         last: leaves.last().map(describe),
@@ -166,6 +190,11 @@ pub async fn read_again(home: &Home, pasts: &mut Pasts) -> Result<Status, StoreE
         metrics: Curve::of(&home.charter, store.metrics().await?),
         record: leaves.len(),
         final_adapter: store.setting(Setting::FinalState).await?.is_some(),
+        approved: store.approved().await?.iter().map(ToString::to_string).collect(),
+        approvals_needed: match home.charter.release.policy {
+            ReleasePolicy::Clients => u32::from(home.charter.committee.threshold),
+            ReleasePolicy::Aggregator => 0,
+        },
     })
 }
 

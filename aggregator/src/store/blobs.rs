@@ -71,7 +71,11 @@ impl Blobs {
     /// [`BlobError::Folder`] when the folder cannot be made.
     pub fn open(folder: &FilePath) -> Result<Self, BlobError> {
         let failed = |source| BlobError::Folder { path: folder.to_path_buf(), source };
-        std::fs::create_dir_all(folder).map_err(|error| failed(Box::new(error)))?;
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(folder).map_err(|error| failed(Box::new(error)))?;
         let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(Box::new(error)))?;
         Ok(Self { store: Arc::new(store.with_fsync(true)), folder: folder.to_path_buf(), crash: Crash::default() })
     }
@@ -121,6 +125,17 @@ impl Blobs {
     pub async fn get(&self, shelf: Shelf, digest: &Digest) -> Result<Bytes, BlobError> {
         let bytes = self.store.get(&shelf.place(digest)).await?.bytes().await?;
         if Digest::sha256(&bytes) == *digest { Ok(bytes) } else { Err(BlobError::Damaged(*digest)) }
+    }
+
+    /// Removes one blob that nothing speaks of any more. Ends without an error when there is none.
+    ///
+    /// # Errors
+    /// [`BlobError::Store`].
+    pub async fn remove(&self, shelf: Shelf, digest: &Digest) -> Result<(), BlobError> {
+        match self.store.delete(&shelf.place(digest)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Removes all blobs of a finished attempt. Ends without an error when there are none.

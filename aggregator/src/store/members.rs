@@ -6,7 +6,7 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::certificates::note_certificate;
 use super::transition::Transition;
-use super::{Store, StoreError, fixed, from_column, to_column};
+use super::{Setting, Store, StoreError, fixed, from_column, to_column};
 
 /// Somebody with a certificate of the federation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,9 @@ pub enum EnrolError {
         name: HouseName,
     },
     /// Another member has this name or key.
-    #[error("{name}, or somebody with one of its keys, has joined before")]
+    #[error(
+        "{name}, or somebody with one of its keys, has joined before. With the keys that it joined with, it comes back after `revoke` and `invite`; with others before the roster is complete only, else in another federation"
+    )]
     Taken {
         /// The name asked for.
         name: HouseName,
@@ -130,7 +132,10 @@ impl Store {
         if from_column::<u64>(row.try_get("expires_at_ms")?, "invitation")? <= new.joined_at_ms {
             return Err(EnrolError::Expired { name: name() });
         }
-        if !takes_back(&mut change, new).await? && !insert(&mut change, new).await? {
+        if !takes_back(&mut change, new).await?
+            && !takes_place(&mut change, new).await?
+            && !insert(&mut change, new).await?
+        {
             return Err(EnrolError::Taken { name: name() });
         }
         use_up(&mut change, token_digest, new).await?;
@@ -162,6 +167,30 @@ async fn takes_back(connection: &mut SqliteConnection, new: &NewMember) -> Resul
     .execute(connection)
     .await?;
     Ok(changed.rows_affected() == 1)
+}
+
+/// A member whose certificates are all revoked joins with other keys while no roster pins those that it had: nothing was ever sealed to them.
+async fn takes_place(connection: &mut SqliteConnection, new: &NewMember) -> Result<bool, StoreError> {
+    let changed = sqlx::query(
+        "UPDATE members SET signing_key = $1, mailbox_key = $2, certificate = $3, certificate_digest = $4, joined_at_ms = $5
+         WHERE name = $6 AND name NOT IN (SELECT member FROM certificates WHERE revoked_at_ms IS NULL)
+         AND NOT EXISTS (SELECT 1 FROM members AS other WHERE other.name <> $6 AND (other.signing_key = $1 OR other.mailbox_key = $2))
+         AND NOT EXISTS (SELECT 1 FROM settings WHERE name = $7)",
+    )
+    .bind(new.signing_key.as_slice())
+    .bind(new.mailbox_key.as_slice())
+    .bind(&new.certificate)
+    .bind(new.certificate_digest.as_slice())
+    .bind(to_column(new.joined_at_ms, "time")?)
+    .bind(new.name.as_str())
+    .bind(Setting::Roster.name())
+    .execute(&mut *connection)
+    .await?;
+    if changed.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query("DELETE FROM one_time_keys WHERE member = $1").bind(new.name.as_str()).execute(connection).await?;
+    Ok(true)
 }
 
 /// A new member; `false` where another has its name or a key.
@@ -211,6 +240,7 @@ fn member(row: &SqliteRow) -> Result<EnrolledMember, StoreError> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::store::Write;
 
     fn new(name: &str, byte: u8, joined_at_ms: u64) -> NewMember {
         NewMember {
@@ -256,5 +286,35 @@ mod tests {
         let found = store.certificate([1; 32]).await.unwrap().unwrap();
         assert_eq!((found.member, found.revoked), (anna, false));
         assert_eq!(store.certificate([7; 32]).await.unwrap(), None);
+    }
+    #[tokio::test]
+    async fn a_revoked_member_joins_with_other_keys_until_a_roster_pins_those_that_it_had() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), true).await.unwrap();
+        let [anna, berta] = ["anna", "berta"].map(|name| HouseName::new(name).unwrap());
+        for (token, name) in [(1, &anna), (2, &anna), (5, &berta)] {
+            store.invite([token; 32], name, 100).await.unwrap();
+        }
+        store.enrol([1; 32], &new("anna", 1, 50)).await.unwrap();
+        store.enrol([5; 32], &new("berta", 5, 50)).await.unwrap();
+        let others = store.enrol([2; 32], &new("anna", 2, 60)).await;
+        assert!(matches!(others, Err(EnrolError::Taken { .. })), "its certificate stands: {others:?}");
+        store.revoke(&anna, 70).await.unwrap();
+        store.invite([6; 32], &anna, 100).await.unwrap();
+        let stolen = NewMember { mailbox_key: [5; 32], ..new("anna", 6, 80) };
+        let taken = store.enrol([6; 32], &stolen).await;
+        assert!(matches!(taken, Err(EnrolError::Taken { .. })), "berta has that mailbox: {taken:?}");
+        store.enrol([6; 32], &new("anna", 6, 80)).await.unwrap();
+        let members = store.members().await.unwrap();
+        let keys: Vec<_> = members.iter().map(|member| (member.name.as_str(), member.signing_key[0])).collect();
+        assert_eq!(keys, [("anna", 6), ("berta", 5)]);
+        assert!(store.revoked().await.unwrap().is_empty());
+
+        store.commit(&[Write::Set(Setting::Roster, vec![1])]).await.unwrap();
+        store.revoke(&anna, 90).await.unwrap();
+        store.invite([8; 32], &anna, 100).await.unwrap();
+        let pinned = store.enrol([8; 32], &new("anna", 8, 95)).await;
+        assert!(matches!(pinned, Err(EnrolError::Taken { .. })), "{pinned:?}");
+        store.enrol([8; 32], &new("anna", 6, 95)).await.unwrap();
     }
 }

@@ -52,7 +52,7 @@ pub struct Store {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be opened.
-    #[error("{}: cannot open the database ({source}); is this an aggregator's directory?", path.display())]
+    #[error("{}: cannot open the database ({source}); {hint}", path.display(), hint = hint(source))]
     Open {
         /// The file.
         path: PathBuf,
@@ -104,6 +104,14 @@ impl StoreError {
         self.is_caused_by(none_left, SQLITE_CANTOPEN)
     }
 
+    /// Whether the same may work later, without anybody's change to the storage: the disk is full or failed, or somebody else holds the database.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        /// SQLITE_BUSY, SQLITE_LOCKED, SQLITE_IOERR: a full disk is the last of them where SQLite writes beside the database.
+        const PASSING: [&str; 3] = ["5", "6", "10"];
+        self.is_full() || self.is_out_of_files() || PASSING.iter().any(|code| self.is_caused_by(|_| false, code))
+    }
+
     /// Whether something in the chain is such an error of the system, or an error of SQLite with this code.
     fn is_caused_by(&self, system: impl Fn(&std::io::Error) -> bool, sqlite: &str) -> bool {
         let mut next: Option<&(dyn std::error::Error + 'static)> = Some(self);
@@ -111,7 +119,9 @@ impl StoreError {
             let found = match error.downcast_ref::<std::io::Error>() {
                 Some(io) => system(io),
                 None => match error.downcast_ref::<sqlx::Error>() {
-                    Some(sqlx::Error::Database(database)) => database.code().is_some_and(|code| code == sqlite),
+                    Some(sqlx::Error::Database(database)) => {
+                        database.code().is_some_and(|code| primary(&code) == sqlite)
+                    }
                     _ => false,
                 },
             };
@@ -152,6 +162,11 @@ impl Store {
 
     async fn opened(dir: &Path, create: bool) -> Result<Self, StoreError> {
         let path = dir.join(DATABASE);
+        if create {
+            // SQLite's other files take its mode; who took part in what is nobody else's business.
+            let made = private(&path);
+            made.map_err(|source| StoreError::Open { path: path.clone(), source: source.into() })?;
+        }
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .create_if_missing(create)
@@ -215,6 +230,31 @@ impl Store {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// Makes an empty file that only its owner can read; one that is there stays as it is.
+fn private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+/// What may be done about a database that does not open.
+fn hint(source: &sqlx::Error) -> &'static str {
+    let code = source.as_database_error().and_then(|error| error.code()).map(|code| primary(&code));
+    match code.as_deref() {
+        Some("5" | "6") => "another program holds it: end that, or try again later",
+        Some("10" | "13") => "is its disk full?",
+        Some("11" | "26") => "it is damaged: restore it from a backup",
+        _ => "is this an aggregator's directory?",
+    }
+}
+
+/// The primary code of one of SQLite's extended ones, which is its low byte.
+fn primary(code: &str) -> String {
+    code.parse::<u32>().map_or_else(|_| code.to_owned(), |code| (code & 0xff).to_string())
 }
 
 /// A count or time as the database's 64-bit signed integer.

@@ -277,6 +277,16 @@ impl Store {
             .collect()
     }
 
+    /// Who has approved handing the final state over.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn approved(&self) -> Result<Vec<HouseName>, StoreError> {
+        let names: Vec<String> =
+            sqlx::query_scalar("SELECT member FROM approvals ORDER BY member").fetch_all(&self.pool).await?;
+        names.iter().map(|name| house(name)).collect()
+    }
+
     /// The signed approvals so far.
     ///
     /// # Errors

@@ -50,7 +50,7 @@ struct Caller {
 impl Caller {
     fn new(site: &Site, house: usize) -> anyhow::Result<Self> {
         let identity = Identity::load(&site.house(house))?;
-        let client = client::connection::federation(&identity, &client::proxy::Network::default())?;
+        let client = client::connection::impatient(&identity, &client::proxy::Network::default())?;
         // A version comes before a key.
         let key = secure_sum::SealingKey::generate(&mut rand::rng()).public().to_bytes();
         let (_, key) = key.split_last_chunk().context("a key has 32 bytes")?;
