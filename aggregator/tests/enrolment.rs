@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{CHARTER, Member, Site, channel, join_request, rule, sign};
+use common::{CHARTER, Member, Site, channel, join_request, rule, sign, signer};
 use protocol::{Digest, HouseName};
 use protos::v1;
 use protos::v1::enrolment_client::EnrolmentClient;
@@ -169,4 +169,24 @@ async fn a_directory_in_use_and_an_unknown_member_are_refused() {
     let changed: Vec<_> = home.charter.text().lines().zip(CHARTER.lines()).filter(|(a, b)| a != b).collect();
     assert_eq!(changed.len(), 1);
     assert!(changed[0].0.starts_with("aggregator_key = "));
+}
+
+/// Its folder was lost, say, before anybody's roster had its keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_member_holds_the_roster_up_until_it_joins_again_and_its_new_keys_are_pinned() {
+    let mut site = Site::new(CHARTER).await;
+    let addr = site.serve().await;
+    Member::join(&site, addr, "abbey", 1).await;
+    let home = site.home().await;
+    home.revoke(&HouseName::new("abbey").unwrap()).await.unwrap();
+    let mut borough = Member::join(&site, addr, "borough", 2).await;
+    Member::join(&site, addr, "county", 3).await;
+    let waits = borough.client.get_roster(v1::GetRosterRequest {}).await.unwrap_err();
+    assert_eq!(rule(&waits), "roster-incomplete");
+    assert!(waits.message().contains("still to join: abbey"), "{waits}");
+    assert_eq!(aggregator::status::read(&home).await.unwrap().missing, ["abbey"]);
+    Member::join(&site, addr, "abbey", 9).await;
+    let roster = borough.roster().await;
+    let pinned = roster.member(&HouseName::new("abbey").unwrap()).unwrap();
+    assert_eq!(*pinned.signing_key(), signer("abbey", 9).public_key());
 }

@@ -313,3 +313,43 @@ fn chromium(arguments: &[&str]) -> Option<String> {
     }
     Some(String::from_utf8_lossy(&chromium.stdout).into_owned())
 }
+
+/// Requests that never end, from whoever reaches the port: with a token too, for they have none to show.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_request_holds_a_place_for_seconds_and_the_rounds_files_are_never_touched() {
+    let site = Site::new(CHARTER).await;
+    let (handle, at) = observed(&site, None).await;
+    let addr = handle.addr;
+    blocking(move || {
+        let half: Vec<_> = (0..300)
+            .map(|_| {
+                let mut stream = TcpStream::connect(at).unwrap();
+                // One beyond the places is closed, maybe before this.
+                let _ = stream.write_all(b"GET /status.json HTTP/1.1\r\nHost: ");
+                stream
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(500));
+        let files = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        assert!(files < 300 + 64 + 100, "{files} files are open, 300 of them this end's");
+        let start = std::time::Instant::now();
+        // Their places are free again a few seconds later.
+        while start.elapsed() < Duration::from_secs(30) {
+            let mut stream = TcpStream::connect(at).unwrap();
+            let asked = write!(stream, "GET /page.js HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n");
+            let mut answer = String::new();
+            if asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200") {
+                println!("served again after {:?}", start.elapsed());
+                drop(half);
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("half requests keep all places for {:?}", start.elapsed());
+    })
+    .await;
+    let mut health = HealthClient::new(channel(addr, &site.authority, None));
+    let answer = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(answer.status(), ServingStatus::Serving);
+    handle.shutdown().await.unwrap();
+}

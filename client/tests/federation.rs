@@ -53,6 +53,9 @@ async fn released_sum_is_exact(policy: &str) {
     program(aggregator::cli::run, &export).await;
     let model = Terms::of(&charter).unwrap().model;
     assert_eq!(adapter::Adapter::load_dir(&out, &model).unwrap().digest(), wanted);
+    // What stays of two rounds: a sum of each, for whoever was away, and the last state.
+    let files = |folder: &str| std::fs::read_dir(aggregator.join(folder)).map_or(0, Iterator::count);
+    assert_eq!((files("blobs/kept"), files("blobs/attempts")), (3, 0));
     drop(kept);
 }
 

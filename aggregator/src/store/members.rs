@@ -315,6 +315,7 @@ mod tests {
         store.invite([8; 32], &anna, 100).await.unwrap();
         let pinned = store.enrol([8; 32], &new("anna", 8, 95)).await;
         assert!(matches!(pinned, Err(EnrolError::Taken { .. })), "{pinned:?}");
-        store.enrol([8; 32], &new("anna", 6, 95)).await.unwrap();
+        let again = NewMember { certificate_digest: [9; 32], ..new("anna", 6, 95) };
+        store.enrol([8; 32], &again).await.unwrap();
     }
 }
