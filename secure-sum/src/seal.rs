@@ -102,6 +102,12 @@ impl SealingPublicKey {
         logproof::point(&self.u())
     }
 
+    /// Whether anything can be sealed to this key: a canonical point of prime order. One to which nothing can would stop everybody that must.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.point().is_some()
+    }
+
     /// Version and key; 33 bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -279,9 +279,11 @@ fn members_with_unusable_keys_or_no_seat_can_not_complain() {
     let mut top_bit = own;
     top_bit[31] |= 0x80;
     let mixed = MontgomeryPoint(own).to_edwards(0).unwrap() + EIGHT_TORSION[3];
+    assert!(f.member.public().is_usable());
     for u in [top_bit, mixed.to_montgomery().0, [0; 32], [0xff; 32]] {
         let receiver = SealingPublicKey::from_bytes(&[&[1], &u[..]].concat()).unwrap();
         assert_eq!(seal_with(&receiver, INFO, AAD, b"share", &mut f.rng), Err(SealError::PublicKey));
+        assert!(!receiver.is_usable());
         let envelope = Envelope { receiver: &receiver, info: INFO, aad: AAD, sealed: &sealed };
         let judged = proof.judge(&envelope, &f.layout, &f.committee, f.commitments(), INDEX);
         assert_eq!(judged, Err(ComplaintError::SealingKey));
