@@ -3,6 +3,8 @@
 //! A rejection is the caller's fault and names the rule; "not yet" asks it to come back; a failure is ours, is logged in
 //! full and told in one sentence.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use protocol::log::CheckpointError;
 use protocol::{Digest, HouseName, Rejection};
 use protos::convert::WireError;
@@ -12,6 +14,7 @@ use secure_sum::ChunkError;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
+use crate::clock;
 use crate::identity::IssueError;
 use crate::store::{BlobError, EnrolError, StoreError};
 
@@ -370,6 +373,16 @@ impl Refusal {
     }
 }
 
+/// Whoever asks too much must not fill the log: each of these is counted, and one a minute is said.
+fn say_rarely(rule: &str) {
+    static SAID_MS: AtomicU64 = AtomicU64::new(0);
+    let (now, said) = (clock::now_ms(), SAID_MS.load(Ordering::Relaxed));
+    let due = now.saturating_sub(said) >= 60_000;
+    if due && SAID_MS.compare_exchange(said, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        tracing::warn!(rule, "more is asked than is answered; plainchant_calls_total counts what is refused");
+    }
+}
+
 fn protocol_code(rejection: &Rejection) -> Code {
     match rejection {
         Rejection::BadSignature { .. }
@@ -398,6 +411,9 @@ impl From<Refusal> for Status {
             "too-many-files: the aggregator can open no more files; try again later".to_owned()
         } else if name == rule::OLDER_COPY {
             tracing::error!(rule = name, "{refusal}");
+            format!("{name}: {refusal}")
+        } else if [rule::BUSY, rule::TOO_MANY_CALLS].contains(&name) {
+            say_rarely(name);
             format!("{name}: {refusal}")
         } else {
             tracing::info!(rule = name, reason = %refusal, "refused");
