@@ -62,7 +62,7 @@ fn code(code: u8) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_house_that_is_revoked_ends_with_what_to_do_and_goes_on_once_it_joined_by_a_new_invitation() {
     logs();
-    let federation = Federation::new("aggregator", 4, 0).await;
+    let federation = Federation::new("aggregator", 4, 1).await;
     let (abbey, name) = (federation.house("abbey"), HouseName::new("abbey").unwrap());
     let mut tasks = all(&federation);
     wait_for(&federation.progress("abbey"), "applied", 1).await;

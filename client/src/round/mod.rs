@@ -315,3 +315,37 @@ pub(crate) fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use tonic::metadata::MetadataValue;
+    use tonic::{Code, Status};
+
+    use super::*;
+
+    #[test]
+    fn a_rule_that_no_later_try_mends_ends_a_member_an_older_copy_is_waited_out_and_all_else_is_tried_again() {
+        let by = |code, rule: Option<&'static str>| {
+            let mut status = Status::new(code, "what was said");
+            if let Some(rule) = rule {
+                status.metadata_mut().insert("plainchant-rule", MetadataValue::from_static(rule));
+            }
+            lost(&status)
+        };
+        for rule in ["revoked", "not-enrolled"] {
+            let error = by(Code::PermissionDenied, Some(rule));
+            assert!(
+                matches!(&error, RunError::NotLetIn(said) if said.starts_with("what was said")),
+                "{rule}: {error:?}"
+            );
+        }
+        let error = by(Code::FailedPrecondition, Some("older-copy"));
+        assert!(matches!(&error, RunError::OlderCopy(said) if said == "what was said"), "{error:?}");
+        for (code, rule) in
+            [(Code::ResourceExhausted, Some("disk-full")), (Code::Internal, Some("failure")), (Code::Unavailable, None)]
+        {
+            let error = by(code, rule);
+            assert!(matches!(error, RunError::Lost(_)), "{rule:?}: {error:?}");
+        }
+    }
+}

@@ -63,6 +63,8 @@ pub(super) fn config(dir: &Path, identity: Option<&Identity>, report: &mut Repor
         }
     };
     let any = |value: &str| value == "any";
+    let hours = config.policy.hours.as_ref().map(|hours| format!("; hours: {}", status::hours(hours)));
+    let hours = hours.unwrap_or_default();
     match identity.map(|identity| config.policy.check(&identity.charter)) {
         Some(Err(PolicyError::NothingApproved { found })) => {
             let dir = dir.display();
@@ -80,22 +82,17 @@ pub(super) fn config(dir: &Path, identity: Option<&Identity>, report: &mut Repor
             let todo = format!(
                 "once all have joined, plainchant-client roster show {dir}, then plainchant-client roster approve {dir} DIGEST"
             );
-            report.warn(
-                "client.toml",
-                "no roster is approved yet: `run` waits for all to have joined, and then ends",
-                &todo,
-            );
+            let said = format!("no roster is approved yet: `run` waits for all to have joined, and then ends{hours}");
+            report.warn("client.toml", said, &todo);
         }
         _ if any(&config.policy.approve) || any(&config.policy.roster) => {
             let open = [("charter", &config.policy.approve), ("roster", &config.policy.roster)];
             let open: Vec<&str> = open.iter().filter(|(_, value)| any(value)).map(|(what, _)| *what).collect();
-            let said = format!("its policy takes any {}: for trials only", open.join(" and any "));
+            let said = format!("its policy takes any {}: for trials only{hours}", open.join(" and any "));
             report.warn("client.toml", said, "`charter approve` and `roster approve` write what is agreed to");
         }
         _ => {
-            let hours = config.policy.hours.as_ref().map(|hours| format!("; hours: {}", status::hours(hours)));
-            let said = "is whole, and its policy takes the charter";
-            report.ok("client.toml", format!("{said}{}", hours.unwrap_or_default()));
+            report.ok("client.toml", format!("is whole, and its policy takes the charter{hours}"));
         }
     }
     Some(config)
