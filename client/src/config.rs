@@ -84,9 +84,9 @@ pub struct TrainingConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// Hex digest of the approved charter, or "any".
+    /// Hex digest of the approved charter, empty while none is, or "any".
     pub approve: String,
-    /// Hex digest of the approved roster, or "any": whatever the aggregator shows first.
+    /// Hex digest of the approved roster, empty while none is, or "any": whatever the aggregator shows first.
     #[serde(default = "any")]
     pub roster: String,
     /// Highest epsilon this house ever spends.
@@ -223,6 +223,9 @@ impl Config {
         if let Some(Err(rule)) = self.network.proxy.as_ref().map(Setting::proxy) {
             return Err(("network.proxy", rule));
         }
+        if !self.network.has_usable_url() {
+            return Err(("network.url", "must be the aggregator's address, as \"https://HOST:PORT\""));
+        }
         if self.data.is_some() != self.training.is_some() {
             return Err(("data", "and `training` belong together; a trustee has neither"));
         }
@@ -344,6 +347,16 @@ mod tests {
         let without = SAMPLE.replace("device = \"auto\"\n", "");
         assert_eq!(parse(&without).unwrap().training.unwrap().device, "auto");
         assert_eq!(config.policy.release, both());
+        let moved = parse(&SAMPLE.replace("# [network]", "[network]").replace("# url =", "url =")).unwrap().network;
+        assert_eq!(moved.address("https://invited.example:7443"), "https://HOST:7443");
+    }
+
+    /// What `join` writes agrees to nothing.
+    #[test]
+    fn the_sample_approves_no_charter_no_roster_and_no_hand_over() {
+        let policy = parse(SAMPLE).unwrap().policy;
+        assert_eq!((policy.approve.as_str(), policy.roster.as_str()), ("", ""));
+        assert!(!policy.hand_over && !policy.allow_no_privacy);
     }
 
     /// Written, it is used; it says nothing to a charter with labels.
@@ -404,9 +417,11 @@ mod tests {
             ("epsilon_ceiling = 3.0", "epsilon_ceiling = 0.0", "policy.epsilon_ceiling"),
             ("delta = 1e-5", "delta = 1.0", "policy.delta"),
             ("min_cohort = 3", "min_cohort = 1", "policy.min_cohort"),
-            ("approve = \"any\"", "approve = \"abc\"", "policy.approve"),
-            ("roster = \"any\"", "roster = \"abc\"", "policy.roster"),
+            ("approve = \"\"", "approve = \"abc\"", "policy.approve"),
+            ("roster = \"\"", "roster = \"abc\"", "policy.roster"),
             ("threads = 2", "threads = 0", "training.threads"),
+            ("# [network]", "[network]\nurl = \"http://moved.example:7443\"", "network.url"),
+            ("# [network]", "[network]\nurl = \"moved.example:7443\"", "network.url"),
             ("# models = [", "models = [] # ", "policy.models"),
             ("# models = [", "models = [\"\"] # ", "policy.models"),
             ("# targets = [", "targets = [] # ", "policy.targets"),

@@ -72,7 +72,7 @@ pub(crate) fn endpoint(url: &str, authority: &[u8], identity: Option<&Identity>)
 /// # Errors
 /// [`ConnectError`]: the address, a key or the proxy cannot be used.
 pub fn federation(identity: &Identity, network: &Network) -> Result<FederationClient<Speaking>, ConnectError> {
-    Ok(over(channel(&identity.url, &identity.authority_der, Some(identity), network)?))
+    Ok(over(channel(network.address(&identity.url), &identity.authority_der, Some(identity), network)?))
 }
 
 /// The same, for whoever counts calls: each is made once. A member's are made again when the aggregator is too busy.
@@ -109,6 +109,12 @@ impl Backoff {
         let full = self.shortest.saturating_mul(1 << self.failures.min(16)).min(self.longest);
         self.failures = self.failures.saturating_add(1);
         full.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+
+    /// A wait as after many failures, for what will not be mended soon.
+    pub fn longest_wait(&mut self) -> Duration {
+        self.failures = u32::MAX;
+        self.next_wait()
     }
 
     /// It worked: the next failure waits briefly again.
@@ -160,5 +166,6 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next_wait() <= shortest);
+        assert!(backoff.longest_wait() >= longest / 2);
     }
 }

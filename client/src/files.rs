@@ -27,13 +27,73 @@ impl<T> Named<T> for io::Result<T> {
     }
 }
 
-/// Makes a folder that only its owner can read.
+/// Makes a folder that only its owner can read, and those that it lies in.
 pub(crate) fn create_dir(path: &Path) -> Result<(), FileError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let within = folder_of(path);
+    create_dir(within)?;
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).at(path)
+    match builder.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        other => other.at(path)?,
+    }
+    open_dir(path).and_then(|made| give(&made, within)).at(path)
+}
+
+/// A folder, and not one that a link leads to: whoever owns the folder that it lies in could have put a link in its place.
+#[cfg(unix)]
+fn open_dir(path: &Path) -> io::Result<File> {
+    use rustix::fs::OFlags;
+    let flags = OFlags::NOFOLLOW | OFlags::DIRECTORY;
+    let mut options = OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits().cast_signed());
+    options.read(true).open(path)
+}
+
+#[cfg(not(unix))]
+fn open_dir(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// The file by whose lock processes take turns, made where there is none.
+pub(crate) fn open_lock(path: &Path) -> Result<File, FileError> {
+    match create_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().write(true).open(path).at(path)
+        }
+        other => other.at(path),
+    }
+}
+
+/// Makes a file that only its owner can read: never takes one that is there, or that a link leads to, since its owner may be changed.
+fn create_new(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    give(&file, folder_of(path))?;
+    Ok(file)
+}
+
+/// What root makes in a folder of somebody else's is that one's: the service, which runs as that user, could not open it else.
+#[cfg(unix)]
+fn give(made: &File, folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+    let owner = fs::metadata(folder)?;
+    if made.metadata()?.uid() == 0 && owner.uid() != 0 {
+        fchown(made, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn give(_: &File, _: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Puts `bytes` at `path`, replacing what is there: after a crash the old file or the new one is there, whole.
@@ -42,11 +102,12 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     name.push(".new");
     let beside = path.with_file_name(name);
     let write = || -> io::Result<()> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&beside)?;
+        // What was left of an earlier time.
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = create_new(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&beside, path)?;
@@ -158,8 +219,11 @@ fn is_open(_: &fs::Metadata) -> bool {
 
 /// Flushes the folder of `path`, so that a new name survives a crash too.
 fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    File::open(folder_of(path))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

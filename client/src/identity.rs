@@ -219,6 +219,11 @@ impl Identity {
         dir.join(MEMBERSHIP).exists()
     }
 
+    /// The folder that it was read from.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// This member's name.
     pub fn name(&self) -> &HouseName {
         self.signer.name()

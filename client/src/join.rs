@@ -115,7 +115,7 @@ async fn joining(dir: &Path, invitation: &Invitation, crash: &Crash) -> Result<I
     let network = if dir.join(config::FILE).exists() { Config::load(dir)?.network } else { Network::default() };
     let keys = Keys::load_or_create(dir, crash, &mut rand::rng())?;
     let request = request(invitation, &keys)?;
-    let channel = connection::channel(&invitation.url, &invitation.authority, None, &network)?;
+    let channel = connection::channel(network.address(&invitation.url), &invitation.authority, None, &network)?;
     let mut enrolment = EnrolmentClient::new(channel).max_decoding_message_size(protos::limits::MESSAGE_BYTES);
     let response = enrolment.join(request).await.map_err(|status| refused(invitation, &status))?.into_inner();
 

@@ -1,8 +1,8 @@
 //! The data holder's policy against a charter, before anything is trained: what the house did not agree to is refused.
 
 use adapter::Trained;
-use protocol::Charter;
 use protocol::charter::{PrivacyMode, ReleasePolicy};
+use protocol::{Charter, Digest};
 use terms::TermsError;
 
 use crate::config::{Policy, Release};
@@ -11,6 +11,14 @@ use crate::config::{Policy, Release};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
+    /// The house has approved no charter yet.
+    #[error(
+        "policy.approve is empty, so that no charter is approved yet; read it, then `plainchant-client charter approve DIR {found}`"
+    )]
+    NothingApproved {
+        /// The charter's digest.
+        found: Digest,
+    },
     /// Another charter than the approved one.
     #[error("policy.approve is {approved}, but the charter joined is {found}; read it, then write its digest there")]
     NotApproved {
@@ -101,11 +109,14 @@ impl Policy {
         if self.min_cohort < 2 {
             return Err(("policy.min_cohort", "must be at least 2: a sum over one house is that house's update"));
         }
-        if self.approve != "any" && !is_digest(&self.approve) {
-            return Err(("policy.approve", "must be the charter's digest (64 hexadecimal digits) or \"any\""));
+        let agreed = |value: &str| value.is_empty() || value == "any" || is_digest(value);
+        if !agreed(&self.approve) {
+            let rule = "must be the charter's digest (64 hexadecimal digits), \"\" for none yet, or \"any\"";
+            return Err(("policy.approve", rule));
         }
-        if self.roster != "any" && !is_digest(&self.roster) {
-            return Err(("policy.roster", "must be the roster's digest (64 hexadecimal digits) or \"any\""));
+        if !agreed(&self.roster) {
+            let rule = "must be the roster's digest (64 hexadecimal digits), \"\" for none yet, or \"any\"";
+            return Err(("policy.roster", rule));
         }
         for (key, list) in [("policy.models", &self.models), ("policy.targets", &self.targets)] {
             if list.as_ref().is_some_and(|list| list.is_empty() || list.iter().any(String::is_empty)) {
@@ -123,6 +134,9 @@ impl Policy {
     /// # Errors
     /// The first term that is refused.
     pub fn check(&self, charter: &Charter) -> Result<(), PolicyError> {
+        if self.approve.is_empty() {
+            return Err(PolicyError::NothingApproved { found: charter.digest() });
+        }
         let digest = charter.digest().to_string();
         if self.approve != "any" && self.approve != digest {
             return Err(PolicyError::NotApproved { approved: self.approve.clone(), found: digest });
@@ -206,7 +220,10 @@ mod tests {
     #[test]
     fn each_term_that_the_house_did_not_agree_to_is_refused_by_name() {
         let charter = Charter::parse(protocol::charter::SAMPLE).unwrap();
-        let policy = Config::parse(SAMPLE, Path::new("client.toml")).unwrap().policy;
+        let mut policy = Config::parse(SAMPLE, Path::new("client.toml")).unwrap().policy;
+        let refused = policy.check(&charter).unwrap_err();
+        assert!(matches!(refused, PolicyError::NothingApproved { found } if found == charter.digest()), "{refused}");
+        policy.approve = "any".to_owned();
         policy.check(&charter).unwrap();
         let with = |change: &dyn Fn(&mut Policy)| {
             let mut policy = policy.clone();
@@ -235,7 +252,8 @@ mod tests {
             .replace("delta = 1e-5", "delta = 0.0")
             .replace("noise_multiplier = 0.81", "noise_multiplier = 0.0");
         let charter = Charter::parse(&text).unwrap();
-        let mut policy = Config::parse(SAMPLE, Path::new("client.toml")).unwrap().policy;
+        let sample = SAMPLE.replace("approve = \"\"", "approve = \"any\"");
+        let mut policy = Config::parse(&sample, Path::new("client.toml")).unwrap().policy;
         assert!(matches!(policy.check(&charter), Err(PolicyError::NoPrivacy)));
         policy.allow_no_privacy = true;
         policy.check(&charter).unwrap();
@@ -245,7 +263,8 @@ mod tests {
     }
 
     fn allowing(charter: &str, change: impl Fn(&mut Policy)) -> Result<(), PolicyError> {
-        let mut policy = Config::parse(SAMPLE, Path::new("client.toml")).unwrap().policy;
+        let sample = SAMPLE.replace("approve = \"\"", "approve = \"any\"");
+        let mut policy = Config::parse(&sample, Path::new("client.toml")).unwrap().policy;
         change(&mut policy);
         policy.check(&Charter::parse(charter).unwrap())
     }

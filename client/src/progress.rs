@@ -33,7 +33,8 @@ pub struct Report {
     pub bytes_up: u64,
     /// Mean loss of this house's batch, before the round's step; `null` without one.
     pub loss: Option<f64>,
-    /// What went wrong, and whose fault it is, for [`Phase::Refused`], [`Phase::Accused`], [`Phase::Void`] and [`Phase::Abandoned`].
+    /// What went wrong, and whose fault it is, for [`Phase::Refused`], [`Phase::Accused`], [`Phase::Void`], [`Phase::Abandoned`]
+    /// and [`Phase::Waiting`].
     pub reason: Option<String>,
 }
 
@@ -61,6 +62,8 @@ pub enum Phase {
     Refused,
     /// Somebody, named in the reason, was found to have said or sent something false.
     Accused,
+    /// The aggregator has forgotten what this member has seen; it waits until a person has put that right.
+    Waiting,
     /// The last round is settled.
     Completed,
 }

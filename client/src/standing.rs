@@ -1,7 +1,6 @@
 //! Whether this house takes part: `pause`, `resume` and `leave` write it into `state/standing`, and a running client looks at it before it says that it is
 //! ready, before it trains, before it sends, and before it approves a hand-over. The file is replaced whole, so that a reader needs no lock; writers take one.
 
-use std::fs::OpenOptions;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +40,9 @@ pub enum Aside {
     /// It left.
     #[error("this house has left the federation")]
     Left,
+    /// Its training failed, and would be charged and fail again.
+    #[error("training failed: {0}; restart the client once this is mended")]
+    Failed(String),
     /// It begins nothing at this hour; what it began goes on.
     #[error(transparent)]
     OutsideHours(#[from] OutsideHours),
@@ -87,7 +89,7 @@ impl Standing {
         files::create_dir(state)?;
         let (path, lock) = (state.join(FILE), state.join(LOCK));
         // Held until the end: another writer's word could be lost between reading and writing.
-        let held = OpenOptions::new().write(true).create(true).truncate(false).open(&lock).at(&lock)?;
+        let held = files::open_lock(&lock)?;
         held.lock().at(&lock)?;
         match (Self::read(state), self) {
             (Ok(Self::Left { .. }), Self::TakesPart | Self::Paused { .. }) => return Err(StandingError::HasLeft),

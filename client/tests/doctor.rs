@@ -65,6 +65,22 @@ async fn a_whole_house_passes_and_each_thing_that_is_broken_fails_alone_and_says
     let abbey = federation.house("abbey");
     let config = abbey.join("client.toml");
     std::fs::write(&config, &text).unwrap();
+    let (code, found) = doctor(abbey.clone()).await;
+    assert!(only(&found, "warn", &["client.toml"])[0].contains("any charter and any roster: for trials only"));
+    assert_eq!(code, 0);
+    let roster = found["tls"].1.rsplit(' ').next().unwrap();
+    let agreed = format!("approve = \"{}\"\nroster = \"{roster}\"", federation.charter.digest());
+    let agreed_to = |agreed: &str| text.replace("approve = \"any\"", agreed);
+    std::fs::write(&config, agreed_to("approve = \"\"")).unwrap();
+    let (code, found) = doctor(abbey.clone()).await;
+    assert!(only(&found, "fail", &["client.toml"])[0].contains("no charter is approved yet"));
+    assert_eq!(code, 2);
+    std::fs::write(&config, agreed_to(&agreed.replace(roster, ""))).unwrap();
+    let (code, found) = doctor(abbey.clone()).await;
+    assert!(only(&found, "warn", &["client.toml"])[0].contains("no roster is approved yet"));
+    assert_eq!(code, 0);
+    let text = agreed_to(&agreed);
+    std::fs::write(&config, &text).unwrap();
 
     let (code, found) = doctor(own.path().to_owned()).await;
     only(&found, "ok", &[]);
@@ -73,6 +89,7 @@ async fn a_whole_house_passes_and_each_thing_that_is_broken_fails_alone_and_says
     let before = files(&abbey);
     let (code, found) = doctor(abbey.clone()).await;
     let all = [
+        "address",
         "certificate",
         "client.toml",
         "clock",
@@ -105,7 +122,17 @@ async fn a_whole_house_passes_and_each_thing_that_is_broken_fails_alone_and_says
     let (code, found) = doctor(abbey.clone()).await;
     assert!(only(&found, "fail", &["tls"])[0].contains("not from the authority of this federation"), "{found:?}");
     assert_eq!(code, 2);
+    let invited = other.addr.to_string();
     other.stop().await;
+    // It is asked where client.toml says that it is now.
+    std::fs::write(&config, format!("{text}[network]\nurl = \"https://{}\"\n", federation.addr)).unwrap();
+    let (code, found) = doctor(abbey.clone()).await;
+    let said = only(&found, "ok", &all)[0];
+    assert!(
+        said.contains(&format!("https://{}, as client.toml", federation.addr)) && said.contains(&invited),
+        "{said}"
+    );
+    assert_eq!(code, 0);
     redirect(&federation, "abbey", federation.addr);
 
     // A proxy that is not there.

@@ -509,3 +509,13 @@ fn rows_that_left_without_noise_get_no_epsilon_and_rows_with_an_epsilon_do_not_l
     ledger.adopt(limit(3.0), ProtectedUnit::Row, &mut rand::rng()).unwrap();
     assert!(matches!(ledger.give_up_protection([7; 32], "north"), Err(LedgerError::Protected { .. })));
 }
+
+#[cfg(unix)]
+#[test]
+fn the_file_is_its_owners_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = home();
+    Ledger::open(&home.path).unwrap();
+    Ledger::open(&home.path).unwrap();
+    assert_eq!(fs::metadata(&home.path).unwrap().permissions().mode() & 0o777, 0o600);
+}

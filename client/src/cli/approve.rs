@@ -143,6 +143,7 @@ fn approved(dir: &Path, key: &str, digest: &Digest) -> Result<String, Failure> {
     let written = document.get("policy").and_then(|policy| policy.get(key)).and_then(toml_edit::Item::as_str);
     Ok(match written {
         Some(written) if written.eq_ignore_ascii_case(&digest.to_string()) => "yes".to_owned(),
+        Some("") => "no: client.toml approves none yet".to_owned(),
         Some("any") | None => "no: client.toml takes any".to_owned(),
         Some(other) => format!("NO: client.toml approves {other}"),
     })
@@ -218,7 +219,7 @@ mod tests {
         assert_eq!(approved(dir.path(), "approve", &digest).unwrap(), "yes");
         let text = std::fs::read_to_string(dir.path().join(config::FILE)).unwrap();
         let changed: Vec<(&str, &str)> = config::SAMPLE.lines().zip(text.lines()).filter(|(a, b)| a != b).collect();
-        assert_eq!(changed, [("approve = \"any\"", format!("approve = \"{digest}\"").as_str())]);
+        assert_eq!(changed, [("approve = \"\"", format!("approve = \"{digest}\"").as_str())]);
         assert!(approved(dir.path(), "approve", &Digest::sha256(b"other")).unwrap().starts_with("NO"));
     }
 }

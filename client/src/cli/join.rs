@@ -45,7 +45,8 @@ pub(super) fn run(
     println!("{}", status::summary(&identity.charter, identity.name()));
     println!(
         "\nBefore `plainchant-client run {0}`: read {0}/charter.toml, approve it with\n\n    plainchant-client charter approve {0} {1}\n\n\
-         and edit {0}/client.toml. Once all have joined, compare `roster show` with the other houses.",
+         and edit {0}/client.toml. Once all have joined, compare the fingerprints of\n\n    plainchant-client roster show {0}\n\n\
+         with the other houses on the telephone, and approve them with `plainchant-client roster approve {0} DIGEST`.",
         dir.display(),
         identity.charter.digest()
     );

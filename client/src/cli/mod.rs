@@ -242,6 +242,8 @@ impl From<RunError> for Failure {
             | RunError::Refused(_)
             | RunError::NoTrainer(_)
             | RunError::UnapprovedRoster { .. }
+            | RunError::NothingApproved { .. }
+            | RunError::NotLetIn(_)
             | RunError::CertificateEnded { .. }
             | RunError::Model(_)
             | RunError::Train(_)
@@ -249,7 +251,9 @@ impl From<RunError> for Failure {
             | RunError::Left
             | RunError::OtherVersion(_)
             | RunError::Terms(_) => Self::usage(error),
-            RunError::Lost(_) | RunError::Store(crate::store::StoreError::InUse(_)) => Self::later(error),
+            RunError::Lost(_) | RunError::OlderCopy(_) | RunError::Store(crate::store::StoreError::InUse(_)) => {
+                Self::later(error)
+            }
             _ => Self::failed(error),
         }
     }

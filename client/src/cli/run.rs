@@ -14,14 +14,15 @@ use training::TrainError;
 pub(super) fn run(dir: &Path, progress: Option<PathBuf>) -> Result<(), Failure> {
     let home = Home::open(dir)?;
     // Refused before the model is loaded, which takes a while.
-    home.config.policy.check(&home.identity.charter).map_err(RunError::from)?;
+    home.check_policy()?;
     terms::check(&home.identity.charter).map_err(RunError::from)?;
+    let runtime = runtime()?;
+    runtime.block_on(round::ask_first(&home))?;
     let mut options = Options::for_dir(dir);
     if let Some(file) = progress {
         options.progress = Progress::to_file(&file).map_err(Failure::usage)?;
     }
     let trainer = trainer(&home, dir)?;
-    let runtime = runtime()?;
     let completed = runtime.block_on(async {
         tokio::select! {
             result = round::run(home, trainer, options) => result.map(Some),

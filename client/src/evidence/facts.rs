@@ -96,9 +96,9 @@ pub struct Software {
 /// `[policy]` of `client.toml`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Policy {
-    /// The approved charter, or "any".
+    /// The approved charter, empty for none, or "any".
     pub approve: String,
-    /// The approved roster, or "any".
+    /// The approved roster, empty for none, or "any".
     pub roster: String,
     /// The most epsilon.
     pub epsilon_ceiling: f64,

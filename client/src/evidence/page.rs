@@ -25,6 +25,7 @@ fn contract(page: &mut Page, evidence: &Evidence) {
     let pinned = |approved, taken: &str| match (approved, taken) {
         (true, _) => "approved in client.toml",
         (false, "any") => "client.toml takes any",
+        (false, "") => "client.toml approves none",
         (false, _) => "client.toml names ANOTHER",
     };
     page.heading("Contract in force");

@@ -52,9 +52,23 @@ const NONE: &str = "none";
 pub struct Network {
     /// The proxy for all connections to the aggregator, or "none"; left out, the environment's.
     pub proxy: Option<Setting>,
+    /// The aggregator's address, where it has moved since the invitation; its authority stays the invitation's.
+    pub url: Option<String>,
 }
 
 impl Network {
+    /// The aggregator's address: this one, else the invitation's.
+    pub(crate) fn address<'a>(&'a self, invited: &'a str) -> &'a str {
+        self.url.as_deref().unwrap_or(invited)
+    }
+
+    /// Whether the address, if one is written, is one.
+    pub(crate) fn has_usable_url(&self) -> bool {
+        let usable =
+            |url: &str| url.parse::<Uri>().is_ok_and(|url| url.scheme_str() == Some("https") && url.host().is_some());
+        self.url.as_deref().is_none_or(usable)
+    }
+
     /// Whether a user stands in it, and so perhaps a password.
     pub(crate) fn has_user(&self) -> bool {
         self.proxy.as_ref().is_some_and(|proxy| proxy.0.contains('@'))

@@ -13,7 +13,7 @@ fn found(network: &Network, environment: &Environment, url: &str) -> Option<Stri
 }
 
 fn written(proxy: &str) -> Network {
-    Network { proxy: Some(Setting::from(proxy.to_owned())) }
+    Network { proxy: Some(Setting::from(proxy.to_owned())), url: None }
 }
 
 #[test]

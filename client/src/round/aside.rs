@@ -14,11 +14,14 @@ impl Member {
         Ok(Standing::read(self.store.dir())?.aside())
     }
 
-    /// Why this house says ready for nothing and begins no training now: it stands aside, or it is outside of its hours. What began within them is finished
-    /// and sent, for it is charged, and others count on it.
+    /// Why this house says ready for nothing and begins no training now: it stands aside, its training failed, or it is outside of its hours. What began
+    /// within them is finished and sent, for it is charged, and others count on it.
     pub(super) fn begins_nothing(&self) -> Result<Option<Aside>, RunError> {
         if let Some(aside) = self.aside()? {
             return Ok(Some(aside));
+        }
+        if let Some(reason) = &self.failed {
+            return Ok(Some(Aside::Failed(reason.clone())));
         }
         let Some(hours) = &self.config.policy.hours else { return Ok(None) };
         Ok(hours.check((self.options.wall_clock)()).err().map(Aside::OutsideHours))

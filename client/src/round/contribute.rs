@@ -1,5 +1,6 @@
 //! A house's contribution: charged to the ledger, trained, encrypted, kept, and only then sent, at a fixed time.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use adapter::State;
@@ -21,6 +22,7 @@ use crate::crash::{Line, Place};
 use crate::identity::Identity;
 use crate::progress::{Phase, timed};
 use crate::sealing;
+use crate::standing::Aside;
 use crate::store::Part;
 use crate::trainer::Trainer;
 use training::TrainError;
@@ -122,7 +124,8 @@ impl Member {
         let done = self.work.done.clone();
         tokio::task::spawn_blocking(move || {
             // The member is gone when this fails.
-            let _ = done.send(Done::Trained(digest, job.make()));
+            let made = catch_unwind(AssertUnwindSafe(|| job.make()));
+            let _ = done.send(Done::Trained(digest, made.unwrap_or(Err(RunError::Task))));
         });
         Ok(())
     }
@@ -132,15 +135,15 @@ impl Member {
         if self.work.training == Some(digest) {
             self.work.training = None;
         }
-        let Some(view) = self.view.as_mut().filter(|view| view.digest == digest) else { return Ok(()) };
-        let (round, attempt) = (view.announcement.round, view.announcement.attempt);
         let made = match made {
             Ok(made) => made,
             Err(error) => {
-                self.report(round, attempt, Phase::Refused, Some(error.to_string()));
+                self.training_failed(digest, &error);
                 return Ok(());
             }
         };
+        let Some(view) = self.view.as_mut().filter(|view| view.digest == digest) else { return Ok(()) };
+        let (round, attempt) = (view.announcement.round, view.announcement.attempt);
         view.seconds.train = made.train;
         view.seconds.noise = made.noise;
         view.seconds.encrypt = made.encrypt;
@@ -150,6 +153,20 @@ impl Member {
         files.put(Part::SealedShares, &write_sealed(&made.sealed))?;
         files.put(Part::Manifest, &made.signed.to_bytes())?;
         self.offer(Event::Contributed(made.signed))
+    }
+
+    /// No further attempt is charged for what fails: this house trains no more until it is started again, and goes on answering for the others.
+    fn training_failed(&mut self, digest: Digest, error: &RunError) {
+        let failed = Aside::Failed(error.to_string());
+        self.failed = Some(error.to_string());
+        match self.view.as_ref().filter(|view| view.digest == digest) {
+            Some(view) => {
+                let (round, attempt) = (view.announcement.round, view.announcement.attempt);
+                self.report_error(round, attempt, Phase::Refused, failed.to_string());
+            }
+            // Of an attempt that is over.
+            None => tracing::error!("{failed}"),
+        }
     }
 
     /// Sends the kept contribution beside the event loop, at its time.

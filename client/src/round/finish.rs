@@ -1,7 +1,5 @@
 //! The end: consent to hand the final adapter over, and the hand-over itself.
 
-use std::time::Duration;
-
 use protocol::message::Approval;
 use protocol::{Digest, Signed, check};
 use protos::convert::{self, to_wire};
@@ -79,15 +77,13 @@ impl Member {
         let bytes = self.state.to_bytes();
         let parts: Vec<v1::PutFinalStateRequest> =
             bytes.chunks(PART_BYTES).map(|part| v1::PutFinalStateRequest { data: part.to_vec().into() }).collect();
-        for attempt in 1..=3u64 {
-            match self.client.put_final_state(futures::stream::iter(parts.clone())).await {
-                Ok(_) => {
-                    tracing::info!("the final adapter was handed over");
-                    return Ok(());
-                }
-                Err(status) => tracing::warn!(attempt, "the hand-over failed: {}", status.message()),
+        match self.client.put_final_state(futures::stream::iter(parts)).await {
+            Ok(_) => tracing::info!("the final adapter was handed over"),
+            Err(status) if is_refusal(&status) => {
+                tracing::warn!("the final adapter was not taken: {}", status.message());
             }
-            tokio::time::sleep(Duration::from_millis(200 * attempt)).await;
+            // A full disk there, say: the end is heard again over the next connection, and whether it is still wanted.
+            Err(status) => return Err(lost(&status)),
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ use super::contribute::Work;
 use super::{Options, RunError};
 use crate::config::Config;
 use crate::identity::Identity;
+use crate::policy::PolicyError;
 use crate::progress::{Phase, Report, Seconds};
 use crate::store::{Slot, Store};
 use crate::trainer::Trainer;
@@ -58,6 +59,8 @@ pub(super) struct Member {
     pub(super) candidate: Option<State>,
     /// The attempt that gathers and that this house did not say ready for, because it has paused or is outside of its hours.
     pub(super) missed: Option<v1::Gathering>,
+    /// Why training failed, since this program runs: it would be charged and fail again.
+    pub(super) failed: Option<String>,
     pub(super) round: Round,
     /// The announcement that events speak of, heard or not.
     pub(super) view: Option<View>,
@@ -89,6 +92,20 @@ impl Home {
     pub fn open(dir: &Path) -> Result<Self, RunError> {
         let identity = Arc::new(Identity::load(dir)?);
         Ok(Self { identity, config: Config::load(dir)?, store: Store::open(dir)? })
+    }
+
+    /// Whether the house agreed to the charter, and its policy takes it.
+    ///
+    /// # Errors
+    /// [`RunError::NothingApproved`], [`RunError::Policy`].
+    pub(crate) fn check_policy(&self) -> Result<(), RunError> {
+        match self.config.policy.check(&self.identity.charter) {
+            Err(PolicyError::NothingApproved { found }) => {
+                let dir = self.identity.dir().to_owned();
+                Err(RunError::NothingApproved { what: "charter", dir, found })
+            }
+            other => Ok(other?),
+        }
     }
 
     /// Whether the charter has this member as a house, which holds data.
@@ -164,6 +181,7 @@ impl Member {
             trainer: trainer.map(|trainer| Arc::new(Mutex::new(trainer))),
             candidate: None,
             missed: None,
+            failed: None,
             view: None,
             shares: None,
             pending: VecDeque::new(),
@@ -230,20 +248,43 @@ impl Member {
 
     /// Tells the house, and the log, what happened.
     pub(super) fn report(&self, round: RoundNumber, attempt: Attempt, phase: Phase, reason: Option<String>) {
+        match &reason {
+            Some(reason) => tracing::warn!(%round, %attempt, ?phase, reason),
+            None => {
+                let loss = self.view_of(round, attempt).and_then(|view| view.loss);
+                tracing::info!(%round, %attempt, ?phase, epsilon = self.epsilon(), loss);
+            }
+        }
+        self.note(round, attempt, phase, reason);
+    }
+
+    /// As [`Self::report`], of what a person must mend.
+    pub(super) fn report_error(&self, round: RoundNumber, attempt: Attempt, phase: Phase, reason: String) {
+        tracing::error!(%round, %attempt, ?phase, reason);
+        self.note(round, attempt, phase, Some(reason));
+    }
+
+    /// The aggregator has forgotten what this member has seen.
+    pub(super) fn report_older_copy(&self, said: &str) {
+        let place = self.view.as_ref().map(|view| (view.announcement.round, view.announcement.attempt));
+        let (round, attempt) = place.unwrap_or((self.round.memory().next_round, Attempt::FIRST));
+        self.report_error(round, attempt, Phase::Waiting, RunError::OlderCopy(said.to_owned()).to_string());
+    }
+
+    /// What this member measured in an attempt, where it is the one that events speak of.
+    fn view_of(&self, round: RoundNumber, attempt: Attempt) -> Option<&View> {
+        self.view.as_ref().filter(|view| view.announcement.round == round && view.announcement.attempt == attempt)
+    }
+
+    fn note(&self, round: RoundNumber, attempt: Attempt, phase: Phase, reason: Option<String>) {
         let mut report = Report::new(round.get(), attempt.get(), phase);
-        if let Some(view) =
-            self.view.as_ref().filter(|v| v.announcement.round == round && v.announcement.attempt == attempt)
-        {
+        if let Some(view) = self.view_of(round, attempt) {
             report.seconds = view.seconds;
             report.seconds.total = view.since.elapsed().as_secs_f64();
             report.bytes_up = view.bytes_up;
             report.loss = view.loss;
         }
         report.epsilon = self.epsilon();
-        match &reason {
-            Some(reason) => tracing::warn!(%round, %attempt, ?phase, reason),
-            None => tracing::info!(%round, %attempt, ?phase, epsilon = report.epsilon, loss = report.loss),
-        }
         report.reason = reason;
         self.options.progress.report(&report);
     }

@@ -29,13 +29,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use protocol::{Digest, Rejection};
+use protos::rule;
 
 pub(crate) use aside::under_way;
 pub(crate) use contribute::{Encrypted, Job, Made};
 pub use member::Home;
 pub(crate) use member::{MAX_CLOCK_SKEW_MS, policy};
 pub(crate) use open::fetch_cohort;
-pub(crate) use stock::check_roster;
+pub(crate) use stock::{ask_first, check_roster};
 pub(crate) use submission::{Submission, Whole};
 pub(crate) use watch::room_needed;
 pub use watch::run;
@@ -159,12 +160,34 @@ pub enum RunError {
         /// The one shown.
         found: Digest,
     },
+    /// The house has approved nothing yet.
+    #[error(
+        "no {what} is approved yet: `plainchant-client {what} show {dir}`{compare}, then `plainchant-client {what} approve {dir} {found}`",
+        dir = dir.display(),
+        compare = if *what == "roster" { ", whose fingerprints you compare with the other houses on the telephone" } else { "" }
+    )]
+    NothingApproved {
+        /// The charter or the roster.
+        what: &'static str,
+        /// This member's folder.
+        dir: PathBuf,
+        /// The digest of the one that was joined or that the aggregator shows.
+        found: Digest,
+    },
     /// A peer's bytes that are no message.
     #[error("the aggregator sent something malformed: {0}")]
     Malformed(String),
     /// One of the two programs must be updated.
     #[error(transparent)]
     OtherVersion(#[from] OtherVersion),
+    /// This member is let in no more, or never was.
+    #[error(
+        "the aggregator does not let this member in: {0}. Ask the model builder to `invite` it again, `join` with that invitation in the same folder, then `run`"
+    )]
+    NotLetIn(String),
+    /// The aggregator's folder is an older copy: it has forgotten what this member has seen.
+    #[error("{0}. Nothing is wrong here, and this member goes on by itself once that is done")]
+    OlderCopy(String),
     /// The connection is gone or the aggregator cannot answer now.
     #[error("the aggregator is not reached: {0}")]
     Lost(String),
@@ -255,11 +278,20 @@ impl Options {
     }
 }
 
-/// What a status means for a member that cannot go on with it: only a lost connection is worth another attempt.
+/// What a status means for a member that cannot go on with it: a lost connection is worth another attempt, and an older copy a long wait.
 pub(crate) fn lost(status: &tonic::Status) -> RunError {
-    match OtherVersion::of(status) {
-        Some(other) => other.clone().into(),
-        None => RunError::Lost(crate::connection::describe(status)),
+    if let Some(other) = OtherVersion::of(status) {
+        return other.clone().into();
+    }
+    let said = || status.message().to_owned();
+    match status.metadata().get(rule::KEY).and_then(|rule| rule.to_str().ok()) {
+        Some(rule::REVOKED) => RunError::NotLetIn(said()),
+        Some(rule::NOT_ENROLLED) => RunError::NotLetIn(format!(
+            "{}; if it was let in before, an older copy of the aggregator's folder may be served, and its operator must put the newest one back",
+            status.message()
+        )),
+        Some(rule::OLDER_COPY) => RunError::OlderCopy(said()),
+        _ => RunError::Lost(crate::connection::describe(status)),
     }
 }
 
@@ -282,4 +314,38 @@ pub(crate) fn is_refusal(status: &tonic::Status) -> bool {
 pub(crate) fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::metadata::MetadataValue;
+    use tonic::{Code, Status};
+
+    use super::*;
+
+    #[test]
+    fn a_rule_that_no_later_try_mends_ends_a_member_an_older_copy_is_waited_out_and_all_else_is_tried_again() {
+        let by = |code, rule: Option<&'static str>| {
+            let mut status = Status::new(code, "what was said");
+            if let Some(rule) = rule {
+                status.metadata_mut().insert("plainchant-rule", MetadataValue::from_static(rule));
+            }
+            lost(&status)
+        };
+        for rule in ["revoked", "not-enrolled"] {
+            let error = by(Code::PermissionDenied, Some(rule));
+            assert!(
+                matches!(&error, RunError::NotLetIn(said) if said.starts_with("what was said")),
+                "{rule}: {error:?}"
+            );
+        }
+        let error = by(Code::FailedPrecondition, Some("older-copy"));
+        assert!(matches!(&error, RunError::OlderCopy(said) if said == "what was said"), "{error:?}");
+        for (code, rule) in
+            [(Code::ResourceExhausted, Some("disk-full")), (Code::Internal, Some("failure")), (Code::Unavailable, None)]
+        {
+            let error = by(code, rule);
+            assert!(matches!(error, RunError::Lost(_)), "{rule:?}: {error:?}");
+        }
+    }
 }

@@ -15,13 +15,15 @@ use super::aside::end_between_attempts;
 use super::member::{Home, Member};
 use super::{Options, RunError, is_refusal, lost};
 use crate::config::Config;
-use crate::connection::describe;
+use crate::connection::{self, describe};
 use crate::identity::Identity;
 use crate::sealing;
 use crate::version::Speaking;
 
 /// How often to ask whether everybody has joined.
 const ROSTER_POLL: Duration = Duration::from_secs(1);
+/// How long the first question may take.
+const ASKED_FIRST: Duration = Duration::from_secs(15);
 
 /// The roster: fetched, checked against the charter, and pinned at the first time. Waits until all have joined and the
 /// aggregator is there.
@@ -55,6 +57,28 @@ pub(super) async fn roster(
     }
 }
 
+/// Asks once, before anything that takes long: is this member let in, and is the roster, if there is one yet, the approved one? An aggregator that does not
+/// answer is no reason to end.
+///
+/// # Errors
+/// What no later try would mend.
+pub(crate) async fn ask_first(home: &Home) -> Result<(), RunError> {
+    end_between_attempts(&home.store)?;
+    let mut client = connection::federation(&home.identity, &home.config.network)?;
+    match tokio::time::timeout(ASKED_FIRST, client.get_roster(v1::GetRosterRequest {})).await {
+        Ok(Ok(response)) => check_roster(&home.identity, &home.config, &read(&response.into_inner().roster)?),
+        Ok(Err(status)) => match lost(&status) {
+            error @ (RunError::NotLetIn(_) | RunError::OtherVersion(_)) => Err(error),
+            _ => Ok(()),
+        },
+        Err(_) => Ok(()),
+    }
+}
+
+fn read(bytes: &[u8]) -> Result<Roster, RunError> {
+    Roster::from_bytes(bytes).map_err(|e| RunError::Malformed(format!("roster: {e}")))
+}
+
 /// Whether this member may run under a roster, pinned or shown: of its charter, with its own keys, every key usable, and the approved one.
 pub(crate) fn check_roster(identity: &Identity, config: &Config, roster: &Roster) -> Result<(), RunError> {
     roster.check(&identity.charter).map_err(|e| RunError::Malformed(format!("roster: {e}")))?;
@@ -70,6 +94,9 @@ pub(crate) fn check_roster(identity: &Identity, config: &Config, roster: &Roster
         return Err(RunError::Malformed(format!("the roster's mailbox key of `{}` is no usable key", member.name())));
     }
     let (approved, found) = (&config.policy.roster, roster.digest());
+    if approved.is_empty() {
+        return Err(RunError::NothingApproved { what: "roster", dir: identity.dir().to_owned(), found });
+    }
     if approved != "any" && !approved.eq_ignore_ascii_case(&found.to_string()) {
         return Err(RunError::UnapprovedRoster { approved: approved.clone(), found });
     }
@@ -77,7 +104,7 @@ pub(crate) fn check_roster(identity: &Identity, config: &Config, roster: &Roster
 }
 
 fn pin(home: &Home, bytes: &[u8]) -> Result<Roster, RunError> {
-    let roster = Roster::from_bytes(bytes).map_err(|e| RunError::Malformed(format!("roster: {e}")))?;
+    let roster = read(bytes)?;
     check_roster(&home.identity, &home.config, &roster)?;
     match home.store.roster()? {
         None => {

@@ -47,7 +47,13 @@ pub fn run(
     trainer: Option<Box<dyn Trainer>>,
     options: Options,
 ) -> BoxFuture<'static, Result<Completed, RunError>> {
-    Box::pin(running(home, trainer, options))
+    Box::pin(async move {
+        let result = running(home, trainer, options).await;
+        if let Err(error @ RunError::NotLetIn(_)) = &result {
+            tracing::error!("{error}");
+        }
+        result
+    })
 }
 
 async fn running(
@@ -57,12 +63,13 @@ async fn running(
 ) -> Result<Completed, RunError> {
     home.store.set_crash(options.crash.clone());
     end_between_attempts(&home.store)?;
-    home.config.policy.check(&home.identity.charter)?;
+    home.check_policy()?;
     terms::check(&home.identity.charter)?;
     renew::left_s(&home.identity)?;
     let mut client = connection::federation(&home.identity, &home.config.network)?;
     let roster = stock::roster(&home, &mut client, &mut options).await?;
     let mut member = Member::new(home, roster, trainer, client, options)?;
+    let mut told = String::new();
     loop {
         let start = Instant::now();
         match member.session().await {
@@ -74,6 +81,14 @@ async fn running(
                 let wait = member.options.backoff.next_wait();
                 tracing::info!(wait_ms = wait.as_millis(), "connection lost: {reason}");
                 tokio::time::sleep(wait).await;
+            }
+            Err(RunError::OlderCopy(said)) => {
+                // A person has to put the newest copy back; asking again soon brings nothing.
+                if told != said {
+                    member.report_older_copy(&said);
+                    told = said;
+                }
+                tokio::time::sleep(member.options.backoff.longest_wait()).await;
             }
             other => return other,
         }

@@ -19,7 +19,7 @@
 mod attempt;
 mod metrics;
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use protocol::client::Memory;
@@ -106,7 +106,7 @@ impl Store {
         files::create_dir(&dir.join(KEYS))?;
         files::create_dir(&dir.join("rounds"))?;
         let path = dir.join("lock");
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path).at(&path)?;
+        let lock = files::open_lock(&path)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { dir, crash: Crash::default(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse(dir)),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use adapter::State;
 use aggregator::FalseSum;
 use aggregator::server::{self, Handle};
+use aggregator::store::CrashHook;
 use client::connection::Backoff;
 use client::progress::Progress;
 use client::round::{Completed, Home, Options, RunError};
@@ -93,6 +94,8 @@ pub(crate) struct Federation {
     pub(crate) fault: Option<FalseSum>,
     /// The version of the protocol that it says, likewise.
     pub(crate) version: Version,
+    /// What is called at its durable changes, likewise.
+    pub(crate) hook: Option<CrashHook>,
     server: Option<Handle>,
 }
 
@@ -254,7 +257,7 @@ impl Federation {
             let text = std::fs::read_to_string(&membership).unwrap();
             std::fs::write(&membership, text.replace(&before.to_string(), &addr.to_string())).unwrap();
         }
-        Self { dir, addr, charter: charter.clone(), fault: None, version: Version::PRESENT, server: None }
+        Self { dir, addr, charter: charter.clone(), fault: None, version: Version::PRESENT, hook: None, server: None }
     }
 
     /// Starts the aggregator, if it can.
@@ -373,6 +376,7 @@ impl Federation {
             dir,
             fault: None,
             version: Version::PRESENT,
+            hook: None,
             server: None,
         };
         let mut invitations = Vec::new();
@@ -390,6 +394,7 @@ impl Federation {
         let mut config = server_config(&self.house("aggregator"), self.addr);
         config.fault = self.fault;
         config.version = self.version;
+        config.crash = self.hook.clone();
         self.server = Some(server::start(config).await.unwrap());
     }
 
@@ -474,7 +479,7 @@ impl Federation {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -52,13 +52,36 @@ pub(crate) struct Chain {
     broken: bool,
 }
 
+/// Opens the file, or makes one that its owner only reads. One that root makes in a folder of somebody else's is that one's, who could not write it else.
+fn open(path: &Path, directory: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    let mut new = options.clone();
+    new.create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut new, 0o600);
+    let made = match new.open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return options.open(path),
+        other => other?,
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt as _, fchown};
+        let owner = std::fs::metadata(directory)?;
+        if made.metadata()?.uid() == 0 && owner.uid() != 0 {
+            fchown(&made, Some(owner.uid()), Some(owner.gid()))?;
+        }
+    }
+    Ok(made)
+}
+
 impl Chain {
     /// Opens or creates; nothing is read yet.
     pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
         let io = |error| LedgerError::Io { path: path.to_owned(), error };
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
-        // The file's name must survive a crash as well as its content.
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = open(path, directory).map_err(io)?;
+        // The file's name must survive a crash as well as its content.
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
         Ok(Self { file, path: path.to_owned(), known: 0, digests: Vec::new(), broken: false })
     }

@@ -9,6 +9,7 @@ use crate::cli::status;
 use crate::config::{self, Config, DataConfig, TrainingConfig};
 use crate::files;
 use crate::identity::Identity;
+use crate::policy::PolicyError;
 
 /// Reads what `join` wrote.
 pub(super) fn folder(dir: &Path, report: &mut Report) -> Option<Identity> {
@@ -61,16 +62,37 @@ pub(super) fn config(dir: &Path, identity: Option<&Identity>, report: &mut Repor
             return None;
         }
     };
+    let any = |value: &str| value == "any";
+    let hours = config.policy.hours.as_ref().map(|hours| format!("; hours: {}", status::hours(hours)));
+    let hours = hours.unwrap_or_default();
     match identity.map(|identity| config.policy.check(&identity.charter)) {
+        Some(Err(PolicyError::NothingApproved { found })) => {
+            let dir = dir.display();
+            let todo =
+                format!("plainchant-client charter show {dir}, then plainchant-client charter approve {dir} {found}");
+            report.fail("client.toml", "no charter is approved yet", &todo);
+        }
         Some(Err(error)) => report.fail("client.toml", error, "change the policy, or do not take part"),
         _ if config.network.has_user() && files::is_readable_by_others(&dir.join(config::FILE)) => {
             let todo = format!("chmod go-rwx {}", dir.join(config::FILE).display());
             report.warn("client.toml", "others on this machine can read the proxy's password in it", &todo);
         }
+        _ if config.policy.roster.is_empty() => {
+            let dir = dir.display();
+            let todo = format!(
+                "once all have joined, plainchant-client roster show {dir}, then plainchant-client roster approve {dir} DIGEST"
+            );
+            let said = format!("no roster is approved yet: `run` waits for all to have joined, and then ends{hours}");
+            report.warn("client.toml", said, &todo);
+        }
+        _ if any(&config.policy.approve) || any(&config.policy.roster) => {
+            let open = [("charter", &config.policy.approve), ("roster", &config.policy.roster)];
+            let open: Vec<&str> = open.iter().filter(|(_, value)| any(value)).map(|(what, _)| *what).collect();
+            let said = format!("its policy takes any {}: for trials only{hours}", open.join(" and any "));
+            report.warn("client.toml", said, "`charter approve` and `roster approve` write what is agreed to");
+        }
         _ => {
-            let hours = config.policy.hours.as_ref().map(|hours| format!("; hours: {}", status::hours(hours)));
-            let said = "is whole, and its policy takes the charter";
-            report.ok("client.toml", format!("{said}{}", hours.unwrap_or_default()));
+            report.ok("client.toml", format!("is whole, and its policy takes the charter{hours}"));
         }
     }
     Some(config)

@@ -105,7 +105,20 @@ pub(super) fn run(dir: &Path, as_json: bool) -> Result<(), Failure> {
     let config = house::config(dir, identity.as_ref(), &mut report);
     let (Some(identity), Some(config)) = (identity, config) else {
         report.skip(
-            &["name", "port", "tls", "version", "certificate", "clock", "disk", "device", "model", "memory", "data"],
+            &[
+                "address",
+                "name",
+                "port",
+                "tls",
+                "version",
+                "certificate",
+                "clock",
+                "disk",
+                "device",
+                "model",
+                "memory",
+                "data",
+            ],
             "the folder or client.toml comes first",
         );
         return report.end();

@@ -47,13 +47,19 @@ pub(super) async fn look(identity: &Identity, network: &Network, report: &mut Re
 
 /// Name and port. Whether TLS is worth a try.
 async fn reach(identity: &Identity, network: &Network, report: &mut Report) -> bool {
-    let Some((url, host)) =
-        identity.url.parse::<Uri>().ok().and_then(|url| Some((url.clone(), url.host()?.to_owned())))
+    let (invited, address) = (&identity.url, network.address(&identity.url));
+    let Some((url, host)) = address.parse::<Uri>().ok().and_then(|url| Some((url.clone(), url.host()?.to_owned())))
     else {
-        report.fail("name", format!("{:?} is no address", identity.url), "ask for a new invitation");
-        report.skip(&["port"], "the name comes first");
+        report.fail("address", format!("{address:?} is none"), "ask for a new invitation");
+        report.skip(&["name", "port"], "the address comes first");
         return false;
     };
+    match &network.url {
+        Some(_) => {
+            report.ok("address", format!("{address}, as client.toml's network.url says; the invitation's is {invited}"))
+        }
+        None => report.ok("address", format!("{address}, as the invitation says")),
+    }
     let port = proxy::port(&url);
     match proxy::of(network, &Environment::read(), &url) {
         Err(error) => {
