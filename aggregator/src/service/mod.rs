@@ -12,9 +12,11 @@ mod submit;
 mod watch;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use protocol::{Charter, Digest};
+use protos::v1;
 use secure_sum::SealingPublicKey;
 
 use crate::engine::Engine;
@@ -49,8 +51,12 @@ pub(crate) struct Shared {
     /// Runs of contributions are kept in blobs of about this many bytes.
     pub(crate) blob_bytes: usize,
     pub(crate) metrics: Metrics,
+    /// What watchers ask at the same moment.
+    pub(crate) watched: watch::Watched,
     /// The cohort list asked for last, by its announcement.
     pub(crate) latest_cohort: tokio::sync::Mutex<Option<(Digest, Bytes)>>,
+    /// The check asked for last, by its announcement, and when it was read.
+    pub(crate) latest_checked: tokio::sync::Mutex<Option<(Digest, Instant, v1::GetCheckedResponse)>>,
     /// The sum asked for last.
     pub(crate) latest_sum: tokio::sync::Mutex<Option<(Digest, Bytes)>>,
 }
@@ -82,7 +88,9 @@ impl Shared {
             complaints,
             blob_bytes: config.blob_bytes,
             metrics,
+            watched: watch::Watched::default(),
             latest_cohort: tokio::sync::Mutex::default(),
+            latest_checked: tokio::sync::Mutex::default(),
             latest_sum,
         })
     }

@@ -2,28 +2,96 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::Stream;
 use prost::Message as _;
 use protos::v1;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::Shared;
 use super::authorise::Caller;
 use crate::refusal::Refusal;
-use crate::store::StoredEvent;
+use crate::store::{Store, StoreError, StoredEvent};
 
 /// Events read from the database at once.
 const BATCH: u32 = 128;
 /// Events waiting for a slow watcher.
 const QUEUE: usize = 32;
-/// A watcher whose certificate is revoked is let go after this long at most.
-const RECHECK: Duration = Duration::from_secs(2);
+/// How often a watcher asks whether anybody was revoked, and how old the answer may be: one that was is let go after both at most.
+const RECHECK: Duration = Duration::from_secs(1);
+/// How often it looks whether its certificate has ended.
+const ENDS: Duration = Duration::from_secs(60);
 
 pub(crate) type Events = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
+
+/// What all watchers ask at the same moment, and the database is asked once.
+#[derive(Default)]
+pub(crate) struct Watched {
+    batch: Mutex<Option<Batch>>,
+    /// Revoked certificates, as they were counted last.
+    revoked: Mutex<Option<(Instant, u64)>>,
+}
+
+/// Events after one, as they were when another was the last.
+struct Batch {
+    after: u64,
+    last: u64,
+    events: Arc<Vec<StoredEvent>>,
+}
+
+impl Watched {
+    async fn events(&self, store: &Store, after: u64, last: u64) -> Result<Arc<Vec<StoredEvent>>, StoreError> {
+        let mut batch = self.batch.lock().await;
+        match &*batch {
+            Some(batch) if (batch.after, batch.last) == (after, last) => Ok(Arc::clone(&batch.events)),
+            _ => {
+                let events = Arc::new(store.events(after, BATCH).await?);
+                *batch = Some(Batch { after, last, events: Arc::clone(&events) });
+                Ok(events)
+            }
+        }
+    }
+
+    /// How many certificates have been revoked: no number is the same after a revocation.
+    async fn revoked(&self, store: &Store) -> Result<u64, StoreError> {
+        let mut revoked = self.revoked.lock().await;
+        if let Some((_, count)) = revoked.filter(|(at, _)| at.elapsed() < RECHECK) {
+            return Ok(count);
+        }
+        let count = store.revocations().await?;
+        *revoked = Some((Instant::now(), count));
+        Ok(count)
+    }
+}
+
+/// A watcher that may be revoked while it watches.
+struct Watcher<'a> {
+    shared: &'a Shared,
+    caller: &'a Caller,
+    revoked: u64,
+    checked: Instant,
+}
+
+impl<'a> Watcher<'a> {
+    async fn new(shared: &'a Shared, caller: &'a Caller) -> Result<Self, Refusal> {
+        // In this order: whoever is revoked in between is found by one of them.
+        let revoked = shared.watched.revoked(&shared.store).await?;
+        caller.still_stands(&shared.store).await?;
+        Ok(Self { shared, caller, revoked, checked: Instant::now() })
+    }
+
+    async fn still_stands(&mut self) -> Result<(), Refusal> {
+        let revoked = self.shared.watched.revoked(&self.shared.store).await?;
+        if revoked != self.revoked || self.checked.elapsed() >= ENDS {
+            self.caller.still_stands(&self.shared.store).await?;
+            (self.revoked, self.checked) = (revoked, Instant::now());
+        }
+        Ok(())
+    }
+}
 
 /// Every event after `after`, then new ones until the caller or the program goes.
 ///
@@ -52,12 +120,13 @@ async fn pump(
 ) -> Result<(), Refusal> {
     let mut last = shared.engine.watch();
     let mut draining = shared.draining.clone();
+    let mut watcher = Watcher::new(shared, caller).await?;
     let mut recheck = tokio::time::interval(RECHECK);
     loop {
-        last.borrow_and_update();
-        let batch = shared.store.events(after, BATCH).await?;
+        let newest = *last.borrow_and_update();
+        let batch = shared.watched.events(&shared.store, after, newest).await?;
         let full = batch.len() == BATCH as usize;
-        for stored in batch {
+        for stored in batch.iter() {
             after = stored.sequence;
             // Whoever reads slowly is looked at while it does.
             let place = loop {
@@ -65,10 +134,10 @@ async fn pump(
                     place = sender.reserve() => break place,
                     _ = recheck.tick() => {}
                 }
-                caller.still_stands(&shared.store).await?;
+                watcher.still_stands().await?;
             };
             let Ok(place) = place else { return Ok(()) };
-            place.send(Ok(event(&stored)?));
+            place.send(Ok(event(stored)?));
         }
         if full {
             continue;
@@ -80,7 +149,7 @@ async fn pump(
             _ = recheck.tick() => true,
         };
         if due {
-            caller.still_stands(&shared.store).await?;
+            watcher.still_stands().await?;
         }
     }
 }

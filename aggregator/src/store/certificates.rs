@@ -62,6 +62,17 @@ impl Store {
         .transpose()
     }
 
+    /// How many certificates have been revoked so far.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn revocations(&self) -> Result<u64, StoreError> {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM certificates WHERE revoked_at_ms IS NOT NULL")
+            .fetch_one(&self.pool)
+            .await?;
+        from_column(count, "a count of certificates")
+    }
+
     /// Notes a certificate that renews `old`, which must stand still: a revocation that came first holds.
     ///
     /// # Errors

@@ -143,6 +143,15 @@ impl Store {
         Ok(new.clone())
     }
 
+    /// Who has joined under this name.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn member(&self, name: &HouseName) -> Result<Option<EnrolledMember>, StoreError> {
+        let row = sqlx::query("SELECT * FROM members WHERE name = $1").bind(name.as_str());
+        row.fetch_optional(&self.pool).await?.as_ref().map(member).transpose()
+    }
+
     /// Everybody who has joined, by name.
     ///
     /// # Errors
