@@ -353,6 +353,6 @@ impl Federation for Proxy {
         _: Request<Streaming<v1::PutFinalStateRequest>>,
     ) -> Result<Response<v1::PutFinalStateResponse>, Status> {
         self.given.handed_over.fetch_add(1, Ordering::Relaxed);
-        Err(Status::unimplemented("not in these tests"))
+        Err(Status::failed_precondition("final-state: not in these tests"))
     }
 }
