@@ -554,7 +554,7 @@ pub(crate) async fn wait_for(progress: &Path, phase: &str, count: usize) {
 pub(crate) async fn all_completed(tasks: Vec<JoinHandle<Result<Completed, RunError>>>) -> Completed {
     let mut results = Vec::new();
     for task in tasks {
-        let result = tokio::time::timeout(Duration::from_secs(90), task).await.unwrap().unwrap().unwrap();
+        let result = tokio::time::timeout(Duration::from_secs(240), task).await.unwrap().unwrap().unwrap();
         results.push(result);
     }
     assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{results:?}");
