@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::identity::{Identity, IdentityError};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, private_dir};
 use crate::{clock, config};
 use terms::TermsError;
 
@@ -122,7 +122,7 @@ pub async fn init<R: CryptoRng>(
     // A template that cannot work is refused before anything is written.
     let checked = Charter::parse(&with_key(template, &placeholder_key())?)?;
     terms::check(&checked)?;
-    create_private(dir).map_err(|source| SetupError::File { path: dir.to_path_buf(), source })?;
+    private_dir(dir).map_err(|source| SetupError::File { path: dir.to_path_buf(), source })?;
     let identity = Identity::create(dir, hosts, clock::now_ms(), rng)?;
     let text = with_key(template, &hex::encode(identity.signer().public_key().as_bytes()))?;
     let path = dir.join(CHARTER);
@@ -235,16 +235,6 @@ pub(crate) fn lock(dir: &Path) -> Result<std::fs::File, SetupError> {
         Err(std::fs::TryLockError::WouldBlock) => Err(SetupError::Served(dir.to_path_buf())),
         Err(std::fs::TryLockError::Error(source)) => Err(SetupError::File { path, source }),
     }
-}
-
-/// Makes a folder that only its owner can read: database and sums are nobody else's business. One that is there stays as
-/// it is.
-fn create_private(dir: &Path) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)
 }
 
 /// A valid public key for checking a template: the Ed25519 base point.

@@ -72,7 +72,7 @@ pub(crate) fn endpoint(url: &str, authority: &[u8], identity: Option<&Identity>)
 /// # Errors
 /// [`ConnectError`]: the address, a key or the proxy cannot be used.
 pub fn federation(identity: &Identity, network: &Network) -> Result<FederationClient<Speaking>, ConnectError> {
-    Ok(over(channel(network.address(&identity.url), &identity.authority_der, Some(identity), network)?))
+    Ok(over(of_member(identity, network)?))
 }
 
 /// The same, for whoever counts calls: each is made once. A member's are made again when the aggregator is too busy.
@@ -80,7 +80,11 @@ pub fn federation(identity: &Identity, network: &Network) -> Result<FederationCl
 /// # Errors
 /// [`ConnectError`]: the address, a key or the proxy cannot be used.
 pub fn impatient(identity: &Identity, network: &Network) -> Result<FederationClient<Speaking>, ConnectError> {
-    Ok(over(channel(&identity.url, &identity.authority_der, Some(identity), network)?.impatient()))
+    Ok(over(of_member(identity, network)?.impatient()))
+}
+
+fn of_member(identity: &Identity, network: &Network) -> Result<Speaking, ConnectError> {
+    channel(network.address(&identity.url), &identity.authority_der, Some(identity), network)
 }
 
 /// A client of the federation over this channel.
@@ -125,24 +129,11 @@ impl Backoff {
 
 /// A status with its causes, for a log line.
 pub(crate) fn describe(status: &tonic::Status) -> String {
-    with_causes(status.message().to_owned(), status.source())
+    program::with_causes(status.message().to_owned(), status.source())
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
-    with_causes(error.to_string(), error.source())
-}
-
-/// tonic says some causes in its own text too: each is said once.
-fn with_causes(mut text: String, mut next: Option<&dyn std::error::Error>) -> String {
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        next = cause.source();
-    }
-    text
+    program::with_causes(error.to_string(), error.source())
 }
 
 fn to_pem(der: &[u8]) -> String {

@@ -2,7 +2,8 @@
 //!
 //! 1. [`Overrides`] are settings from the environment, laid over a file's.
 //! 2. [`completions`] is the script for a shell.
-//! 3. [`end_without_a_reader`] makes a closed pipe an end, and no fault.
+//! 3. [`with_causes`] is an error as a person reads it.
+//! 4. [`end_without_a_reader`] makes a closed pipe an end, and no fault.
 
 mod overrides;
 
@@ -23,6 +24,20 @@ pub fn end_without_a_reader() {
         }
         told(panic);
     }));
+}
+
+/// What an error says and then its causes from `next` on; some say theirs in their own text too: each is said once.
+#[must_use]
+pub fn with_causes(mut text: String, mut next: Option<&(dyn std::error::Error + 'static)>) -> String {
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        next = cause.source();
+    }
+    text
 }
 
 /// The script with which `shell` completes the commands and flags of `command`, which is called `name`.

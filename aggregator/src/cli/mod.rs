@@ -56,7 +56,7 @@ fn run_with(args: Vec<OsString>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("plainchant-aggregator: {}", with_causes(&error));
+            eprintln!("plainchant-aggregator: {}", program::with_causes(error.to_string(), error.source()));
             ExitCode::from(exit_code(&error))
         }
     }
@@ -188,18 +188,6 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             || cause.downcast_ref::<hub::HubError>().is_some_and(hub::HubError::is_passing)
     });
     if later { TRY_LATER } else { USAGE }
-}
-
-/// An error with its causes; some say theirs in their own text too: each is said once.
-fn with_causes(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text.push_str(if text.is_empty() { "" } else { ": " });
-            text.push_str(&cause);
-        }
-    }
-    text
 }
 
 /// The folder of a base model, fetched if need be.

@@ -108,11 +108,11 @@ pub async fn read_again(home: &Home, pasts: &mut Pasts) -> Result<Status, StoreE
     let store = &home.store;
     let joined: Vec<_> = store.members().await?.into_iter().map(|member| member.name).collect();
     let members = home.charter.members().map(|(name, _)| name);
-    let mut missing: Vec<_> = members.filter(|name| !joined.contains(name)).map(|name| name.to_string()).collect();
-    if store.setting(Setting::Roster).await?.is_none() {
-        // Such a member joins again, with the same keys or others.
-        missing.extend(store.revoked().await?.iter().map(ToString::to_string));
-    }
+    let revoked = store.revoked().await?;
+    // Before there is a roster, such a member joins again, with the same keys or others.
+    let joins_again = if store.setting(Setting::Roster).await?.is_none() { revoked.as_slice() } else { &[] };
+    let missing = members.filter(|name| !joined.contains(name) || joins_again.contains(name));
+    let missing: Vec<_> = missing.map(|name| name.to_string()).collect();
     let mut keys = Vec::new();
     for name in &joined {
         keys.push((name.to_string(), store.stock(name).await?));
@@ -135,14 +135,11 @@ pub async fn read_again(home: &Home, pasts: &mut Pasts) -> Result<Status, StoreE
         (phase, waiting_for) = heard.phase(&home.charter, &store.event_kinds(round, attempt).await?);
         contributed = heard.contributed();
     }
-    let revoked: Vec<_> = store.revoked().await?.iter().map(ToString::to_string).collect();
+    let revoked: Vec<_> = revoked.iter().map(ToString::to_string).collect();
     // Nobody waits for whom it does not let in.
     waiting_for.retain(|name| !revoked.contains(name) || phase == "enrolling");
-    let out = |names: &[String], why: &'static str| names.iter().map(|name| (name.clone(), why)).collect::<Vec<_>>();
-    let out: Vec<_> = out(&revoked, stall::REVOKED)
-        .into_iter()
-        .chain(isolation.isolated().map(|(house, _)| (house.to_string(), "isolated")))
-        .collect();
+    let out = revoked.iter().map(|name| (name.clone(), stall::REVOKED));
+    let out: Vec<_> = out.chain(isolation.isolated().map(|(house, _)| (house.to_string(), "isolated"))).collect();
     let stalled = if phase == "gathering" { stall::stall(&home.charter, &out, &keys) } else { None };
     let mut history = Vec::new();
     for leaf in leaves.iter().rev().take(HISTORY) {

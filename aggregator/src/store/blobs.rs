@@ -71,11 +71,7 @@ impl Blobs {
     /// [`BlobError::Folder`] when the folder cannot be made.
     pub fn open(folder: &FilePath) -> Result<Self, BlobError> {
         let failed = |source| BlobError::Folder { path: folder.to_path_buf(), source };
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(folder).map_err(|error| failed(Box::new(error)))?;
+        super::private_dir(folder).map_err(|error| failed(Box::new(error)))?;
         let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(Box::new(error)))?;
         Ok(Self { store: Arc::new(store.with_fsync(true)), folder: folder.to_path_buf(), crash: Crash::default() })
     }

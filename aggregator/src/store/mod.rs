@@ -164,7 +164,7 @@ impl Store {
         let path = dir.join(DATABASE);
         if create {
             // SQLite's other files take its mode; who took part in what is nobody else's business.
-            let made = private(&path);
+            let made = private_file(&path);
             made.map_err(|source| StoreError::Open { path: path.clone(), source: source.into() })?;
         }
         let options = SqliteConnectOptions::new()
@@ -232,8 +232,18 @@ impl Store {
     }
 }
 
+/// Makes a folder that only its owner can read: database and sums are nobody else's business. One that is there stays as
+/// it is.
+pub(crate) fn private_dir(dir: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
+}
+
 /// Makes an empty file that only its owner can read; one that is there stays as it is.
-fn private(path: &Path) -> std::io::Result<()> {
+fn private_file(path: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]

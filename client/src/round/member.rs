@@ -248,20 +248,18 @@ impl Member {
 
     /// Tells the house, and the log, what happened.
     pub(super) fn report(&self, round: RoundNumber, attempt: Attempt, phase: Phase, reason: Option<String>) {
-        match &reason {
+        let report = self.measured(round, attempt, phase, reason);
+        match &report.reason {
             Some(reason) => tracing::warn!(%round, %attempt, ?phase, reason),
-            None => {
-                let loss = self.view_of(round, attempt).and_then(|view| view.loss);
-                tracing::info!(%round, %attempt, ?phase, epsilon = self.epsilon(), loss);
-            }
+            None => tracing::info!(%round, %attempt, ?phase, epsilon = report.epsilon, loss = report.loss),
         }
-        self.note(round, attempt, phase, reason);
+        self.options.progress.report(&report);
     }
 
     /// As [`Self::report`], of what a person must mend.
     pub(super) fn report_error(&self, round: RoundNumber, attempt: Attempt, phase: Phase, reason: String) {
         tracing::error!(%round, %attempt, ?phase, reason);
-        self.note(round, attempt, phase, Some(reason));
+        self.options.progress.report(&self.measured(round, attempt, phase, Some(reason)));
     }
 
     /// The aggregator has forgotten what this member has seen.
@@ -271,14 +269,12 @@ impl Member {
         self.report_error(round, attempt, Phase::Waiting, RunError::OlderCopy(said.to_owned()).to_string());
     }
 
-    /// What this member measured in an attempt, where it is the one that events speak of.
-    fn view_of(&self, round: RoundNumber, attempt: Attempt) -> Option<&View> {
-        self.view.as_ref().filter(|view| view.announcement.round == round && view.announcement.attempt == attempt)
-    }
-
-    fn note(&self, round: RoundNumber, attempt: Attempt, phase: Phase, reason: Option<String>) {
+    /// What happened, with what this member measured where it is the attempt that events speak of.
+    fn measured(&self, round: RoundNumber, attempt: Attempt, phase: Phase, reason: Option<String>) -> Report {
         let mut report = Report::new(round.get(), attempt.get(), phase);
-        if let Some(view) = self.view_of(round, attempt) {
+        if let Some(view) =
+            self.view.as_ref().filter(|v| v.announcement.round == round && v.announcement.attempt == attempt)
+        {
             report.seconds = view.seconds;
             report.seconds.total = view.since.elapsed().as_secs_f64();
             report.bytes_up = view.bytes_up;
@@ -286,7 +282,7 @@ impl Member {
         }
         report.epsilon = self.epsilon();
         report.reason = reason;
-        self.options.progress.report(&report);
+        report
     }
 }
 
