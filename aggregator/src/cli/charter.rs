@@ -167,7 +167,7 @@ fn facts(charter: &Charter) -> anyhow::Result<Vec<Fact>> {
     let kept = (sum / 2).saturating_mul(u64::from(rounds.count));
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let seconds = |ms: u64| ms as f64 / 1000.0;
-    let absent = rounds.max_cohort - (rounds.min_cohort + rounds.may_vanish).min(rounds.max_cohort);
+    let absent = rounds.max_cohort - rounds.smallest_expected().min(rounds.max_cohort);
     facts.extend([
         fact(
             "bytes_up",
@@ -249,7 +249,7 @@ fn epsilons(charter: &Charter, count: usize) -> anyhow::Result<Vec<Fact>> {
         ),
         given,
     )];
-    let smallest = charter.rounds.min_cohort + charter.rounds.may_vanish;
+    let smallest = charter.rounds.smallest_expected();
     let run = terms::whole_run(charter, rate, smallest, count);
     for (accountant, key, what) in
         [(Accountant::Rdp, "epsilon_rdp", "  by Renyi"), (Accountant::Pld, "epsilon_pld", "  by loss distributions")]
@@ -286,7 +286,7 @@ fn warnings(charter: &Charter) -> Vec<String> {
         ),
         (rounds.may_vanish == 0, "rounds.may_vanish is 0: one house that is lost after the announcement ends the attempt, which is charged".to_owned()),
         (
-            rounds.min_cohort + rounds.may_vanish >= rounds.max_cohort,
+            rounds.smallest_expected() >= rounds.max_cohort,
             "rounds.min_cohort and rounds.may_vanish: no house may be absent when a round begins; one that leaves or is revoked ends the federation".to_owned(),
         ),
         (

@@ -7,7 +7,7 @@ use protocol::{Charter, Role};
 /// What an operator must change before a round can begin; `None` where waiting may help. `out` are houses that may not take part, each with why, and `keys` the
 /// unused one-time keys of each member.
 pub(super) fn stall(charter: &Charter, out: &[(String, &'static str)], keys: &[(String, u64)]) -> Option<String> {
-    let needed = (charter.rounds.min_cohort + charter.rounds.may_vanish) as usize;
+    let needed = charter.rounds.smallest_expected() as usize;
     let houses: BTreeSet<String> = charter.houses.iter().map(|house| house.name.to_string()).collect();
     let gone: Vec<_> = out.iter().filter(|(name, _)| houses.contains(name)).collect();
     let left = houses.len() - gone.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len();

@@ -142,7 +142,7 @@ impl Rehearsal {
     /// The same round with the fewest houses that may be announced: each then adds most noise.
     pub(super) fn with_fewest(&self) -> Announcement {
         let charter = self.federation.charter();
-        let fewest = (charter.rounds.min_cohort + charter.rounds.may_vanish) as usize;
+        let fewest = charter.rounds.smallest_expected() as usize;
         let mut announcement = Announcement::clone(&self.announcement);
         let mut left = fewest.saturating_sub(1);
         // This house, and as many others.

@@ -211,6 +211,13 @@ pub struct Rounds {
     pub max_attempts: u32,
 }
 
+impl Rounds {
+    /// The smallest expected set: as many may vanish, and the smallest cohort is left.
+    pub fn smallest_expected(&self) -> u32 {
+        self.min_cohort.saturating_add(self.may_vanish)
+    }
+}
+
 /// What a house does on its own before it contributes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

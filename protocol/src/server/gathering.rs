@@ -33,8 +33,7 @@ impl Gathering {
 
     /// How many ready houses an announcement with the charter's d needs.
     pub fn needed(&self) -> usize {
-        let rounds = &self.federation.charter().rounds;
-        (rounds.min_cohort + rounds.may_vanish) as usize
+        self.federation.charter().rounds.smallest_expected() as usize
     }
 
     pub(super) fn start(&self) -> &Start {
