@@ -1,4 +1,7 @@
 //! Who may be connected: so many callers in all and from one network, and nobody from whom nothing comes.
+//!
+//! While more is asked than can be answered, connections are read now and then, and answers leave together: most of what a refusal costs is the system's work
+//! for a packet in and one out, and that is then done once for many.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,31 +12,39 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::Stream;
+use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
 
 use crate::limits::Limits;
 use crate::observe::Metrics;
+use crate::service::Crowd;
 
 /// A peer from whom nothing comes for this long is gone or never meant to speak: HTTP/2's pings are answered far sooner.
 const SILENCE: Duration = Duration::from_secs(60);
 /// After the system could not give a connection (it had no descriptor left), the next is asked for after this long.
 const PAUSE: Duration = Duration::from_millis(100);
+/// While too many calls are there, a connection that was read to its end is read again after this long, or sooner when few wait.
+const HOLD: Duration = Duration::from_millis(500);
+/// Meanwhile what is written leaves after this long, with what else is answered until then.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// Connections as they come in, within the limits.
 pub(crate) struct Connections {
     incoming: TcpIncoming,
     open: Arc<Open>,
+    crowd: Arc<Crowd>,
     silence: Duration,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Connections {
-    pub(crate) fn new(incoming: TcpIncoming, limits: &Limits, metrics: Metrics) -> Self {
+    pub(crate) fn new(incoming: TcpIncoming, limits: &Limits, metrics: Metrics, crowd: Arc<Crowd>) -> Self {
         let most = (limits.connections as usize, limits.connections_per_address as usize);
-        Self { incoming, open: Arc::new(Open { most, metrics, now: Mutex::default() }), silence: SILENCE, pause: None }
+        let open = Arc::new(Open { most, metrics, now: Mutex::default() });
+        Self { incoming, open, crowd, silence: SILENCE, pause: None }
     }
 }
 
@@ -57,7 +68,9 @@ impl Stream for Connections {
                     let Ok(peer) = stream.peer_addr() else { continue };
                     let Some(place) = Place::take(&self.open, network(peer.ip())) else { continue };
                     let (silence, silent) = (self.silence, Box::pin(sleep(self.silence)));
-                    let connection = Connection { stream, silence, heard: Instant::now(), silent, _place: place };
+                    let (crowd, heard) = (Arc::clone(&self.crowd), Instant::now());
+                    let connection =
+                        Connection { stream, crowd, held: None, gathered: None, silence, heard, silent, _place: place };
                     return Poll::Ready(Some(Ok(connection)));
                 }
             }
@@ -124,6 +137,11 @@ impl Drop for Place {
 /// A caller's connection; reading from it fails once nothing has come for a while.
 pub(crate) struct Connection {
     stream: TcpStream,
+    crowd: Arc<Crowd>,
+    /// Until when it is not read.
+    held: Option<BoxFuture<'static, ()>>,
+    /// When what is written may leave.
+    gathered: Option<Pin<Box<Sleep>>>,
     silence: Duration,
     heard: Instant,
     silent: Pin<Box<Sleep>>,
@@ -140,9 +158,20 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(held) = &mut self.held {
+            ready!(held.as_mut().poll(context));
+            self.held = None;
+        }
         if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, to) {
             self.heard = Instant::now();
             return Poll::Ready(read);
+        }
+        if self.crowd.is_full() {
+            let crowd = Arc::clone(&self.crowd);
+            // Whether it came to an end in time or not, it is over.
+            let until = async move { drop(timeout(HOLD, crowd.few_wait()).await) };
+            self.held = Some(Box::pin(until));
+            return self.poll_read(context, to);
         }
         loop {
             ready!(self.silent.as_mut().poll(context));
@@ -155,8 +184,20 @@ impl AsyncRead for Connection {
     }
 }
 
+impl Connection {
+    fn poll_gathered(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.gathered.is_none() && !self.crowd.is_full() {
+            return Poll::Ready(());
+        }
+        ready!(self.gathered.get_or_insert_with(|| Box::pin(sleep(GATHER))).as_mut().poll(context));
+        self.gathered = None;
+        Poll::Ready(())
+    }
+}
+
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_gathered(context));
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -165,6 +206,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_gathered(context));
         Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
     }
 
@@ -220,7 +262,7 @@ mod tests {
     async fn a_peer_that_says_nothing_any_more_is_given_up_and_one_that_speaks_is_not() {
         let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = incoming.local_addr().unwrap();
-        let mut connections = Connections::new(incoming, &Limits::default(), Metrics::new());
+        let mut connections = Connections::new(incoming, &Limits::default(), Metrics::new(), Arc::new(Crowd::new()));
         connections.silence = Duration::from_secs(2);
         let mut peer = TcpStream::connect(addr).await.unwrap();
         let mut connection = connections.next().await.unwrap().unwrap();
@@ -232,5 +274,65 @@ mod tests {
         }
         let silent = connection.read_exact(&mut byte).await.unwrap_err();
         assert_eq!(silent.kind(), io::ErrorKind::TimedOut);
+    }
+
+    async fn connected(crowd: &Arc<Crowd>) -> (TcpStream, Connection) {
+        let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let addr = incoming.local_addr().unwrap();
+        let mut connections = Connections::new(incoming, &Limits::default(), Metrics::new(), Arc::clone(crowd));
+        let peer = TcpStream::connect(addr).await.unwrap();
+        (peer, connections.next().await.unwrap().unwrap())
+    }
+
+    #[tokio::test]
+    async fn while_too_many_calls_are_there_a_connection_is_read_now_and_then() {
+        let crowd = Arc::new(Crowd::new());
+        let (mut peer, mut connection) = connected(&crowd).await;
+        // So long a byte was on its way when it was written while the connection was read in vain.
+        let mut took = async || {
+            let mut byte = [0];
+            let (read, sent) = tokio::join!(connection.read_exact(&mut byte), async {
+                sleep(HOLD / 10).await;
+                peer.write_all(&[7]).await.unwrap();
+                Instant::now()
+            });
+            read.unwrap();
+            sent.elapsed()
+        };
+        assert!(took().await < HOLD / 2, "there is room");
+        let many = crowd.full();
+        assert!(took().await > HOLD / 2);
+        drop(many);
+        assert!(took().await < HOLD / 2, "there is room again");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_held_is_read_as_soon_as_few_wait() {
+        let crowd = Arc::new(Crowd::new());
+        let (mut peer, mut connection) = connected(&crowd).await;
+        let mut many = crowd.full();
+        let mut byte = [0];
+        let held = timeout(HOLD / 10, connection.read_exact(&mut byte)).await;
+        assert!(held.is_err(), "nothing has come");
+        peer.write_all(&[7]).await.unwrap();
+        let start = Instant::now();
+        many.truncate(many.len() / 4);
+        connection.read_exact(&mut byte).await.unwrap();
+        assert!(start.elapsed() < HOLD / 2);
+    }
+
+    #[tokio::test]
+    async fn while_too_many_calls_are_there_what_is_written_leaves_together() {
+        let crowd = Arc::new(Crowd::new());
+        let (mut peer, mut connection) = connected(&crowd).await;
+        let many = crowd.full();
+        let start = Instant::now();
+        connection.write_all(&[1, 2, 3]).await.unwrap();
+        assert!(start.elapsed() >= GATHER);
+        drop(many);
+        connection.write_all(&[4]).await.unwrap();
+        let mut bytes = [0; 4];
+        peer.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(bytes, [1, 2, 3, 4]);
     }
 }

@@ -189,7 +189,7 @@ async fn serving(config: Config) -> Result<Handle, ServeError> {
             Some(served.map_err(|source| ServeError::Listen { addr: observe.listen, source })?)
         }
     };
-    let connections = Connections::new(incoming, &config.limits, metrics.clone());
+    let connections = Connections::new(incoming, &config.limits, metrics.clone(), Arc::clone(&crowd));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(protos::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

@@ -117,14 +117,17 @@ impl Gate {
         certificate: Option<[u8; 32]>,
         address: Option<IpAddr>,
     ) -> Result<Option<Caller>, Refusal> {
+        let who = certificate.map_or(Who::Address(address), Who::Certificate);
         // Before anything is looked up.
-        self.allowed.rate.take(certificate.map_or(Who::Address(address), Who::Certificate), Instant::now())?;
+        self.allowed.rate.take(who, Instant::now())?;
         if path == HEALTH {
             return Ok(None);
         }
-        if !matches!(rpc, Some(Rpc::WatchEvents | Rpc::Submit | Rpc::PutFinalState)) {
-            self.allowed.crowd.has_room()?;
-        }
+        // Until it is known who calls: what comes of the call is counted again once its request is there.
+        let _looked_up = match rpc {
+            Some(Rpc::WatchEvents | Rpc::Submit | Rpc::PutFinalState) => None,
+            _ => Some(self.allowed.crowd.count(who)?),
+        };
         let whom = if path == REFLECTION { Whom::Members } else { whom(rpc.ok_or(Refusal::NoSuchCall)?) };
         if whom == Whom::Invited {
             self.speaks(said)?;
@@ -163,7 +166,7 @@ impl<S> Layer<S> for Gate {
     type Service = Gated<S>;
 
     fn layer(&self, inner: S) -> Gated<S> {
-        Gated { gate: self.clone(), inner }
+        Gated { gate: Arc::new(self.clone()), inner }
     }
 }
 
@@ -183,7 +186,7 @@ fn named<R: Default>(answer: http::Response<R>) -> http::Response<R> {
 /// Services behind the gate.
 #[derive(Clone)]
 pub(crate) struct Gated<S> {
-    gate: Gate,
+    gate: Arc<Gate>,
     inner: S,
 }
 
@@ -203,7 +206,7 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
-        let gate = self.gate.clone();
+        let gate = Arc::clone(&self.gate);
         // The one that was found ready makes the call.
         let next = self.inner.clone();
         let mut ready = std::mem::replace(&mut self.inner, next);

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use protos::limits::STREAMS_PER_CONNECTION;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::rate::Who;
@@ -17,6 +17,8 @@ use crate::refusal::Refusal;
 const AT_WORK: usize = 64;
 /// Calls that wait for that: what these take to be worked on is a moment too, and more would only be told later to come back.
 const WAITING: usize = 128;
+/// While fewer wait, whoever is held comes sooner: what waits is always enough for those who work.
+const FEW: usize = WAITING / 2;
 /// How long a call waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Calls of one caller that wait or are worked on: one that asks too much stands in nobody's way for long.
@@ -30,6 +32,8 @@ pub(crate) struct Crowd {
     callers: Mutex<HashMap<Who, u32>>,
     /// Of all callers.
     there: AtomicUsize,
+    /// Told when few wait.
+    few: Notify,
 }
 
 /// A call that is worked on; another's turn comes when it is dropped.
@@ -39,14 +43,19 @@ pub(super) struct AtWork<'a> {
 }
 
 /// A call that is there.
-struct Counted<'a> {
+pub(crate) struct Counted<'a> {
     crowd: &'a Crowd,
     who: Who,
 }
 
 impl Crowd {
     pub(crate) fn new() -> Self {
-        Self { places: Semaphore::new(AT_WORK), callers: Mutex::default(), there: AtomicUsize::new(0) }
+        Self {
+            places: Semaphore::new(AT_WORK),
+            callers: Mutex::default(),
+            there: AtomicUsize::new(0),
+            few: Notify::new(),
+        }
     }
 
     /// Waits for its turn, first come first served.
@@ -57,23 +66,39 @@ impl Crowd {
         self.enter_within(who, PATIENCE).await
     }
 
-    /// Refuses a call that would have to wait behind too many: looked at before anything else is done for it.
-    ///
-    /// # Errors
-    /// [`Refusal::Busy`].
-    pub(super) fn has_room(&self) -> Result<(), Refusal> {
-        if self.there.load(Ordering::Relaxed) < AT_WORK + WAITING { Ok(()) } else { Err(TOO_MANY) }
+    /// Whether the next call would have to wait behind too many, and is refused.
+    pub(crate) fn is_full(&self) -> bool {
+        self.there.load(Ordering::Relaxed) >= AT_WORK + WAITING
+    }
+
+    /// Until few wait, so that others may ask: one at a time, first come first served.
+    pub(crate) async fn few_wait(&self) {
+        self.few.notified().await;
     }
 
     async fn enter_within(&self, who: Who, patience: Duration) -> Result<AtWork<'_>, Refusal> {
-        self.has_room()?;
         let counted = self.count(who)?;
         // It is never closed.
         let place = timeout(patience, self.places.acquire()).await.ok().and_then(Result::ok).ok_or(TOO_MANY)?;
         Ok(AtWork { _place: place, _counted: counted })
     }
 
-    fn count(&self, who: Who) -> Result<Counted<'_>, Refusal> {
+    /// As many calls as may be there.
+    #[cfg(test)]
+    #[expect(clippy::unwrap_used, reason = "tests")]
+    pub(crate) fn full(&self) -> Vec<Counted<'_>> {
+        let who = |number: usize| Who::Certificate([u8::try_from(number / EACH as usize).unwrap(); 32]);
+        (0..AT_WORK + WAITING).map(|number| self.count(who(number)).unwrap()).collect()
+    }
+
+    /// Counts a call that is looked at before it can be worked on.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`]: too many calls are there, or too many of this caller.
+    pub(super) fn count(&self, who: Who) -> Result<Counted<'_>, Refusal> {
+        if self.is_full() {
+            return Err(TOO_MANY);
+        }
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         let there = callers.entry(who).or_insert(0);
         if *there >= EACH {
@@ -87,7 +112,9 @@ impl Crowd {
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.crowd.there.fetch_sub(1, Ordering::Relaxed);
+        if self.crowd.there.fetch_sub(1, Ordering::Relaxed) <= AT_WORK + FEW {
+            self.crowd.few.notify_one();
+        }
         let mut callers = self.crowd.callers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(there) = callers.get_mut(&self.who) {
             *there -= 1;
@@ -126,14 +153,11 @@ mod tests {
     #[tokio::test]
     async fn behind_so_many_that_wait_nobody_waits() {
         let crowd = Crowd::new();
-        let there = |number: usize| crowd.count(who(u8::try_from(number / EACH as usize).unwrap())).unwrap();
-        let all: Vec<Counted<'_>> = (0..AT_WORK + WAITING - 1).map(there).collect();
-        crowd.has_room().unwrap();
-        let last = crowd.count(who(200)).unwrap();
-        assert!(matches!(crowd.has_room(), Err(Refusal::Busy(_))));
-        assert!(crowd.enter(who(201)).await.is_err());
-        drop((last, all));
-        crowd.has_room().unwrap();
+        let mut all = crowd.full();
+        assert!(crowd.is_full());
+        assert!(matches!(crowd.enter(who(201)).await, Err(Refusal::Busy(_))));
+        all.pop();
+        crowd.enter_within(who(201), SOON).await.unwrap();
     }
 
     #[tokio::test]
