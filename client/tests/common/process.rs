@@ -17,15 +17,17 @@ use client::identity::Identity;
 use client::join::{JoinError, join_until};
 use client::round::{Home, RunError};
 use protocol::HouseName;
-use rand::RngExt as _;
 use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 
 use crate::common::{HOUSES, Known, logs, options, server_config};
 
 const ROLE: &str = "PLAINCHANT_TEST_ROLE";
 const DIR: &str = "PLAINCHANT_TEST_DIR";
 const ADDR: &str = "PLAINCHANT_TEST_ADDR";
-const DIES: &str = "PLAINCHANT_TEST_DIES";
+/// Where it dies at once, and where it dies or goes on by a coin's toss.
+const DIES: [&str; 2] = ["PLAINCHANT_TEST_DIES", "PLAINCHANT_TEST_MAY_DIE"];
+const COIN: &str = "PLAINCHANT_TEST_COIN";
 const SEPARATOR: &str = ";";
 /// So few places are waited for all at once.
 const FEW: usize = 8;
@@ -67,8 +69,11 @@ pub(crate) async fn live() -> bool {
     logs();
     let dir = PathBuf::from(std::env::var(DIR).unwrap());
     let addr: SocketAddr = std::env::var(ADDR).unwrap().parse().unwrap();
+    let places = |list| std::env::var(list).unwrap().split(SEPARATOR).map(str::to_owned).collect();
+    let seed = std::env::var(COIN).unwrap().parse().unwrap();
     let dies = Dies {
-        places: std::env::var(DIES).unwrap().split(SEPARATOR).map(str::to_owned).collect(),
+        places: DIES.map(places),
+        coin: Mutex::new(StdRng::seed_from_u64(seed)),
         at: place_file(&dir, &role),
         first: Mutex::default(),
     };
@@ -142,7 +147,9 @@ async fn house(dir: &Path, name: &str, dies: Dies) {
 
 /// Where this process dies.
 struct Dies {
-    places: BTreeSet<String>,
+    /// As in [`DIES`].
+    places: [BTreeSet<String>; 2],
+    coin: Mutex<StdRng>,
     at: PathBuf,
     /// It dies in one place only, however many threads come to one.
     first: Mutex<()>,
@@ -151,7 +158,8 @@ struct Dies {
 impl Dies {
     /// Ends the process here, and says where, if it is to die at `place`.
     fn at(&self, place: &str) {
-        if self.places.contains(place) {
+        let [always, perhaps] = self.places.each_ref().map(|places| places.contains(place));
+        if always || (perhaps && self.coin.lock().unwrap().random()) {
             let _first = self.first.lock().unwrap();
             File::create(&self.at).unwrap().write_all(place.as_bytes()).unwrap();
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
@@ -184,17 +192,19 @@ impl Process {
         }
     }
 
-    /// Starts it. It dies at the first that it reaches of most of its places, or of all when few are left.
+    /// Starts it. It dies at the first of its places, or goes on, so that it comes to others; but not where few are left or a place is seldom reached.
     fn start(&mut self, rng: &mut StdRng) {
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
         let few = self.places.len() < FEW || self.passed_by;
         (self.started, self.passed_by, self.listens) = (Instant::now(), false, false);
-        let armed = self.places.iter().filter(|(_, rare)| few || **rare || rng.random_ratio(1, 2));
-        let armed: Vec<&str> = armed.map(|(place, _)| place.as_str()).collect();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args([ENTRY, "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
         command.env(ROLE, &self.role).env(DIR, &self.dir).env(ADDR, self.addr.to_string());
-        command.env(DIES, armed.join(SEPARATOR));
+        for (list, always) in DIES.into_iter().zip([true, false]) {
+            let places = self.places.iter().filter(|(_, rare)| (few || **rare) == always);
+            command.env(list, places.map(|(place, _)| place.as_str()).collect::<Vec<_>>().join(SEPARATOR));
+        }
+        command.env(COIN, rng.random::<u64>().to_string());
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
     }
