@@ -65,7 +65,7 @@ impl Adapted {
     }
 
     /// The last hidden states with the adapter, `[examples, tokens, hidden]`.
-    pub(crate) fn states(&self, batch: &MicroBatch) -> Result<Tensor<3>, LoraError> {
+    pub(crate) fn states(&self, batch: &MicroBatch) -> Tensor<3> {
         self.model.forward(&self.input(batch), &self.attached.shared())
     }
 

@@ -9,9 +9,12 @@ const LENGTH_STEP: usize = 8;
 
 /// Tokens of one micro-batch, padding included: large enough for efficient products, small enough to stay in a core's cache and to
 /// waste little on the dummy rows of a bucket's last micro-batch.
-const TOKEN_BUDGET: usize = 192;
+const TOKEN_BUDGET: usize = 256;
 
-/// Rows of one padded length: `TOKEN_BUDGET` tokens, filled up with dummy rows.
+/// A text of so many tokens is a micro-batch of its own: it is enough for efficient products, and two of them occupy two cores.
+const ALONE: usize = 128;
+
+/// Rows of one padded length: `TOKEN_BUDGET` tokens, filled up with dummy rows; or a single long text.
 ///
 /// The padded length is the next multiple of 8 of the example's own length, and the number of rows follows from the padded
 /// length. So an example's products have the same shapes whatever else is in the batch.
@@ -82,7 +85,7 @@ fn padded(tokens: usize) -> usize {
 
 /// Rows of a micro-batch of a padded length.
 fn rows_of(padded: usize) -> usize {
-    (TOKEN_BUDGET / padded).max(1)
+    if padded >= ALONE { 1 } else { TOKEN_BUDGET / padded }
 }
 
 fn fill(examples: &[Encoded], rows: &[(usize, usize)]) -> MicroBatch {
@@ -156,8 +159,8 @@ mod tests {
     #[test]
     fn a_micro_batch_keeps_its_shape_with_a_single_example() {
         let alone = micro_batches(&[text(11)]);
-        let many = micro_batches(&vec![text(11); 12]);
-        assert_eq!((alone[0].rows(), alone[0].padded_tokens()), (12, 16));
-        assert_eq!((many.len(), many[0].rows(), many[0].padded_tokens()), (1, 12, 16));
+        let many = micro_batches(&vec![text(11); 16]);
+        assert_eq!((alone[0].rows(), alone[0].padded_tokens()), (16, 16));
+        assert_eq!((many.len(), many[0].rows(), many[0].padded_tokens()), (1, 16, 16));
     }
 }

@@ -79,10 +79,9 @@ impl Tensors<'_> {
         Ok(Tensor::from_data(TensorData::new(values, shape), self.device))
     }
 
-    /// A linear layer's weight: `[outputs, inputs]` in the file, laid out `[inputs, outputs]` for `x · W`.
-    pub(crate) fn transposed(&self, name: &str, inputs: usize, outputs: usize) -> Result<Tensor<2>, LoraError> {
-        let values = transpose(&self.values(name, &[outputs, inputs])?, outputs, inputs);
-        Ok(Tensor::from_data(TensorData::new(values, [inputs, outputs]), self.device))
+    /// Where tensors are made.
+    pub(crate) fn device(&self) -> &Device {
+        self.device
     }
 
     fn missing(&self, name: &str) -> LoraError {
@@ -94,7 +93,8 @@ impl Tensors<'_> {
         self.files.iter().find_map(|(path, file)| file.tensor(name).ok().map(|view| (*path, view)))
     }
 
-    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoraError> {
+    /// A tensor's values as they lie in the file.
+    pub(crate) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoraError> {
         let (path, view) = self.view(name).ok_or_else(|| self.missing(name))?;
         let (path, name) = (path.to_owned(), name.to_owned());
         if view.shape() != shape {

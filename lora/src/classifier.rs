@@ -99,7 +99,7 @@ impl Classifier {
     pub fn hidden_states(&self, texts: &[Encoded]) -> Result<Vec<Vec<f32>>, LoraError> {
         let width = self.sizes().hidden_size;
         self.adapted.per_text(texts, |batch| {
-            let values = to_vec("hidden states", self.adapted.states(batch)?)?;
+            let values = to_vec("hidden states", self.adapted.states(batch))?;
             let rows = values.chunks_exact(batch.padded_tokens() * width);
             Ok(rows.zip(batch.lengths()).map(|(row, tokens)| row[..tokens * width].to_vec()).collect())
         })
@@ -110,7 +110,7 @@ impl Classifier {
         let width = self.sizes().hidden_size;
         self.adapted.per_text(texts, |batch| {
             let values =
-                to_vec("pooled states", self.pooling.of(self.adapted.states(batch)?, batch.lengths(), self.pooler()))?;
+                to_vec("pooled states", self.pooling.of(self.adapted.states(batch), batch.lengths(), self.pooler()))?;
             Ok(values.chunks_exact(width).map(<[f32]>::to_vec).collect())
         })
     }
@@ -143,7 +143,7 @@ impl Classifier {
         self.adapted.per_text(texts, |batch| {
             let one = |factor: &Factor| factor.values.clone().unsqueeze();
             let head = self.adapted.attached.head.iter().map(|layer| (one(&layer.weight), one(&layer.bias))).collect();
-            let logits = self.pooling.logits(self.adapted.states(batch)?, batch.lengths(), self.pooler(), head);
+            let logits = self.pooling.logits(self.adapted.states(batch), batch.lengths(), self.pooler(), head);
             let values = to_vec("logits", logits)?;
             Ok(values.chunks_exact(self.labels).map(<[f32]>::to_vec).collect())
         })

@@ -132,7 +132,7 @@ impl LanguageModel {
                 row[..text.len()].copy_from_slice(text);
             }
             let input = Input::new(&ids, &lengths, tokens, &self.adapted.device);
-            let hidden = self.adapted.model.forward_after(&mut cache, &input, &added)?;
+            let hidden = self.adapted.model.forward_after(&mut cache, &input, &added);
             let next = self.likeliest(&hidden, &lengths)?;
             for (row, token) in next.into_iter().enumerate() {
                 // A text that is at its end goes on beside the others, unheard.

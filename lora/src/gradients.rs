@@ -71,7 +71,7 @@ pub(crate) fn of_losses(
     losses: impl FnOnce(Tensor<3>, &mut Leaves) -> Result<Tensor<2>, LoraError>,
 ) -> Result<Gradients, LoraError> {
     let (added, mut leaves) = additions(adapted, batch, of);
-    let hidden = adapted.model.forward(&adapted.input(batch), &added)?;
+    let hidden = adapted.model.forward(&adapted.input(batch), &added);
     let losses = losses(hidden, &mut leaves)?;
     let (examples, width) = (batch.indices().len(), adapted.attached.width);
     let total = match of {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use adapter::Adapter;
-use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::LoraError;
 use crate::adapted::Adapted;
@@ -103,7 +103,7 @@ impl LanguageModel {
     /// # Errors
     /// [`LoraError`] naming the text that the model cannot take.
     pub fn logits(&self, texts: &[Encoded]) -> Result<Vec<Vec<f32>>, LoraError> {
-        self.adapted.per_text(texts, |batch| word_logits(self.adapted.states(batch)?, &self.words, batch))
+        self.adapted.per_text(texts, |batch| word_logits(self.adapted.states(batch), &self.words, batch))
     }
 
     /// How well each text's tokens after its prompt are foreseen.
@@ -114,7 +114,7 @@ impl LanguageModel {
         self.check(texts, prompts)?;
         self.adapted.per_text(texts, |batch| {
             let targets = Targets::new(batch, prompts)?;
-            let losses = to_vec("losses", self.losses(self.adapted.states(batch)?, &targets))?;
+            let losses = to_vec("losses", self.losses(self.adapted.states(batch), &targets))?;
             let pairs = losses.into_iter().zip(&targets.counts);
             Ok(pairs.map(|(loss, tokens)| Foreseen { loss, tokens: *tokens }).collect())
         })
@@ -163,11 +163,9 @@ impl LanguageModel {
     fn losses(&self, hidden: Tensor<3>, targets: &Targets) -> Tensor<2> {
         let [rows, tokens, _] = hidden.dims();
         let device = self.words.device();
-        let log_probabilities = activation::log_softmax(scores(hidden, &self.words), 1);
-        let next = Tensor::<2, Int>::from_data(TensorData::new(targets.next.clone(), [rows * tokens, 1]), &device);
+        let surprises = fused::negative_log_likelihood(scores(hidden, &self.words), &targets.next);
         let weights = Tensor::<2>::from_data(TensorData::new(targets.weights.clone(), [rows, tokens]), &device);
-        let chosen = log_probabilities.gather(1, next).reshape([rows, tokens]);
-        (chosen * weights).sum_dim(1).neg()
+        (surprises.reshape([rows, tokens]) * weights).sum_dim(1)
     }
 }
 
@@ -192,7 +190,7 @@ pub(crate) fn word_logits(
 /// What is learnt at each position of a micro-batch.
 struct Targets {
     /// The next token, row by row; 0 where none is learnt.
-    next: Vec<i64>,
+    next: Vec<usize>,
     /// One over the row's learnt tokens where the next token is learnt, else 0.
     weights: Vec<f32>,
     /// Learnt tokens of each example, dummy rows excluded.
@@ -207,7 +205,7 @@ impl Targets {
             let (start, length) = (row * tokens, batch.lengths()[row]);
             let first = learnt(*example, length, prompts)?;
             for place in first..length {
-                targets.next[start + place - 1] = i64::from(batch.ids()[start + place]);
+                targets.next[start + place - 1] = batch.ids()[start + place] as usize;
                 targets.weights[start + place - 1] = 1.0 / (length - first) as f32;
             }
             targets.counts.push(length - first);

@@ -25,7 +25,6 @@ mod dropout;
 mod error;
 mod evaluate;
 mod family;
-mod gelu;
 mod generate;
 mod gradients;
 mod language;

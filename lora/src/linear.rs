@@ -6,12 +6,7 @@ use crate::LoraError;
 use crate::checkpoint::Tensors;
 
 /// `x · W + b`, never trained.
-pub(crate) struct Linear {
-    /// `[inputs, outputs]`, contiguous: the layout of the forward product.
-    pub(crate) weight: Tensor<2>,
-    /// `[outputs]`.
-    pub(crate) bias: Option<Tensor<1>>,
-}
+pub(crate) struct Linear(fused::Linear);
 
 /// What an adapter adds to one linear layer.
 #[derive(Clone, Default)]
@@ -69,8 +64,9 @@ impl Linear {
         outputs: usize,
         bias: bool,
     ) -> Result<Self, LoraError> {
-        let bias = bias.then(|| tensors.vector(&format!("{name}.bias"), outputs)).transpose()?;
-        Ok(Self { weight: tensors.transposed(&format!("{name}.weight"), inputs, outputs)?, bias })
+        let bias = bias.then(|| tensors.values(&format!("{name}.bias"), &[outputs])).transpose()?;
+        let weight = tensors.values(&format!("{name}.weight"), &[outputs, inputs])?;
+        Ok(Self(fused::Linear::new(weight, [outputs, inputs], bias, tensors.device())))
     }
 
     /// The layer's output, `[tokens, outputs]`, for `x` `[tokens, inputs]`.
@@ -80,10 +76,7 @@ impl Linear {
 
     /// The same with what an adapter adds.
     pub(crate) fn forward_with(&self, x: Tensor<2>, added: &Added) -> Tensor<2> {
-        let mut out = x.clone().matmul(self.weight.clone());
-        if let Some(bias) = &self.bias {
-            out = out + bias.clone().unsqueeze();
-        }
+        let mut out = self.0.forward(x.clone());
         if let Some(bias) = &added.bias {
             out = add_bias(out, bias.clone());
         }

@@ -2,9 +2,14 @@
 //!
 //! On the CPU each worker runs whole micro-batches with single-threaded kernels: many of flex's elementwise kernels use one core, so
 //! parallel products alone would leave the others idle. An accelerator gets one micro-batch after the other.
+//!
+//! Workers stay for the next call: what a thread has allocated and given back is its own to use again, and a step allocates the same as the last one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, PoisonError};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::LoraError;
 
@@ -30,9 +35,9 @@ pub(crate) fn for_each<I: Sync, T: Send>(
                         }
                     }
                 };
-                match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
-                    Ok(pool) => pool.install(run),
-                    Err(_) => run(),
+                match Worker::take() {
+                    Some(worker) => worker.install(run),
+                    None => run(),
                 }
             });
         }
@@ -45,6 +50,33 @@ pub(crate) fn for_each<I: Sync, T: Send>(
         }
         Ok(())
     })
+}
+
+/// Those that nobody uses now.
+static WORKERS: Mutex<Vec<ThreadPool>> = Mutex::new(Vec::new());
+
+/// One thread, which is back among the others when this is dropped.
+struct Worker(Option<ThreadPool>);
+
+impl Worker {
+    /// One that is there, or a new one; none where the system gives no thread.
+    fn take() -> Option<Self> {
+        let idle = WORKERS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.or_else(|| ThreadPoolBuilder::new().num_threads(1).build().ok()).map(|pool| Self(Some(pool)))
+    }
+
+    fn install(&self, work: impl FnOnce() + Send) {
+        match &self.0 {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        WORKERS.lock().unwrap_or_else(PoisonError::into_inner).extend(self.0.take());
+    }
 }
 
 fn take<'a, I>(items: &'a [I], next: &AtomicUsize) -> Option<(usize, &'a I)> {

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use adapter::Site;
-use burn::tensor::{Device, Int, Tensor, TensorData, activation, module};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
 use crate::LoraError;
 use crate::cache::{Cache, Remembered};
 use crate::checkpoint::{CheckpointFiles, Tensors};
 use crate::family;
-use crate::gelu::gelu;
 use crate::linear::{Added, Linear, add_bias};
 use crate::spec::{Activation, NormKind, Placement, Spec};
 
@@ -82,11 +81,10 @@ struct Layer {
 }
 
 struct Norm {
-    kind: NormKind,
     gamma: Tensor<1>,
     /// None of an RMSNorm.
     beta: Option<Tensor<1>>,
-    epsilon: f64,
+    epsilon: f32,
 }
 
 /// What all layers need to know about a batch.
@@ -149,39 +147,28 @@ impl Transformer {
     }
 
     /// The last hidden states, `[examples, tokens, hidden]`. Nothing is recorded for a gradient before the first addition that has one.
-    pub(crate) fn forward(&self, input: &Input, added: &Additions) -> Result<Tensor<3>, LoraError> {
+    pub(crate) fn forward(&self, input: &Input, added: &Additions) -> Tensor<3> {
         self.layers(self.embed(input, added), &self.batch(input), added, &mut [])
     }
 
     /// The last hidden states of the tokens of `input`, which come after those that `cache` has seen, and which it sees now. Of decoders, whose
     /// positions are rotations.
-    pub(crate) fn forward_after(
-        &self,
-        cache: &mut Cache,
-        input: &Input,
-        added: &Additions,
-    ) -> Result<Tensor<3>, LoraError> {
+    pub(crate) fn forward_after(&self, cache: &mut Cache, input: &Input, added: &Additions) -> Tensor<3> {
         let batch = cache.extend(&self.spec, &input.lengths, input.tokens, &self.words.device());
         self.layers(self.embed(input, added), &batch, added, cache.layers())
     }
 
     /// All layers. Those that have an entry in `remembered` see what it holds before what is new, and add to it.
-    fn layers(
-        &self,
-        mut x: Tensor<2>,
-        batch: &Batch,
-        added: &Additions,
-        remembered: &mut [Remembered],
-    ) -> Result<Tensor<3>, LoraError> {
+    fn layers(&self, mut x: Tensor<2>, batch: &Batch, added: &Additions, remembered: &mut [Remembered]) -> Tensor<3> {
         let mut remembered = remembered.iter_mut();
         for (index, (layer, added)) in self.layers.iter().zip(&added.layers).enumerate() {
             let window = self.spec.attention.windows.get(index).copied().flatten();
-            x = layer.forward(x, &self.spec, batch, window, added, remembered.next())?;
+            x = layer.forward(x, &self.spec, batch, window, added, remembered.next());
         }
         if let Some(norm) = &self.final_norm {
             x = norm.forward(x);
         }
-        Ok(x.reshape([batch.examples, batch.tokens, self.spec.hidden_size]))
+        x.reshape([batch.examples, batch.tokens, self.spec.hidden_size])
     }
 
     /// `[examples * tokens, hidden]`.
@@ -277,21 +264,21 @@ impl Layer {
         window: Option<usize>,
         added: &LayerAdditions,
         seen: Option<&mut Remembered>,
-    ) -> Result<Tensor<2>, LoraError> {
+    ) -> Tensor<2> {
         let block = Block { layer: self, spec, batch, added };
         let [first, second] = added.norms.each_ref().map(Option::as_ref);
         let attention_norm = |x| self.attention_norm.forward_with(x, first);
         let feed_forward_norm = |x| self.feed_forward_norm.forward_with(x, second);
-        Ok(match spec.placement {
+        match spec.placement {
             Placement::After => {
-                let x = attention_norm(block.attention(x.clone(), window, seen)? + x);
-                feed_forward_norm(block.feed_forward(x.clone())? + x)
+                let x = attention_norm(block.attention(x.clone(), window, seen) + x);
+                feed_forward_norm(block.feed_forward(x.clone()) + x)
             }
             Placement::Before => {
-                let x = block.attention(attention_norm(x.clone()), window, seen)? + x;
-                block.feed_forward(feed_forward_norm(x.clone()))? + x
+                let x = block.attention(attention_norm(x.clone()), window, seen) + x;
+                block.feed_forward(feed_forward_norm(x.clone())) + x
             }
-        })
+        }
     }
 }
 
@@ -312,12 +299,7 @@ impl Block<'_> {
         }
     }
 
-    fn attention(
-        &self,
-        x: Tensor<2>,
-        window: Option<usize>,
-        seen: Option<&mut Remembered>,
-    ) -> Result<Tensor<2>, LoraError> {
+    fn attention(&self, x: Tensor<2>, window: Option<usize>, seen: Option<&mut Remembered>) -> Tensor<2> {
         let (spec, &Batch { examples, tokens, .. }) = (self.spec, self.batch);
         let (heads, shared, size) = (spec.heads, spec.kv_heads, spec.head_size);
         let split = |x: Tensor<2>, heads: usize| x.reshape([examples, tokens, heads, size]).swap_dims(1, 2);
@@ -337,23 +319,24 @@ impl Block<'_> {
         // Heads that share keys and values stand one after the other: as rows of one product, nothing is copied for them.
         let rows = heads / shared * tokens;
         let query = query.reshape([examples, shared, rows, size]);
-        let scores = query.matmul(key.swap_dims(2, 3)).mul_scalar(1.0 / (size as f64).sqrt());
-        let mut scores = scores.reshape([examples, heads, tokens, columns]);
-        if let Some((_, mask)) = self.batch.masks.iter().find(|(known, _)| *known == window) {
-            scores = scores + mask.clone();
-        }
-        let weights = activation::softmax(scores, 3).reshape([examples, shared, rows, columns]);
+        let scores = query.matmul(key.swap_dims(2, 3)).reshape([examples, heads, tokens, columns]);
+        let scale = 1.0 / (size as f32).sqrt();
+        let weights = match self.batch.masks.iter().find(|(known, _)| *known == window) {
+            Some((_, mask)) => fused::attention_weights(scores, mask, scale),
+            None => activation::softmax(scores.mul_scalar(scale), 3),
+        };
+        let weights = weights.reshape([examples, shared, rows, columns]);
         let context = weights.matmul(value).reshape([examples, heads, tokens, size]);
         let context = context.swap_dims(1, 2).reshape([examples * tokens, heads * size]);
-        Ok(self.linear(Site::AttentionOutput, context))
+        self.linear(Site::AttentionOutput, context)
     }
 
-    fn feed_forward(&self, x: Tensor<2>) -> Result<Tensor<2>, LoraError> {
+    fn feed_forward(&self, x: Tensor<2>) -> Tensor<2> {
         let wide = match self.spec.activation {
-            Activation::Gelu => gelu(self.linear(Site::Up, x))?,
-            Activation::GatedSilu => activation::silu(self.linear(Site::Gate, x.clone())) * self.linear(Site::Up, x),
+            Activation::Gelu => fused::gelu(self.linear(Site::Up, x)),
+            Activation::GatedSilu => fused::gated_silu(self.linear(Site::Gate, x.clone()), self.linear(Site::Up, x)),
         };
-        Ok(self.linear(Site::Down, wide))
+        self.linear(Site::Down, wide)
     }
 }
 
@@ -373,7 +356,7 @@ impl Norm {
             NormKind::Rms => None,
         };
         let gamma = tensors.vector(&format!("{name}.weight"), width)?;
-        Ok(Self { kind: spec.norm, gamma, beta, epsilon: spec.norm_epsilon })
+        Ok(Self { gamma, beta, epsilon: spec.norm_epsilon as f32 })
     }
 
     /// The same of `[tokens, width]`, with something added to its bias.
@@ -386,12 +369,9 @@ impl Norm {
     }
 
     fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        match self.kind {
-            NormKind::Layer => module::layer_norm(x, self.gamma.clone(), self.beta.clone(), self.epsilon),
-            NormKind::Rms => {
-                let root = x.clone().square().mean_dim(D - 1).add_scalar(self.epsilon).sqrt();
-                x / root * self.gamma.clone().unsqueeze()
-            }
+        match &self.beta {
+            Some(beta) => fused::layer_norm(x, &self.gamma, beta, self.epsilon),
+            None => fused::rms_norm(x, &self.gamma, self.epsilon),
         }
     }
 }
