@@ -1,12 +1,13 @@
 //! Who may be connected: so many callers in all and from one network, and nobody from whom nothing comes.
 //!
-//! While more is asked than can be answered, connections are read now and then, and answers leave together: most of what a refusal costs is the system's work
-//! for a packet in and one out, and that is then done once for many.
+//! While more is asked than can be answered, connections whose calls are refused are read now and then, and their answers leave together: most of what a refusal
+//! costs is the system's work for a packet in and one out, and that is then done once for many. Others, with contributions above all, go on as ever.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use futures::Stream;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
 
@@ -26,10 +28,12 @@ use crate::service::Crowd;
 const SILENCE: Duration = Duration::from_secs(60);
 /// After the system could not give a connection (it had no descriptor left), the next is asked for after this long.
 const PAUSE: Duration = Duration::from_millis(100);
-/// While too many calls are there, a connection that was read to its end is read again after this long, or sooner when few wait.
+/// While too many calls are there, a connection that had one refused and was read to its end is read again after this long, or sooner when few wait.
 const HOLD: Duration = Duration::from_millis(500);
 /// Meanwhile what is written leaves after this long, with what else is answered until then.
 const GATHER: Duration = Duration::from_millis(2);
+/// More than refusals take is written at once.
+const MUCH: usize = 4 << 10;
 
 /// Connections as they come in, within the limits.
 pub(crate) struct Connections {
@@ -68,10 +72,17 @@ impl Stream for Connections {
                     let Ok(peer) = stream.peer_addr() else { continue };
                     let Some(place) = Place::take(&self.open, network(peer.ip())) else { continue };
                     let (silence, silent) = (self.silence, Box::pin(sleep(self.silence)));
-                    let (crowd, heard) = (Arc::clone(&self.crowd), Instant::now());
-                    let connection =
-                        Connection { stream, crowd, held: None, gathered: None, silence, heard, silent, _place: place };
-                    return Poll::Ready(Some(Ok(connection)));
+                    return Poll::Ready(Some(Ok(Connection {
+                        stream,
+                        crowd: Arc::clone(&self.crowd),
+                        refused: Arc::default(),
+                        held: None,
+                        gathered: None,
+                        silence,
+                        heard: Instant::now(),
+                        silent,
+                        _place: place,
+                    })));
                 }
             }
         }
@@ -138,6 +149,8 @@ impl Drop for Place {
 pub(crate) struct Connection {
     stream: TcpStream,
     crowd: Arc<Crowd>,
+    /// Whether a call of it was refused since it was held last.
+    refused: Arc<AtomicBool>,
     /// Until when it is not read.
     held: Option<BoxFuture<'static, ()>>,
     /// When what is written may leave.
@@ -148,11 +161,30 @@ pub(crate) struct Connection {
     _place: Place,
 }
 
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+/// What a call knows of the connection that it came over.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    tcp: TcpConnectInfo,
+    refused: Arc<AtomicBool>,
+}
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+impl Peer {
+    /// Where it comes from.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.tcp.remote_addr().map(|address| address.ip())
+    }
+
+    /// A call of it was refused because too many are there.
+    pub(crate) fn refused(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        Peer { tcp: self.stream.connect_info(), refused: Arc::clone(&self.refused) }
     }
 }
 
@@ -166,7 +198,8 @@ impl AsyncRead for Connection {
             self.heard = Instant::now();
             return Poll::Ready(read);
         }
-        if self.crowd.is_full() {
+        // A task that has done much is told that there is nothing to read although there may be.
+        if coop::has_budget_remaining() && self.crowd.is_full() && self.refused.swap(false, Ordering::Relaxed) {
             let crowd = Arc::clone(&self.crowd);
             // Whether it came to an end in time or not, it is over.
             let until = async move { drop(timeout(HOLD, crowd.few_wait()).await) };
@@ -185,8 +218,9 @@ impl AsyncRead for Connection {
 }
 
 impl Connection {
-    fn poll_gathered(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.gathered.is_none() && !self.crowd.is_full() {
+    fn poll_gathered(&mut self, bytes: usize, context: &mut Context<'_>) -> Poll<()> {
+        if self.held.is_none() || bytes > MUCH {
+            self.gathered = None;
             return Poll::Ready(());
         }
         ready!(self.gathered.get_or_insert_with(|| Box::pin(sleep(GATHER))).as_mut().poll(context));
@@ -197,7 +231,7 @@ impl Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_gathered(context));
+        ready!(self.poll_gathered(bytes.len(), context));
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -206,7 +240,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_gathered(context));
+        ready!(self.poll_gathered(bytes.iter().map(|slice| slice.len()).sum(), context));
         Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
     }
 
@@ -226,6 +260,7 @@ impl AsyncWrite for Connection {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
+    use futures::FutureExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio_stream::StreamExt as _;
 
@@ -285,9 +320,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn while_too_many_calls_are_there_a_connection_is_read_now_and_then() {
+    async fn a_connection_with_a_refused_call_is_read_now_and_then_while_too_many_are_there() {
         let crowd = Arc::new(Crowd::new());
         let (mut peer, mut connection) = connected(&crowd).await;
+        let info = connection.connect_info();
         // So long a byte was on its way when it was written while the connection was read in vain.
         let mut took = async || {
             let mut byte = [0];
@@ -299,9 +335,12 @@ mod tests {
             read.unwrap();
             sent.elapsed()
         };
+        info.refused();
         assert!(took().await < HOLD / 2, "there is room");
         let many = crowd.full();
         assert!(took().await > HOLD / 2);
+        assert!(took().await < HOLD / 2, "nothing of it was refused since");
+        info.refused();
         drop(many);
         assert!(took().await < HOLD / 2, "there is room again");
     }
@@ -311,28 +350,36 @@ mod tests {
         let crowd = Arc::new(Crowd::new());
         let (mut peer, mut connection) = connected(&crowd).await;
         let mut many = crowd.full();
-        let mut byte = [0];
-        let held = timeout(HOLD / 10, connection.read_exact(&mut byte)).await;
-        assert!(held.is_err(), "nothing has come");
+        hold(&mut connection).await;
         peer.write_all(&[7]).await.unwrap();
         let start = Instant::now();
         many.truncate(many.len() / 4);
-        connection.read_exact(&mut byte).await.unwrap();
+        connection.read_exact(&mut [0]).await.unwrap();
         assert!(start.elapsed() < HOLD / 2);
     }
 
+    /// A call of it is refused, and it is read while nothing has come.
+    async fn hold(connection: &mut Connection) {
+        connection.connect_info().refused();
+        assert!(timeout(HOLD / 10, connection.read_exact(&mut [0])).await.is_err(), "nothing has come");
+    }
+
     #[tokio::test]
-    async fn while_too_many_calls_are_there_what_is_written_leaves_together() {
+    async fn what_is_written_to_a_connection_that_is_held_leaves_together_but_much_at_once() {
         let crowd = Arc::new(Crowd::new());
         let (mut peer, mut connection) = connected(&crowd).await;
-        let many = crowd.full();
+        let _many = crowd.full();
         let start = Instant::now();
-        connection.write_all(&[1, 2, 3]).await.unwrap();
+        connection.write_all(&[1]).await.unwrap();
+        assert!(connection.gathered.is_none() && start.elapsed() < HOLD / 2, "it is not held");
+        hold(&mut connection).await;
+        let start = Instant::now();
+        connection.write_all(&[2, 3]).await.unwrap();
         assert!(start.elapsed() >= GATHER);
-        drop(many);
-        connection.write_all(&[4]).await.unwrap();
-        let mut bytes = [0; 4];
+        let much = [4; MUCH + 1];
+        assert_eq!(connection.write(&much).now_or_never().unwrap().unwrap(), much.len());
+        let mut bytes = [0; MUCH + 4];
         peer.read_exact(&mut bytes).await.unwrap();
-        assert_eq!(bytes, [1, 2, 3, 4]);
+        assert_eq!(bytes[..4], [1, 2, 3, 4]);
     }
 }

@@ -9,8 +9,14 @@ use crate::on_cpu;
 
 /// Softmax over the last dimension of `scores · scale + mask`; `scores` is `[examples, heads, tokens, seen]`, `mask` `[examples or 1, 1, tokens or 1, seen]`.
 /// The mask is no variable.
+///
+/// # Panics
+/// Where the mask has another shape.
 #[must_use]
 pub fn attention_weights(scores: Tensor<4>, mask: &Tensor<4>, scale: f32) -> Tensor<4> {
+    let ([examples, _, tokens, seen], [masked, one, rows, columns]) = (scores.dims(), mask.dims());
+    let fits = (masked == examples || masked == 1) && one == 1 && (rows == tokens || rows == 1) && columns == seen;
+    assert!(fits, "a mask of {:?} for scores of {:?}", mask.dims(), scores.dims());
     if on_cpu(&scores) {
         let weights =
             <Dispatch as Fused>::attention_weights(scores.into_dispatch(), mask.clone().into_dispatch(), scale);

@@ -74,7 +74,8 @@ const NOTHING: f32 = -80.0;
 pub(crate) fn exp_negative(x: f32) -> f32 {
     /// Adding and subtracting 1.5 · 2^23 rounds to a whole number.
     const ROUND: f32 = 12_582_912.0;
-    let x = if x > NOTHING { x } else { NOTHING };
+    // Written so that what is no number stays none.
+    let x = if x < NOTHING { NOTHING } else { x };
     let k = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
     // ln(2) in two parts, so that the product with k loses nothing.
     let r = (x - k * 0.693_359_4) - k * -2.121_944_4e-4;
@@ -82,7 +83,7 @@ pub(crate) fn exp_negative(x: f32) -> f32 {
     let p = 1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * high)));
     // k + ROUND holds the whole number k in its low bits: no conversion to an integer, which would not vectorise.
     let bits = (k + ROUND).to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
-    if x > NOTHING { p * f32::from_bits(bits) } else { 0.0 }
+    if x <= NOTHING { 0.0 } else { p * f32::from_bits(bits) }
 }
 
 #[cfg(test)]
@@ -96,6 +97,7 @@ mod tests {
             let exact = f64::from(x).exp();
             assert!((f64::from(exp_negative(x)) - exact).abs() <= 3e-7 * exact, "{x}");
         }
+        assert!(exp_negative(f32::NAN).is_nan());
         assert_eq!([exp_negative(-80.0), exp_negative(-1e9), exp_negative(f32::NEG_INFINITY)], [0.0; 3]);
     }
 

@@ -27,20 +27,20 @@ pub fn negative_log_likelihood(scores: Tensor<2>, classes: &[usize]) -> Tensor<2
     activation::log_softmax(scores, 1).gather(1, indices).neg()
 }
 
-/// The losses, and the scores with the logarithm of the sum of each row's exponentials, which the backward pass needs.
+/// The losses, and what the backward pass needs.
 pub(crate) fn losses(scores: Cpu, classes: &[usize]) -> (Cpu, Kept) {
     let scores = block(scores);
     let [rows, width] = scores.layout().shape().dims();
     let values = scores.storage::<f32>();
-    let mut logarithms = vec![0.0f32; rows];
+    let mut logarithms = vec![[0.0f32; 2]; rows];
     wide(|| {
         for (row, logarithm) in values.chunks_exact(width.max(1)).zip(&mut logarithms) {
             let most = largest(row);
-            *logarithm = most + sum(row.len(), |i| exp_negative(row[i] - most)).ln();
+            *logarithm = [most, sum(row.len(), |i| exp_negative(row[i] - most)).ln()];
         }
     });
     let pairs = logarithms.iter().zip(classes).zip(values.chunks_exact(width.max(1)));
-    let losses = pairs.map(|((logarithm, class), row)| logarithm - row[*class]).collect();
+    let losses = pairs.map(|(([most, rest], class), row)| (most - row[*class]) + rest).collect();
     (tensor(losses, [rows, 1].into()), Kept { scores, logarithms })
 }
 
@@ -48,7 +48,8 @@ pub(crate) fn losses(scores: Cpu, classes: &[usize]) -> (Cpu, Kept) {
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
     scores: Cpu,
-    logarithms: Vec<f32>,
+    /// Of the sum of each row's exponentials, in two parts, so that large scores do not round it: the largest, and what comes to it.
+    logarithms: Vec<[f32; 2]>,
 }
 
 /// The gradient of the scores: g (softmax - 1 at the class), in the scores' own memory.
@@ -59,12 +60,12 @@ pub(crate) fn backward(grad: &Cpu, kept: Kept, classes: &Arc<[usize]>) -> Cpu {
     let grads = grad.storage::<f32>();
     in_place(scores, |scores| {
         let rows = scores.chunks_exact_mut(width.max(1)).zip(&logarithms).zip(classes.iter().zip(grads));
-        for ((row, logarithm), (class, grad)) in rows {
+        for ((row, [most, rest]), (class, grad)) in rows {
             if *grad == 0.0 {
                 row.fill(0.0);
                 continue;
             }
-            row.iter_mut().for_each(|score| *score = grad * exp_negative(*score - logarithm));
+            row.iter_mut().for_each(|score| *score = grad * exp_negative((*score - most) - rest));
             row[*class] -= grad;
         }
     })

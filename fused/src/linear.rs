@@ -35,10 +35,14 @@ impl Linear {
     }
 
     /// `[rows, outputs]` from `[rows, inputs]`.
+    ///
+    /// # Panics
+    /// Where `x` has other than `inputs` columns.
     #[must_use]
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         match &self.0 {
             Kind::Packed(packed) => {
+                assert_eq!(x.dims()[1], packed.inputs(), "columns of what a layer is given");
                 Tensor::from_dispatch(<Dispatch as Fused>::linear(x.into_dispatch(), Arc::clone(packed)))
             }
             Kind::Plain(plain) => {

@@ -8,8 +8,13 @@ use crate::lanes::{block, in_place, sum, tensor, wide};
 use crate::on_cpu;
 
 /// Rows of mean 0 and variance 1 (plus `epsilon`), times `gamma`, plus `beta`, which are no variables.
+///
+/// # Panics
+/// Where `gamma` or `beta` has another width than the rows.
 #[must_use]
 pub fn layer_norm<const D: usize>(x: Tensor<D>, gamma: &Tensor<1>, beta: &Tensor<1>, epsilon: f32) -> Tensor<D> {
+    let width = x.dims().last().copied().unwrap_or(0);
+    assert_eq!([gamma.dims(), beta.dims()], [[width]; 2], "parameters of a norm");
     let (gamma, beta) = (gamma.clone(), beta.clone());
     if on_cpu(&x) {
         let (gamma, beta) = (gamma.into_dispatch(), beta.into_dispatch());
@@ -20,8 +25,12 @@ pub fn layer_norm<const D: usize>(x: Tensor<D>, gamma: &Tensor<1>, beta: &Tensor
 }
 
 /// Rows of mean square 1 (plus `epsilon`), times `gamma`, which is no variable.
+///
+/// # Panics
+/// Where `gamma` has another width than the rows.
 #[must_use]
 pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: &Tensor<1>, epsilon: f32) -> Tensor<D> {
+    assert_eq!(gamma.dims(), [x.dims().last().copied().unwrap_or(0)], "parameters of a norm");
     if on_cpu(&x) {
         let gamma = gamma.clone().into_dispatch();
         return Tensor::from_dispatch(<Dispatch as Fused>::rms_norm(x.into_dispatch(), gamma, epsilon));

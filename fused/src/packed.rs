@@ -40,6 +40,11 @@ impl Packed {
         Self { inputs, outputs, forward, backward: OnceLock::new(), weight: Mutex::new(weight), bias }
     }
 
+    /// Columns of what it takes.
+    pub(crate) fn inputs(&self) -> usize {
+        self.inputs
+    }
+
     /// `x W + b`, `[rows, outputs]` from `[rows, inputs]`.
     pub(crate) fn forward(&self, x: &Cpu) -> Cpu {
         let bias = self.bias.as_deref().map(BiasVector::Row);
@@ -70,8 +75,7 @@ impl Packed {
         let left = GemmInputA::Unpacked(NdTensorView::from_data([rows, depth], x.storage::<f32>()));
         let options = GemmOptions { bias, ..GemmOptions::default() };
         let done = KERNEL.with(|kernel| kernel.gemm(&mut out, left, GemmInputB::Packed(matrix), options));
-        // Sizes are those that this was made with.
-        debug_assert!(done.is_ok(), "{done:?}");
+        assert!(done.is_ok(), "{done:?}: sizes are those that this was made with");
         tensor(out, [rows, width].into())
     }
 }

@@ -8,8 +8,12 @@ use crate::lanes::{block, exp_negative, in_place, wide};
 use crate::on_cpu;
 
 /// SiLU(`gate`) · `up`, value by value; both have the same shape.
+///
+/// # Panics
+/// Where they do not.
 #[must_use]
 pub fn gated_silu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
+    assert_eq!(gate.dims(), up.dims(), "a gate and what goes through it");
     if on_cpu(&gate) {
         Tensor::from_dispatch(<Dispatch as Fused>::gated_silu(gate.into_dispatch(), up.into_dispatch()))
     } else {

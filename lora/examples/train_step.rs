@@ -12,9 +12,6 @@ use std::time::Instant;
 use adapter::{Adapter, LoraConfig, Model, ServerOptimizer, State, Train};
 use lora::{Classifier, Encoded, LanguageModel};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const LABELS: usize = 21;
 const CLIPPING_NORM: f32 = 1.0;
 const USAGE: &str = "usage: train_step MODEL_DIR lora|ffa|per-example BATCH LENGTH [DEVICE]";

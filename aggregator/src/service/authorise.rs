@@ -12,7 +12,7 @@ use protos::rpc::Rpc;
 use protos::rule;
 use protos::version::{Unreadable, Version, agree};
 use tonic::codegen::http;
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::transport::server::TlsConnectInfo;
 use tonic::{Code, Request, Status};
 use tower::{Layer, Service};
 
@@ -20,6 +20,7 @@ use super::crowd::Crowd;
 use super::rate::{Rate, Who};
 use crate::authorisation::{HEALTH, REFLECTION, Whom, whom};
 use crate::clock;
+use crate::connections::Peer;
 use crate::identity::{MEMBER_MS, certificate_digest};
 use crate::observe::Metrics;
 use crate::refusal::Refusal;
@@ -80,7 +81,7 @@ async fn member_of(store: &Store, certificate: [u8; 32]) -> Result<HouseName, Re
 
 /// Where a call comes from.
 pub(super) fn address_of(call: &http::Extensions) -> Option<IpAddr> {
-    call.get::<TlsConnectInfo<TcpConnectInfo>>()?.get_ref().remote_addr().map(|address| address.ip())
+    call.get::<TlsConnectInfo<Peer>>()?.get_ref().address()
 }
 
 /// The table, in front of all services.
@@ -214,9 +215,10 @@ where
             // Nothing but what TLS checked makes a caller.
             request.extensions_mut().remove::<Caller>();
             let address = address_of(request.extensions());
-            let connection = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
-            let peer = connection.and_then(TlsConnectInfo::peer_certs);
-            let certificate = peer.as_ref().and_then(|all| all.first()).map(|first| certificate_digest(first));
+            let connection = request.extensions().get::<TlsConnectInfo<Peer>>();
+            let certificates = connection.and_then(TlsConnectInfo::peer_certs);
+            let peer = connection.map(|connection| connection.get_ref().clone());
+            let certificate = certificates.as_ref().and_then(|all| all.first()).map(|first| certificate_digest(first));
             let (rpc, start) = (Rpc::of_path(request.uri().path()), Instant::now());
             let said = Version::said(request.headers());
             let answer = match gate.admit(request.uri().path(), rpc, said, certificate, address).await {
@@ -232,7 +234,12 @@ where
                         },
                     }
                 }
-                Err(refusal) => Ok(Status::from(refusal).into_http()),
+                Err(refusal) => {
+                    if let (Some(peer), Refusal::Busy(_)) = (&peer, &refusal) {
+                        peer.refused();
+                    }
+                    Ok(Status::from(refusal).into_http())
+                }
             };
             let mut answer = answer.map(named);
             if let Ok(answer) = &mut answer {
