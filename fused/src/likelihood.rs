@@ -9,10 +9,10 @@ use crate::extension::{Cpu, Fused};
 use crate::lanes::{block, exp_negative, in_place, largest, sum, tensor, wide};
 use crate::on_cpu;
 
-/// -log softmax(`scores`)[class] of each row, `[rows, 1]`, from `[rows, classes]` and a class a row.
+/// `-log softmax(scores)` at a class of each row, `[rows, 1]`, from `[rows, classes]`.
 ///
 /// # Panics
-/// Where there are fewer classes than rows, or a class is none of the scores.
+/// Where there are not as many `classes` as rows, or one is none of the scores.
 #[must_use]
 pub fn negative_log_likelihood(scores: Tensor<2>, classes: &[usize]) -> Tensor<2> {
     let [rows, width] = scores.dims();
