@@ -218,6 +218,7 @@ impl AsyncRead for Connection {
 }
 
 impl Connection {
+    /// Ready when so many bytes may be written.
     fn poll_gathered(&mut self, bytes: usize, context: &mut Context<'_>) -> Poll<()> {
         if self.held.is_none() || bytes > MUCH {
             self.gathered = None;

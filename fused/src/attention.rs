@@ -28,11 +28,12 @@ pub fn attention_weights(scores: Tensor<4>, mask: &Tensor<4>, scale: f32) -> Ten
 
 pub(crate) fn weights(scores: Cpu, mask: &Cpu, scale: f32) -> Cpu {
     let shape = scores.layout().shape().clone();
-    let [examples, heads, tokens, seen] = shape.dims();
+    let [_, heads, tokens, seen] = shape.dims();
     let [masked, _, rows, _]: [usize; 4] = mask.layout().shape().dims();
     let mask = mask.to_contiguous();
     let masks = mask.storage::<f32>();
-    let (each, every) = (usize::from(masked == examples && masked > 1), usize::from(rows == tokens && rows > 1));
+    // 1 where there is one an example, one a token; 0 where one is for all.
+    let (each, every) = (usize::from(masked > 1), usize::from(rows > 1));
     in_place(scores, |scores| {
         for (index, scores) in scores.chunks_exact_mut(seen.max(1)).enumerate() {
             let (example, token) = (index / (heads * tokens), index % tokens);

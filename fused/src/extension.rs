@@ -120,10 +120,11 @@ impl Backward<Flex, 2> for GatedSiluBackward {
 
 impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
     fn linear(x: FloatTensor<Self>, layer: Arc<Packed>) -> FloatTensor<Self> {
-        let kept = Arc::clone(&layer);
-        match LinearBackward.prepare::<C>([x.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(prepared) => prepared.finish(kept, layer.forward(x.primitive())),
-            OpsKind::UnTracked(prepared) => prepared.finish(layer.forward(x.primitive())),
+        let prepared = LinearBackward.prepare::<C>([x.node()]).compute_bound().stateful();
+        let out = layer.forward(x.primitive());
+        match prepared {
+            OpsKind::Tracked(prepared) => prepared.finish(layer, out),
+            OpsKind::UnTracked(prepared) => prepared.finish(out),
         }
     }
 

@@ -35,8 +35,11 @@ pub(crate) fn for_each<I: Sync, T: Send>(
                         }
                     }
                 };
-                match Worker::take() {
-                    Some(worker) => worker.install(run),
+                match worker() {
+                    Some(worker) => {
+                        worker.install(run);
+                        WORKERS.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+                    }
                     None => run(),
                 }
             });
@@ -52,31 +55,13 @@ pub(crate) fn for_each<I: Sync, T: Send>(
     })
 }
 
-/// Those that nobody uses now.
+/// Threads that nobody uses now.
 static WORKERS: Mutex<Vec<ThreadPool>> = Mutex::new(Vec::new());
 
-/// One thread, which is back among the others when this is dropped.
-struct Worker(Option<ThreadPool>);
-
-impl Worker {
-    /// One that is there, or a new one; none where the system gives no thread.
-    fn take() -> Option<Self> {
-        let idle = WORKERS.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.or_else(|| ThreadPoolBuilder::new().num_threads(1).build().ok()).map(|pool| Self(Some(pool)))
-    }
-
-    fn install(&self, work: impl FnOnce() + Send) {
-        match &self.0 {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        WORKERS.lock().unwrap_or_else(PoisonError::into_inner).extend(self.0.take());
-    }
+/// One that is there, or a new one; none where the system gives no thread.
+fn worker() -> Option<ThreadPool> {
+    let idle = WORKERS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    idle.or_else(|| ThreadPoolBuilder::new().num_threads(1).build().ok())
 }
 
 fn take<'a, I>(items: &'a [I], next: &AtomicUsize) -> Option<(usize, &'a I)> {
